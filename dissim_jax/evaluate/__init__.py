@@ -1,0 +1,1 @@
+"""What a finished sequence is like: predictions, similarities, ensembles."""

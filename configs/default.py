@@ -1,0 +1,86 @@
+"""Every field of an experiment, with its unit. Other configs start from this one.
+
+On its own it is the digits experiment of `digits_expvar.py`.
+"""
+
+from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
+
+
+def get_config() -> ConfigDict:
+  """The default values."""
+  config = ConfigDict()
+  config.seed = 0  # determines members' weights, order of the data, augmentation
+  config.dtype = "auto"  # activations: float32, bfloat16; auto = bfloat16 on GPU and TPU
+
+  config.data = ConfigDict()
+  config.data.name = "digits"  # digits, cifar10, cifar100, image_folder
+  config.data.dir = ""  # folder of the data set; "" = ~/.cache/dissim_jax for CIFAR
+  config.data.image_size = 32  # pixels a side that images of an image_folder are resized to
+  config.data.validation = 0  # training images held out for validation
+  config.data.split_seed = 0  # which ones (and which digits are for training)
+  config.data.train_per_class = 10  # digits only: training images of each class
+  config.data.resident_gib = 4.0  # a larger training set is sent to the devices block by block
+  config.data.mean = (0.5,)  # per channel, of images in 0..1
+  config.data.std = (0.5,)  # per channel, of images in 0..1
+
+  config.augment = ConfigDict()
+  config.augment.crop_padding = 0  # pixels of padding before a random crop; 0 = off
+  config.augment.crop_fill = 0  # grey level of the padding, 0..255
+  config.augment.flip = False  # horizontal flip of half the images
+  config.augment.autoaugment = "none"  # none, cifar10 (Cubuk et al. 2019)
+  config.augment.autoaugment_fill = 128  # grey level outside a warped image, 0..255
+  config.augment.cutout = 0  # pixels a side of the square that is cut out; 0 = off
+  config.augment.cutout_fill = 0  # its grey level, 0..255
+
+  config.model = ConfigDict()
+  config.model.name = "resnet14"  # a name in dissim_jax.models.MODELS
+  config.model.width_multiplier = 1.0  # scales the features of every layer
+
+  config.ensemble = ConfigDict()
+  config.ensemble.size = 2  # members of the sequence, the first is not regularised
+  config.ensemble.teachers = ()  # member folders of other runs that are the first members
+  config.ensemble.baseline = True  # also train independent members, to compare with
+
+  config.dissim = ConfigDict()
+  config.dissim.metric = "expvar"  # a name in dissim_jax.similarity.MEASURES
+  config.dissim.taps = (3,)  # where members are made dissimilar; mean over taps
+  config.dissim.weight = 1.0  # lambda; 0 = independent members
+  config.dissim.warmup_start_epoch = 0  # epochs before lambda starts to rise
+  config.dissim.warmup_steps = 0  # steps in which a cosine takes lambda from 0 to weight
+  config.dissim.combine = "concatenate"  # several teachers without projection; or: mean
+  config.dissim.options = ConfigDict()  # keyword arguments of each measure
+  config.dissim.options.expvar = ConfigDict({"alpha": 1.0, "eps": 1e-4})
+  config.dissim.options.l2corr = ConfigDict()
+  config.dissim.options.l2corr_squared = ConfigDict()
+  config.dissim.options.lincka = ConfigDict({"unbiased": True, "samples": "example"})
+
+  config.dissim.projection = ConfigDict()
+  config.dissim.projection.name = "least_squares"  # or learned; LinCKA needs none
+  config.dissim.projection.ridge = 1e-3  # least_squares: fraction of the mean channel variance
+  config.dissim.projection.inner_steps = 1  # learned: projection steps a member step
+  config.dissim.projection.optimizer = ConfigDict()  # learned: None = as the member's
+  config.dissim.projection.optimizer.learning_rate = placeholder(float)
+  config.dissim.projection.optimizer.momentum = placeholder(float)
+  config.dissim.projection.optimizer.nesterov = placeholder(bool)
+  config.dissim.projection.optimizer.weight_decay = placeholder(float)
+
+  config.optimizer = ConfigDict()  # SGD, cosine to zero
+  config.optimizer.learning_rate = 0.1
+  config.optimizer.momentum = 0.9
+  config.optimizer.nesterov = True
+  config.optimizer.weight_decay = 5e-4  # on all parameters
+
+  config.train = ConfigDict()
+  config.train.batch_size = 50  # images, over all devices
+  config.train.epochs = 100
+  config.train.steps_per_dispatch = 0  # steps sent to the device at once; 0 = by platform
+  config.train.checkpoint_every_epochs = 20
+  config.train.keep_checkpoints = 2
+  config.train.monitor_images = 1000  # images for the least-squares R^2 after each epoch
+
+  config.evaluate = ConfigDict()
+  config.evaluate.batch_size = 128  # images; also the minibatch of LinCKA
+  config.evaluate.ensemble_rule = "probs"  # mean of probabilities (probs) or of logits (logits)
+  config.evaluate.calibration_bins = 15
+  return config

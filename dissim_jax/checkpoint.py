@@ -1,0 +1,81 @@
+"""Checkpoints of a running training and the weights of a finished member (orbax).
+
+`Checkpoints` keeps the newest states of a training run, written in the background and moved into
+place when whole. A state that cannot be read (a truncated file, say) is set aside with a warning
+and the one before it is used.
+"""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+
+log = logging.getLogger(__name__)
+
+
+def _abstract(tree: Any) -> Any:
+  """Shapes, dtypes and shardings of a pytree of arrays: what orbax needs to read it back."""
+  return jax.tree.map(
+    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=getattr(x, "sharding", None)), tree
+  )
+
+
+class Checkpoints:
+  """The newest `keep` training states below `directory`, by step."""
+
+  def __init__(self, directory: Path, keep: int):
+    self._directory = Path(directory).absolute()
+    self._options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True)
+    self._manager = ocp.CheckpointManager(self._directory, options=self._options)
+
+  def save(self, step: int, state: Any) -> None:
+    """Writes `state` in the background; returns as soon as it has been copied from the device."""
+    self._manager.save(step, args=ocp.args.StandardSave(state))
+
+  def latest_step(self) -> int | None:
+    """The step of the newest state, finished or still being written; None if there is none."""
+    return self._manager.latest_step()
+
+  def restore(self, like: Any) -> Any | None:
+    """The newest readable state, shaped and placed as `like`; None if there is none."""
+    for step in sorted(self._manager.all_steps(), reverse=True):
+      try:
+        return self._manager.restore(step, args=ocp.args.StandardRestore(_abstract(like)))
+      except Exception as error:  # orbax raises many types for a damaged file.
+        self._set_aside(step, error)
+    return None
+
+  def _set_aside(self, step: int, error: Exception) -> None:
+    """Renames an unreadable state, so that training can write this step again."""
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+    path = self._directory / str(step)
+    target = self._directory / f"unreadable-{step}"
+    suffix = 1
+    while target.exists():
+      target = self._directory / f"unreadable-{step}.{(suffix := suffix + 1)}"
+    log.warning(
+      "checkpoint %s cannot be read (%s); it is set aside as %s and the one before it is used",
+      path, reason, target.name,
+    )
+    path.rename(target)
+    self._manager.close()
+    self._manager = ocp.CheckpointManager(self._directory, options=self._options)
+
+  def close(self) -> None:
+    """Waits until everything is written."""
+    self._manager.wait_until_finished()
+    self._manager.close()
+
+
+def save_weights(path: Path, variables: Any) -> None:
+  """Writes the variables of a finished member; returns when they are on disk."""
+  with ocp.StandardCheckpointer() as checkpointer:
+    checkpointer.save(Path(path).absolute(), variables, force=True)
+
+
+def load_weights(path: Path, like: Any) -> Any:
+  """Reads variables written by `save_weights`, shaped and placed as `like`."""
+  with ocp.StandardCheckpointer() as checkpointer:
+    return checkpointer.restore(Path(path).absolute(), _abstract(like))

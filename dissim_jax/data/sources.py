@@ -1,0 +1,237 @@
+"""Where images come from: a registry of data sets, the cache, the validation split.
+
+Adding a data set is one function `config -> dict of arrays` and one line in `SOURCES`.
+"""
+
+import difflib
+import hashlib
+import logging
+import os
+import uuid
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from dissim_jax.data import cifar, image_folder
+from dissim_jax.errors import UserError
+
+DEFAULT_DIR = "~/.cache/dissim_jax"
+_CACHE_LAYOUT = "1"  # part of every fingerprint: a new layout does not read old files
+_log = logging.getLogger(__name__)
+
+Arrays = dict[str, np.ndarray]
+
+
+class Dataset(NamedTuple):
+  """A data set in memory: images uint8 [N, H, W, C], labels int32 [N] in 0..num_classes-1."""
+
+  train_images: np.ndarray
+  train_labels: np.ndarray
+  validation_images: np.ndarray
+  validation_labels: np.ndarray
+  test_images: np.ndarray
+  test_labels: np.ndarray
+  class_names: tuple[str, ...]
+
+  @property
+  def num_classes(self) -> int:
+    return len(self.class_names)
+
+  @property
+  def image_shape(self) -> tuple[int, int, int]:
+    return self.train_images.shape[1:]
+
+
+def load(config: Any) -> Dataset:
+  """Loads the data set that `config` names.
+
+  The validation images are the last `validation` entries of one plain random permutation of the
+  training images (NumPy's generator seeded by `split_seed`), the others in permuted order are the
+  training images. The split is not balanced over classes, as `torch.utils.data.random_split`'s
+  is not.
+
+  Args:
+    config: attribute access to `name` (a key of `SOURCES`), `dir` ("" = ~/.cache/dissim_jax),
+      `image_size` (pixels, image_folder only), `validation` (number of training images held out,
+      0 = none), `split_seed`, `train_per_class` (images, digits only).
+
+  Returns:
+    A `Dataset`. With `validation=0` the training images keep the order of their source and the
+    validation arrays have length 0.
+
+  Raises:
+    UserError: a field has a value that is not allowed, or the data cannot be found or read.
+  """
+  source = _lookup(config.name)
+  if not isinstance(config.dir, str):
+    raise UserError(f"data.dir={config.dir!r}: must be a string, the path of a folder")
+  check_int("data.split_seed", config.split_seed, 0, None)
+  check_int("data.validation", config.validation, 0, None)
+  arrays = source(config)
+  count = len(arrays["train_labels"])
+  check_int("data.validation", config.validation, 0, count - 1, f"{count} training images")
+  train, validation = _split(count, config.validation, config.split_seed)
+  images, labels = arrays["train_images"], arrays["train_labels"]
+  return Dataset(
+    images[train], labels[train], images[validation], labels[validation],
+    arrays["test_images"], arrays["test_labels"], tuple(str(n) for n in arrays["class_names"]),
+  )  # fmt: skip
+
+
+def check_int(field: str, value: Any, low: int, high: int | None, reason: str = "") -> None:
+  """Raises UserError unless `value` is an integer in low..high (high None: no upper limit)."""
+  is_int = isinstance(value, int | np.integer) and not isinstance(value, bool)
+  if is_int and low <= value and (high is None or value <= high):
+    return
+  allowed = f"an integer >= {low}" if high is None else f"an integer in {low}..{high}"
+  raise UserError(f"{field}={value!r}: must be {allowed}" + (f" ({reason})" if reason else ""))
+
+
+def digits(config: Any) -> Arrays:
+  """scikit-learn's 1797 handwritten digits, 8x8x1, grey 0..16 scaled to 0..255 and rounded.
+
+  `train_per_class` images of each class, drawn with `split_seed`, are for training and all others
+  for test; both keep scikit-learn's order.
+  """
+  from sklearn.datasets import load_digits  # slow to import, and only this source needs it
+
+  raw = load_digits()
+  images = np.rint(raw.images[..., None] * (255 / 16)).astype(np.uint8)
+  labels = raw.target.astype(np.int32)
+  smallest = int(np.bincount(labels).min())
+  check_int("data.train_per_class", config.train_per_class, 1, smallest - 1,
+            f"the smallest class has {smallest} images and one must be left for test")  # fmt: skip
+  rng = np.random.default_rng(config.split_seed)
+  is_train = np.zeros(len(labels), bool)
+  for k in range(len(raw.target_names)):
+    is_train[rng.permutation(np.flatnonzero(labels == k))[: config.train_per_class]] = True
+  return {
+    "train_images": images[is_train],
+    "train_labels": labels[is_train],
+    "test_images": images[~is_train],
+    "test_labels": labels[~is_train],
+    "class_names": np.array([str(n) for n in raw.target_names]),
+  }
+
+
+def cifar10(config: Any) -> Arrays:
+  """CIFAR-10: 50,000 + 10,000 images, 32x32x3, 10 classes (Krizhevsky 2009)."""
+  return _cifar("cifar10", config)
+
+
+def cifar100(config: Any) -> Arrays:
+  """CIFAR-100 with its 100 fine labels: 50,000 + 10,000 images, 32x32x3 (Krizhevsky 2009)."""
+  return _cifar("cifar100", config)
+
+
+def folder_of_images(config: Any) -> Arrays:
+  """`dir`/{train,test}/<class>/*.{png,jpg,jpeg}, resized to `image_size` squared, RGB."""
+  check_int("data.image_size", config.image_size, 1, None)
+  if not config.dir:
+    raise UserError("data.dir='': image_folder needs the folder that holds train/ and test/")
+  folder = _expand(config.dir)
+  files = image_folder.list_files(folder)
+  lines = [f"image_size {config.image_size}", *image_folder.fingerprint(files)]
+  return cached("image_folder", lines, folder, lambda: image_folder.read(files, config.image_size))
+
+
+SOURCES: dict[str, Callable[[Any], Arrays]] = {
+  "cifar10": cifar10,
+  "cifar100": cifar100,
+  "digits": digits,
+  "image_folder": folder_of_images,
+}
+
+
+def cached(name: str, source: Iterable[str], folder: Path, read: Callable[[], Arrays]) -> Arrays:
+  """Returns `read()`, or what it returned before for the same `source`.
+
+  The arrays are kept as `<name>-<fingerprint>.npz`, uncompressed, in `folder` or, where that is
+  not writable, in ~/.cache/dissim_jax. A file that cannot be read is made again, with a warning.
+
+  Args:
+    name: of the data set.
+    source: lines that change when the source does; their SHA-256 is the fingerprint.
+    folder: where the data set is.
+    read: decodes the data set.
+  """
+  digest = hashlib.sha256("\n".join([_CACHE_LAYOUT, *source]).encode()).hexdigest()
+  folders = dict.fromkeys([folder, _expand(DEFAULT_DIR)])  # often the same
+  paths = [place / f"{name}-{digest[:16]}.npz" for place in folders]
+  for path in paths:
+    if (arrays := _read_cache(path)) is not None:
+      return arrays
+  arrays = read()
+  for path in paths:
+    try:
+      _write_cache(path, arrays)
+      break
+    except OSError as error:
+      _log.warning("the cache %s cannot be written (%s)", path, error)
+  return arrays
+
+
+def _lookup(name: Any) -> Callable[[Any], Arrays]:
+  if isinstance(name, str) and name in SOURCES:
+    return SOURCES[name]
+  near = difflib.get_close_matches(str(name).lower(), SOURCES, n=1)
+  hint = f" (did you mean {near[0]!r}?)" if near else ""
+  raise UserError(f"data.name={name!r}: choose one of {', '.join(sorted(SOURCES))}{hint}")
+
+
+def _split(count: int, validation: int, seed: int) -> tuple[Any, Any]:
+  """Indices of the training and the validation images among `count`."""
+  if validation == 0:
+    return slice(None), slice(0, 0)  # views: no copy of the whole data set
+  order = np.random.default_rng(seed).permutation(count)
+  return order[: count - validation], order[count - validation :]
+
+
+def _cifar(name: str, config: Any) -> Arrays:
+  folder = _expand(config.dir or DEFAULT_DIR)
+  source, read = cifar.find(name, folder)
+  return cached(name, source, folder, read)
+
+
+def _expand(folder: str) -> Path:
+  return Path(os.path.expanduser(folder))
+
+
+def _read_cache(path: Path) -> Arrays | None:
+  if not path.is_file():
+    return None
+  try:
+    with np.load(path, allow_pickle=False) as file:
+      arrays = {key: file[key] for key in file.files}
+    _check_arrays(arrays)
+    return arrays
+  except Exception as error:  # damaged bytes can raise nearly anything
+    _log.warning("the cache %s cannot be read and is made again (%s)", path, error)
+    return None
+
+
+def _check_arrays(arrays: Arrays) -> None:
+  """ValueError or KeyError unless these are the arrays of a data set."""
+  classes = len(arrays["class_names"])
+  for split in ("train", "test"):
+    images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]
+    if images.dtype != np.uint8 or images.ndim != 4 or labels.dtype != np.int32:
+      raise ValueError(f"{split}: images {images.dtype}{images.shape}, labels {labels.dtype}")
+    if labels.shape != images.shape[:1] or not len(labels):
+      raise ValueError(f"{split}: {len(images)} images, {len(labels)} labels")
+    if labels.min() < 0 or labels.max() >= classes:
+      raise ValueError(f"{split}: labels beyond the {classes} classes")
+
+
+def _write_cache(path: Path, arrays: Arrays) -> None:
+  """Writes beside `path`, then renames: a reader sees a whole file or none."""
+  path.parent.mkdir(parents=True, exist_ok=True)
+  part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+  try:
+    with open(part, "wb") as file:
+      np.savez(file, allow_pickle=False, **arrays)
+    os.replace(part, path)
+  finally:
+    part.unlink(missing_ok=True)

@@ -1,0 +1,138 @@
+"""One pass over the test images: predictions of all members and the statistics of their taps.
+
+Activations never outlive a batch: LinCKA needs sums of HSIC between all taps, regression needs
+co-moments of channels.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dissim_jax.models import Layered
+from dissim_jax.similarity import (
+  Moments,
+  cka_from_hsic,
+  hsic_matrix,
+  lincka_from_moments,
+  merge_moments,
+  moments,
+  r2_from_moments,
+  swap_moments,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Member:
+  """A frozen member: its name, architecture and variables."""
+
+  name: str
+  model: Layered
+  variables: Any
+
+
+def batches(images: np.ndarray, batch_size: int) -> list[np.ndarray]:
+  """The images in batches of nearly equal size, so that no small rest is left at the end."""
+  return np.array_split(images, max(1, -(-len(images) // batch_size)))
+
+
+def predict(
+  members: Sequence[Member],
+  images: np.ndarray,
+  preprocess: Callable[[jax.Array], jax.Array],
+  batch_size: int,
+) -> np.ndarray:
+  """Logits of every member, float32 `[M, N, K]`."""
+
+  @jax.jit
+  def forward(variables, images):
+    images = preprocess(images)
+    return jnp.stack(
+      [m.model.apply(v, images)[0] for m, v in zip(members, variables, strict=True)]
+    )
+
+  variables = [member.variables for member in members]
+  parts = [np.asarray(forward(variables, batch)) for batch in batches(images, batch_size)]
+  return np.concatenate(parts, axis=1)
+
+
+def compare(
+  members: Sequence[Member],
+  images: np.ndarray,
+  preprocess: Callable[[jax.Array], jax.Array],
+  batch_size: int,
+) -> dict[str, np.ndarray]:
+  """Similarity of all taps of all members.
+
+  Args:
+    members: two or more members.
+    images: uint8 `[N, H, W, C]`.
+    preprocess: from uint8 images to the networks' input.
+    batch_size: minibatch of LinCKA, at least 4.
+
+  Returns:
+    For members a, b in the order given: `lincka/a/b` `[L_a, L_b]`, unbiased minibatch LinCKA with
+    examples as samples (Wald et al. 2023, Eq. 12-13), for a up to b. For a before b and taps of
+    equal size: `lincka_position/a/b` `[L]`, LinCKA with positions as samples, and `r2/a/b`,
+    `r2/b/a` `[L]`, the R^2 of the affine least-squares map from the first to the second; NaN at
+    taps whose spatial sizes differ.
+  """
+  pairs = [(i, j) for j in range(len(members)) for i in range(j)]
+
+  @jax.jit
+  def statistics(variables, images):
+    images = preprocess(images)
+    taps = [m.model.apply(v, images)[1] for m, v in zip(members, variables, strict=True)]
+    hsic = hsic_matrix([tap for member_taps in taps for tap in member_taps])
+    pair_moments = {
+      (i, j): [
+        moments(a, b) if a.shape[:-1] == b.shape[:-1] else None
+        for a, b in zip(taps[i], taps[j], strict=False)
+      ]
+      for i, j in pairs
+    }
+    return hsic, pair_moments
+
+  is_moments = lambda x: isinstance(x, Moments)  # noqa: E731
+  merge = jax.jit(lambda a, b: jax.tree.map(merge_moments, a, b, is_leaf=is_moments))
+  variables = [member.variables for member in members]
+  hsic_sum, total = 0.0, None
+  for batch in batches(images, batch_size):
+    hsic, part = statistics(variables, batch)
+    hsic_sum = hsic_sum + np.asarray(hsic, np.float64)
+    total = part if total is None else merge(total, part)
+  return _lincka_arrays(members, hsic_sum) | _moment_arrays(members, total)
+
+
+def _lincka_arrays(members: Sequence[Member], hsic_sum: np.ndarray) -> dict[str, np.ndarray]:
+  """Blocks of the all-taps LinCKA matrix, by pair of members."""
+  cka = np.asarray(cka_from_hsic(hsic_sum), np.float32)
+  ends = np.cumsum([len(member.model.layers) for member in members])
+  spans = [slice(end - len(m.model.layers), end) for end, m in zip(ends, members, strict=True)]
+  return {
+    f"lincka/{a.name}/{b.name}": cka[spans[i], spans[j]]
+    for j, b in enumerate(members)
+    for i, a in enumerate(members[: j + 1])
+  }
+
+
+def _moment_arrays(
+  members: Sequence[Member], total: dict[tuple[int, int], list[Moments | None]]
+) -> dict[str, np.ndarray]:
+  """What co-moments tell, tap by tap, of each pair of members."""
+  forward, backward = jax.jit(r2_from_moments), jax.jit(lambda m: r2_from_moments(swap_moments(m)))
+  position = jax.jit(lincka_from_moments)
+  arrays = {}
+  for (i, j), taps in total.items():
+    a, b = members[i].name, members[j].name
+    for key, function in (
+      (f"lincka_position/{a}/{b}", position),
+      (f"r2/{a}/{b}", forward),
+      (f"r2/{b}/{a}", backward),
+    ):
+      values = [float("nan") if m is None else float(function(m)) for m in taps]
+      arrays[key] = np.array(values, np.float32)
+  return arrays

@@ -1,0 +1,77 @@
+"""The regularisation of one member against the frozen members before it."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import ml_collections
+import optax
+
+from dissim_jax import objective, parallel, projections
+from dissim_jax.models import Layered
+from dissim_jax.optimizer import sgd
+from dissim_jax.projections import Projection
+from dissim_jax.similarity import MEASURES
+
+
+@dataclasses.dataclass(frozen=True)
+class Game:
+  """The regularisation of one member: against whom, where, by what measure and how strongly.
+
+  Attributes:
+    teachers: the architectures of the earlier members; their variables go into every step.
+    taps: the regularised taps.
+    similarity: f(targets, predictions) -> scalar, see `objective.mean_similarity`.
+    projection: how the earlier members' taps predict the new member's.
+    weight: lambda as a function of the step.
+  """
+
+  teachers: tuple[Layered, ...]
+  taps: tuple[int, ...]
+  similarity: Callable
+  projection: Projection
+  weight: optax.Schedule
+
+
+def make_projection(config: ml_collections.ConfigDict, steps_per_epoch: int) -> Projection:
+  """The projection that a config asks for; none where the measure needs no aligned channels."""
+  settings = config.dissim.projection
+  if not MEASURES[config.dissim.metric].aligned:
+    return projections.identity(combine=config.dissim.combine)
+  if settings.name == "least_squares":
+    return projections.least_squares(ridge=settings.ridge, axis_name=parallel.BATCH_AXIS)
+  own = ml_collections.ConfigDict(config.optimizer)
+  for field in own:
+    if settings.optimizer[field] is not None:
+      own[field] = settings.optimizer[field]
+  total = config.train.epochs * steps_per_epoch * settings.inner_steps
+  return projections.learned(sgd(own, total), inner_steps=settings.inner_steps)
+
+
+def make_game(
+  config: ml_collections.ConfigDict, teachers: tuple[Layered, ...], steps_per_epoch: int
+) -> Game | None:
+  """The regularisation that a config asks for; None without teachers or with lambda 0."""
+  dissim = config.dissim
+  if not teachers or dissim.weight == 0:
+    return None
+  options = dissim.options[dissim.metric].to_dict()
+  start = dissim.warmup_start_epoch * steps_per_epoch
+  return Game(
+    teachers,
+    tuple(dissim.taps),
+    objective.mean_similarity(dissim.metric, options, parallel.BATCH_AXIS),
+    make_projection(config, steps_per_epoch),
+    objective.penalty_weight(dissim.weight, start, dissim.warmup_steps),
+  )
+
+
+def teacher_taps(game: Game, teachers: Sequence[Any], images: jax.Array) -> list[list[jax.Array]]:
+  """`[tap][teacher]` representations of the frozen members, in eval mode, only up to the last tap.
+  """
+  per_teacher = []
+  for model, variables in zip(game.teachers, teachers, strict=True):
+    taps = model.apply(variables, images, max(game.taps), method="taps")
+    per_teacher.append([taps[tap] for tap in game.taps])
+  return [list(sources) for sources in zip(*jax.lax.stop_gradient(per_teacher), strict=True)]

@@ -1,0 +1,72 @@
+"""Members on disk: what a finished member's folder holds, and reading it back.
+
+`member.json` is written last and marks the member as done; `weights/` holds its variables.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+
+from dissim_jax import parallel
+from dissim_jax.checkpoint import load_weights, save_weights
+from dissim_jax.errors import UserError
+from dissim_jax.models import MODELS, Layered
+from dissim_jax.records import read_json, write_json
+
+
+def compute_dtype(setting: str) -> Any:
+  """The dtype of activations: bfloat16 where `auto` finds an accelerator, else float32."""
+  if setting == "auto":
+    setting = "float32" if jax.default_backend() == "cpu" else "bfloat16"
+  return jnp.dtype(setting)
+
+
+def build_model(facts: dict, dtype: Any) -> Layered:
+  """The architecture that the facts of a member describe, batch norm over the global batch."""
+  return MODELS[facts["model"]](
+    facts["num_classes"],
+    width_multiplier=facts["width_multiplier"],
+    dtype=dtype,
+    axis_name=parallel.BATCH_AXIS,
+  )
+
+
+def is_done(directory: Path) -> bool:
+  """Whether the folder holds a finished member."""
+  return (directory / "member.json").exists()
+
+
+def save_member(directory: Path, variables: Any, facts: dict) -> None:
+  """Writes the weights, then `member.json`."""
+  save_weights(directory / "weights", variables)
+  write_json(directory / "member.json", facts)
+
+
+def read_facts(directory: Path, field: str) -> dict:
+  """What `member.json` says; `field` names who asked, for the error."""
+  if not is_done(directory):
+    raise UserError(
+      f"{field}: {str(directory)!r} holds no finished member (a folder with member.json)"
+    )
+  try:
+    facts = read_json(directory / "member.json")
+    if facts["model"] not in MODELS:
+      raise UserError(f"{field}: {str(directory)!r} is of the unknown model {facts['model']!r}")
+    return facts
+  except (ValueError, KeyError) as error:
+    raise UserError(f"{field}: {str(directory / 'member.json')!r} cannot be read") from error
+
+
+def load_member(directory: Path, facts: dict, dtype: Any, mesh: Mesh) -> tuple[Layered, Any]:
+  """The architecture and the variables of a finished member, replicated over the mesh."""
+  model = build_model(facts, dtype)
+  shape = (1, *facts["image_shape"])
+  like = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros(shape)))
+  try:
+    variables = load_weights(directory / "weights", like)
+  except Exception as error:  # orbax raises many types for a damaged file.
+    raise UserError(f"the weights in {str(directory)!r} cannot be read") from error
+  return model, parallel.replicate(variables, mesh)

@@ -1,0 +1,69 @@
+"""What is measured after an epoch besides the sums of the training steps.
+
+The game's own value is what the member and the projection see of each other; a learned projection
+that lags behind makes it look better than it is. So the least-squares R^2 of the regularised taps
+is measured beside it, on images without augmentation.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dissim_jax.game import Game, teacher_taps
+from dissim_jax.models import Layered
+from dissim_jax.projections import concatenated
+from dissim_jax.similarity import merge_moments, moments, r2_from_moments
+
+Monitor = Callable[[Any, tuple[Any, ...]], dict[str, float]]
+
+
+def make_monitor(
+  model: Layered,
+  game: Game | None,
+  preprocess: Callable[[jax.Array], jax.Array],
+  images: np.ndarray,
+  labels: np.ndarray,
+  batch_size: int,
+  validation: bool,
+) -> Monitor:
+  """`(variables, teachers) -> numbers` on fixed images, in eval mode.
+
+  Returns `r2_least_squares` (a fresh affine fit of the member's regularised taps from the earlier
+  members', mean over taps) with a game, and `validation_accuracy` where `validation` says that
+  the images were held out from training. Neither chooses anything: they are only shown.
+  """
+  parts = max(1, -(-len(labels) // batch_size))
+  batches = list(zip(np.array_split(images, parts), np.array_split(labels, parts), strict=True))
+
+  @jax.jit
+  def measure(variables, teachers, images, labels):
+    images = preprocess(images)
+    logits, taps = model.apply(variables, images)
+    correct = jnp.sum(jnp.argmax(logits, -1) == labels)
+    if game is None:
+      return correct, []
+    sources = teacher_taps(game, teachers, images)
+    return correct, [
+      moments(concatenated(source), taps[tap])
+      for source, tap in zip(sources, game.taps, strict=True)
+    ]
+
+  merge = jax.jit(lambda a, b: [merge_moments(x, y) for x, y in zip(a, b, strict=True)])
+  r2 = jax.jit(lambda all_moments: jnp.mean(jnp.stack([r2_from_moments(m) for m in all_moments])))
+
+  def monitor(variables, teachers):
+    results = [measure(variables, teachers, *batch) for batch in batches]
+    numbers = {}
+    if validation:
+      numbers["validation_accuracy"] = sum(int(c) for c, _ in results) / len(labels)
+    if game is not None:
+      total = results[0][1]
+      for _, batch_moments in results[1:]:
+        total = merge(total, batch_moments)
+      numbers["r2_least_squares"] = float(r2(total))
+    return numbers
+
+  return monitor

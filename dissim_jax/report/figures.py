@@ -1,0 +1,228 @@
+"""The pictures: training curves, similarity tap by tap, and (see maps) LinCKA heat maps.
+
+Figures are built without pyplot: no global state, and the Agg canvas needs no display.
+"""
+
+import io
+import math
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from dissim_jax.report import maps, tables
+
+# Told apart by colour-blind readers, and as greys in print.
+PALETTE = ("#1f5f8b", "#d1495b", "#e0992b", "#2f8f83", "#7a5195", "#8d6a4f", "#5c9e4a", "#c36f9e",
+           "#4c5560", "#70a9c9")
+GREY = "#868d96"
+STYLE = {
+  "font.family": "DejaVu Sans", "font.size": 9, "axes.titlesize": 10, "axes.labelsize": 9,
+  "axes.titleweight": "bold", "axes.spines.top": False, "axes.spines.right": False,
+  "axes.edgecolor": "#4c5560", "axes.linewidth": 0.8, "xtick.labelsize": 8, "ytick.labelsize": 8,
+  "legend.fontsize": 8, "legend.frameon": False, "axes.grid": True, "grid.color": "#e7e9ec",
+  "grid.linewidth": 0.7, "axes.axisbelow": True, "text.parse_math": False, "svg.hashsalt": "",
+}
+WIDTH = 10.8  # inches; the page shows it at its full width
+DPI = 130
+MANY_PAIRS = 6  # above this, pairs are drawn by relation, with a mean, rather than one by one
+
+
+def draw_all(results) -> list:
+  """Draws every figure the results allow.
+
+  Returns:
+    [{"name", "title", "alt", "png": bytes}] in the order of the page. The same results give the
+    same bytes with the same matplotlib.
+  """
+  with matplotlib.rc_context(STYLE):
+    drawn = [
+      ("training", "Training curves", training(results)),
+      ("lincka_maps", "LinCKA of every pair of members", maps.lincka_maps(results)),
+      ("diagonal", "LinCKA tap by tap", diagonal(results)),
+      ("r2", "Least-squares R² tap by tap", least_squares(results)),
+    ]
+    return [{"name": name, "title": title, "alt": alt(name, results), "png": png(figure)}
+            for name, title, figure in drawn if figure is not None]
+
+
+def png(figure) -> bytes:
+  """The figure as PNG bytes without a time or version stamp."""
+  buffer = io.BytesIO()
+  figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
+  return buffer.getvalue()
+
+
+def alt(name, results) -> str:
+  """What a reader who cannot see the picture is told."""
+  members = ", ".join(results.members)
+  mark = f"; the regularised {results.tap_label()} is marked" if results.regularised_taps else ""
+  return {
+    "training": f"Loss, accuracy and similarity per epoch for {', '.join(results.curves)}.",
+    "lincka_maps": f"Heat maps from 0 to 1, every tap against every tap, for the pairs of "
+                   f"{members}{mark}.",
+    "diagonal": f"Lines: LinCKA of equal taps for the pairs of {members}{mark}.",
+    "r2": f"Lines: how well one member's tap linearly predicts the other's, in both directions, "
+          f"for the pairs of {members}{mark}.",
+  }[name]
+
+
+def training(results) -> Figure | None:
+  """Loss, accuracy, and similarity with its least-squares check, per epoch and member."""
+  if not results.curves:
+    return None
+  panels = [
+    ("Loss", (("train_cross_entropy", "-", "cross-entropy"),
+              ("train_loss", ":", "with the penalty"))),
+    ("Accuracy", (("train_accuracy", "-", "training"),
+                  ("validation_accuracy", "--", "validation"))),
+    ("Similarity to earlier members",
+     (("train_similarity", "-", tables.metric_name(results)),
+      ("r2_least_squares", "--", "least-squares R²"))),
+  ]
+  panels = [panel for panel in panels
+            if any(_defined(rows, key) for rows in results.curves.values() for key, *_ in panel[1])]
+  if not panels:
+    return None
+  figure = Figure(figsize=(WIDTH, 3.5))
+  figure.subplots_adjust(left=0.055, right=0.99, top=0.91, bottom=0.24, wspace=0.2)
+  axes = figure.subplots(1, len(panels), squeeze=False)[0]
+  colours = dict(zip(results.members, _colours(len(results.members)), strict=True))
+  for ax, (title, series) in zip(axes, panels, strict=True):
+    _training_panel(ax, results, colours, title, series)
+  handles = [Line2D([], [], color=colours[name], lw=2, label=name) for name in results.curves]
+  figure.legend(handles=handles, loc="lower center", ncols=min(len(handles), 7))
+  return figure
+
+
+def _training_panel(ax, results, colours, title, series):
+  styles = []
+  for key, line, label in series:
+    if key == "train_loss":  # equal to the cross-entropy where there is no penalty
+      shown = {name: rows for name, rows in results.curves.items()
+               if _defined(rows, "train_similarity")}
+    else:
+      shown = {name: rows for name, rows in results.curves.items() if _defined(rows, key)}
+    for name, rows in shown.items():
+      values = [math.nan if row.get(key) is None else row[key] for row in rows]
+      ax.plot([row["epoch"] for row in rows], values, line, color=colours[name], lw=1.4,
+              marker="." if len(rows) < 4 else None)
+    if shown:
+      styles.append(Line2D([], [], color="#4c5560", ls=line, lw=1.4, label=label))
+  ax.set(title=title, xlabel="epoch")
+  ax.margins(x=0.02)
+  ax.xaxis.get_major_locator().set_params(integer=True)
+  if len(styles) > 1 or title.startswith("Similarity"):
+    ax.legend(handles=styles, loc="best", framealpha=0.85, frameon=True, edgecolor="none")
+
+
+def diagonal(results) -> Figure | None:
+  """LinCKA of tap l against tap l, example-wise and position-wise (Wald et al. 2023, Figure 7)."""
+  square = {pair: values.diagonal() for pair, values in results.arrays["lincka"].items()
+            if values.shape[0] == values.shape[1]}
+  panels = [("LinCKA, samples = examples", square),
+            ("LinCKA, samples = positions", results.arrays["lincka_position"])]
+  return _tap_panels(results, panels, lower=0.0)
+
+
+def least_squares(results) -> Figure | None:
+  """R² of linear regression between equal taps, in both directions."""
+  r2 = results.arrays["r2"]
+  panels = [("R²: later member from earlier", {pair: r2[pair] for pair in results.pairs
+                                               if pair in r2}),
+            ("R²: earlier member from later", {(a, b): r2[b, a] for a, b in results.pairs
+                                               if (b, a) in r2})]
+  return _tap_panels(results, panels, lower=-1.0)
+
+
+def _tap_panels(results, panels, lower):
+  """Panels of lines over taps; values below `lower` leave the picture."""
+  panels = [(title, {pair: curves[pair] for pair in results.pairs
+                     if pair in curves and not np.isnan(curves[pair]).all()})
+            for title, curves in panels]
+  panels = [panel for panel in panels if panel[1]]
+  if not panels:
+    return None
+  pairs = [pair for pair in results.pairs if any(pair in curves for _, curves in panels)]
+  handles = _pair_handles(results, pairs)
+  rows = math.ceil(len(handles) / 3)
+  height = 3.35 + 0.2 * rows
+  figure = Figure(figsize=(WIDTH, height))
+  figure.subplots_adjust(left=0.055, right=0.99, top=1 - 0.3 / height,
+                         bottom=(0.65 + 0.2 * rows) / height, wspace=0.12)
+  axes = figure.subplots(1, len(panels), squeeze=False)[0]
+  for ax, (title, curves) in zip(axes, panels, strict=True):
+    _tap_lines(ax, results, curves, pairs)
+    bottom = min((np.nanmin(values) for values in curves.values()), default=0.0)
+    ax.set(title=title, ylim=(max(lower, min(0.0, bottom)) - 0.03, 1.03))
+    _tap_ticks(ax, results.tap_names(max(curves, key=lambda pair: len(curves[pair]))[0]))
+    for tap in results.regularised_taps:
+      ax.axvline(tap, color="#14181d", lw=1.0, ls=(0, (1, 1.5)), zorder=1.5)
+  if results.regularised_taps:
+    handles.append(Line2D([], [], color="#14181d", lw=1.0, ls=(0, (1, 1.5)),
+                          label=f"regularised {results.tap_label()}"))
+  figure.legend(handles=handles, loc="lower center", ncols=3)
+  return figure
+
+
+def _tap_lines(ax, results, curves, pairs):
+  styles = pair_styles(results, pairs)
+  for pair, values in curves.items():
+    ax.plot(range(len(values)), values, marker=".", ms=4, **styles[pair])
+  if len(pairs) <= MANY_PAIRS:
+    return
+  for relation in tables.RELATION_NAMES:
+    alike = [values for pair, values in curves.items() if results.relation(*pair) == relation]
+    if alike and len({len(values) for values in alike}) == 1:
+      ax.plot(range(len(alike[0])), np.mean(alike, axis=0), lw=2.6, color=_RELATION[relation][0],
+              ls=_RELATION[relation][1], zorder=3)
+
+
+_RELATION = {"independent": (GREY, "-"), "against": (PALETTE[1], "-"), "other": (PALETTE[0], "--")}
+
+
+def pair_styles(results, pairs) -> dict:
+  """Line style per pair: its own colour for few pairs, the relation's for many."""
+  if len(pairs) > MANY_PAIRS:
+    return {pair: {"color": _RELATION[results.relation(*pair)][0], "lw": 0.7, "alpha": 0.4}
+            for pair in pairs}
+  own = iter(_colours(len(pairs) + 1)[1:])
+  styles = {}
+  for pair in pairs:
+    relation = results.relation(*pair)
+    alone = relation == "independent" and len(results.regularised_taps) > 0
+    styles[pair] = {"color": GREY if alone else next(own), "lw": 1.7, "ls": _RELATION[relation][1]}
+  return styles
+
+
+def _pair_handles(results, pairs):
+  if len(pairs) <= MANY_PAIRS:
+    styles = pair_styles(results, pairs)
+    return [Line2D([], [], **styles[a, b],
+                   label=f"{a} – {b} ({tables.RELATION_NAMES[results.relation(a, b)]})")
+            for a, b in pairs]
+  counts = {}
+  for pair in pairs:
+    counts[results.relation(*pair)] = counts.get(results.relation(*pair), 0) + 1
+  return [Line2D([], [], color=_RELATION[relation][0], ls=_RELATION[relation][1], lw=2.6,
+                 label=f"mean of {counts[relation]} pairs: {name}")
+          for relation, name in tables.RELATION_NAMES.items() if relation in counts]
+
+
+def _tap_ticks(ax, names):
+  """Tap number and name where they fit, else every few numbers."""
+  step = math.ceil(len(names) / 18)
+  ticks = range(0, len(names), step)
+  fits = sum(max(len(name), 3) + 2 for name in names) < 72
+  ax.set_xticks(list(ticks), [f"{tap}\n{names[tap]}" if fits else str(tap) for tap in ticks])
+  ax.set_xlabel("" if fits else "tap")
+  ax.margins(x=0.03)
+
+
+def _colours(count):
+  return [PALETTE[index % len(PALETTE)] for index in range(count)]
+
+
+def _defined(rows, key):
+  return any(row.get(key) is not None and not math.isnan(row[key]) for row in rows)

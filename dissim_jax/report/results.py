@@ -1,0 +1,179 @@
+"""Read what a finished run saved: config, measured numbers, similarity arrays, training curves."""
+
+import dataclasses
+import itertools
+import json
+import os
+import zipfile
+
+import numpy as np
+
+from dissim_jax.errors import UserError
+
+BASELINE = "baseline"
+_REQUIRED = ("dataset", "dissim", "members", "sequences", "ensembles", "pairs", "environment")
+
+
+@dataclasses.dataclass(frozen=True)
+class Results:
+  """Everything the report shows.
+
+  Attributes:
+    workdir: where the files were read.
+    config: the exact config of the run, nested dict.
+    metrics: content of `evaluation/metrics.json`.
+    arrays: {"lincka": {(a, b): float [L_a, L_b]}, "lincka_position": {(a, b): float [L]},
+      "r2": {(a, b): float [L]}}; r2 of (a, b) is how well a's tap linearly predicts b's tap.
+    curves: for every member with saved curves, its epochs in order, one dict each.
+    unreadable: for every member with damaged curve lines, how many were left out.
+  """
+  workdir: str
+  config: dict
+  metrics: dict
+  arrays: dict
+  curves: dict
+  unreadable: dict
+
+  @property
+  def members(self) -> dict:
+    """Members by name, in the order they were listed."""
+    return {member["name"]: member for member in self.metrics["members"]}
+
+  @property
+  def sequences(self) -> dict:
+    """Names of the members of every sequence, the baseline first."""
+    sequences = self.metrics["sequences"]
+    order = sorted(sequences, key=lambda name: name != BASELINE)
+    return {name: sequences[name] for name in order}
+
+  @property
+  def regularised_taps(self) -> list:
+    """Tap numbers the penalty acted on; empty when no member was regularised."""
+    dissim = self.metrics["dissim"]
+    active = dissim["weight"] and any(member["teachers"] for member in self.metrics["members"])
+    return list(dissim["taps"]) if active else []
+
+  @property
+  def pairs(self) -> list:
+    """All pairs (a, b) of members, a listed before b."""
+    return list(itertools.combinations(self.members, 2))
+
+  def kind(self, a: str, b: str) -> str:
+    """Name of the first sequence that holds both members, or "across"."""
+    return next((name for name, names in self.sequences.items() if a in names and b in names),
+                "across")
+
+  def relation(self, a: str, b: str) -> str:
+    """How the penalty bears on a pair.
+
+    "against": one was regularised against the other; "other": at least one was regularised, but
+    not against the other; "independent": neither was regularised.
+    """
+    if not self.regularised_taps:
+      return "independent"
+    teachers = {name: self.members[name]["teachers"] for name in (a, b)}
+    if a in teachers[b] or b in teachers[a]:
+      return "against"
+    return "other" if teachers[a] or teachers[b] else "independent"
+
+  def tap_names(self, name: str) -> list:
+    """Display names of a member's taps."""
+    return list(self.members[name]["taps"])
+
+  def tap_label(self, taps=None) -> str:
+    """The regularised taps in words, e.g. "tap 3 (block 3)" or "taps 2, 3, 4"."""
+    taps = self.regularised_taps if taps is None else taps
+    if len(taps) != 1:
+      return "taps " + ", ".join(str(tap) for tap in taps)
+    names = self.tap_names(next(iter(self.members)))
+    name = f" ({names[taps[0]]})" if 0 <= taps[0] < len(names) else ""
+    return f"tap {taps[0]}{name}"
+
+
+def read_results(workdir: str) -> Results:
+  """Reads the files of a run.
+
+  Args:
+    workdir: the directory that the training program wrote to.
+
+  Raises:
+    UserError: the directory or one of its files is missing or damaged; the sentence names it.
+  """
+  workdir = os.fspath(workdir)
+  if not os.path.isdir(workdir):
+    raise UserError(f"--workdir={workdir}: there is no such directory; give the workdir of a run "
+                    "of python -m dissim_jax.main.")
+  config = _read_json(os.path.join(workdir, "config.json"), workdir)
+  metrics_path = os.path.join(workdir, "evaluation", "metrics.json")
+  metrics = _read_json(metrics_path, workdir)
+  missing = [key for key in _REQUIRED if key not in metrics]
+  if missing:
+    raise UserError(f"{metrics_path} lacks the field {missing[0]!r}: {_remedy(workdir)}.")
+  arrays = _read_arrays(os.path.join(workdir, "evaluation", "similarity.npz"), workdir)
+  curves, unreadable = {}, {}
+  for member in metrics["members"]:
+    rows, damaged = read_curves(os.path.join(workdir, member["name"], "metrics.jsonl"))
+    if rows:
+      curves[member["name"]] = rows
+    if damaged:
+      unreadable[member["name"]] = damaged
+  return Results(workdir, config, metrics, arrays, curves, unreadable)
+
+
+def read_curves(path: str) -> tuple:
+  """Reads a member's training log.
+
+  A torn last line (the program was killed while writing) is ignored; a torn line inside the file
+  is left out and counted. Where an epoch was logged twice (a resumed run) the later line counts.
+
+  Args:
+    path: a file with one JSON object per epoch; it may be missing.
+
+  Returns:
+    (rows in order of epoch, number of damaged lines).
+  """
+  try:
+    with open(path, encoding="utf-8", errors="replace") as file:
+      lines = file.read().splitlines()
+  except FileNotFoundError:
+    return [], 0
+  rows, damaged = {}, 0
+  for index, line in enumerate(lines):
+    try:
+      row = json.loads(line)
+      rows[row["epoch"]] = row
+    except (ValueError, KeyError, TypeError):
+      damaged += bool(line.strip()) and index < len(lines) - 1
+  return [rows[epoch] for epoch in sorted(rows)], damaged
+
+
+def _remedy(workdir):
+  return f"run python -m dissim_jax.main --config=... --workdir={workdir} to its end first"
+
+
+def _read_json(path, workdir):
+  try:
+    with open(path, encoding="utf-8") as file:
+      content = json.load(file)
+  except FileNotFoundError:
+    raise UserError(f"{path} is missing: {_remedy(workdir)}.") from None
+  except ValueError as error:
+    raise UserError(f"{path} is not valid JSON ({error}): {_remedy(workdir)}.") from None
+  if not isinstance(content, dict):
+    raise UserError(f"{path} must hold a JSON object: {_remedy(workdir)}.")
+  return content
+
+
+def _read_arrays(path, workdir):
+  arrays = {"lincka": {}, "lincka_position": {}, "r2": {}}
+  try:
+    with np.load(path, allow_pickle=False) as archive:
+      for key in archive.files:
+        quantity, _, names = key.partition("/")
+        if quantity in arrays:
+          arrays[quantity][tuple(names.split("/"))] = np.asarray(archive[key], np.float64)
+  except FileNotFoundError:
+    raise UserError(f"{path} is missing: {_remedy(workdir)}.") from None
+  except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+    raise UserError(f"{path} cannot be read ({error}): {_remedy(workdir)}.") from None
+  return arrays

@@ -1,0 +1,148 @@
+"""What the numbers say, in plain sentences computed from them."""
+
+import math
+
+from dissim_jax.report import tables
+from dissim_jax.report.results import BASELINE
+
+
+def title(results) -> str:
+  """E.g. "resnet8 on digits: ExpVar at tap 3 (block 3), λ = 1, seed 0"."""
+  models = list(dict.fromkeys(member["model"] for member in results.metrics["members"]))
+  text = f"{' + '.join(models)} on {results.metrics['dataset']['name']}: "
+  if results.regularised_taps:
+    weight = results.metrics["dissim"]["weight"]
+    text += f"{tables.metric_name(results)} at {results.tap_label()}, λ = {weight:g}"
+  else:
+    text += "members trained independently"
+  return f"{text}, seed {results.metrics['seed']}"
+
+
+def sentences(results) -> list:
+  """The findings: representation, accuracy, errors, and how sure the accuracy is."""
+  found = [representation(results), accuracy(results), errors(results), certainty(results)]
+  return [sentence for sentence in found if sentence]
+
+
+def representation(results) -> str:
+  """How predictable the regularised tap is, against pairs that were left alone."""
+  rows = {row["relation"]: row for row in tables.tap_similarity(results)}
+  against, independent = rows.get("against"), rows.get("independent")
+  if against is None:
+    return ""
+  where = "tap" if len(results.regularised_taps) == 1 else "taps"
+  parts = []
+  for key, name in (("r2", "least-squares R²"), ("lincka", "LinCKA")):
+    if math.isnan(against[key]):
+      continue
+    text = f"the {_whose('dissimilar', against)} {name} is {tables.number(against[key], 2)}"
+    if independent is not None and not math.isnan(independent[key]):
+      text += (f"; the {_whose('independent', independent)} is "
+               f"{tables.number(independent[key], 2)}")
+    parts.append(text)
+  if not parts:
+    return ""
+  first = f"At the regularised {where}, {parts[0]} (1 = one member predicts the other fully)."
+  return " ".join([first, *(f"{part[0].upper()}{part[1:]}." for part in parts[1:])])
+
+
+def accuracy(results) -> str:
+  """Accuracy of the largest ensemble, against the baseline of the same size."""
+  name, ours, baseline = _largest(results)
+  if ours is None or ours.get("ensemble_accuracy") is None:
+    return ""
+  share = 100 * ours["ensemble_accuracy"]
+  images = results.metrics["dataset"].get("num_test")
+  count = f"{images:,} " if images else ""
+  text = (f"The {name} ensemble of {ours['size']} classifies {tables.number(share, 2)} % of the "
+          f"{count}{results.metrics.get('split', 'test')} images correctly")
+  if baseline is not None and baseline.get("ensemble_accuracy") is not None:
+    other = 100 * baseline["ensemble_accuracy"]
+    change = round(share - other, 2)
+    points = tables.number(abs(change), 2)
+    compared = (f"{points} points {'more' if change > 0 else 'less'} than" if change
+                else "as many as")
+    text += f", {compared} the {BASELINE} ensemble ({tables.number(other, 2)} %)"
+  return f"{text}."
+
+
+def errors(results) -> str:
+  """Error consistency of the largest ensemble, against the baseline."""
+  _, ours, baseline = _largest(results)
+  values = [None if row is None else row.get("error_consistency") for row in (ours, baseline)]
+  if any(value is None or math.isnan(value) for value in values):
+    return ""
+  consistency, other = (round(value, 2) for value in values)
+  word = ("as much as" if consistency == other else
+          "less than" if consistency < other else "more than")
+  return (f"Its members' errors coincide {word} those of the {BASELINE}: error consistency κ is "
+          f"{tables.number(consistency, 2)} against {tables.number(other, 2)} (0 = by chance).")
+
+
+def certainty(results) -> str:
+  """The binomial standard error of an accuracy on this test set: what a difference must beat."""
+  _, ours, _ = _largest(results)
+  images = results.metrics["dataset"].get("num_test")
+  share = None if ours is None else ours.get("ensemble_accuracy")
+  if not images or share is None or not 0 <= share <= 1:
+    return ""
+  error = 100 * math.sqrt(share * (1 - share) / images)
+  return (f"This is one seed: the standard error of a single accuracy on {images:,} images is "
+          f"{tables.number(error, 2)} points.")
+
+
+def _whose(kind, row):
+  return f"{kind} pair's" if row["pairs"] == 1 else f"{row['pairs']} {kind} pairs' mean"
+
+
+def _largest(results):
+  """(sequence, its largest ensemble, the baseline's of that size); None where there is none."""
+  rows = {(row["sequence"], row["size"]): row for row in results.metrics["ensembles"]}
+  others = [name for name in results.sequences if name != BASELINE]
+  sizes = {name: max((size for key, size in rows if key == name), default=0) for name in others}
+  sizes = {name: size for name, size in sizes.items() if size}
+  if not sizes:
+    return "", None, None
+  name = max(sizes, key=sizes.get)
+  return name, rows[name, sizes[name]], rows.get((BASELINE, sizes[name]))
+
+
+def facts(results) -> str:
+  """One line of sizes: data set, epochs, projection."""
+  data, dissim = results.metrics["dataset"], results.metrics["dissim"]
+  parts = [f"{data[key]:,} {name} images" for key, name in (
+    ("num_train", "training"), ("num_validation", "validation"), ("num_test", "test"))
+    if data.get(key)]
+  if data.get("num_classes"):
+    parts.append(f"{data['num_classes']} classes")
+  parts.append(f"{len(results.members)} members")
+  if results.regularised_taps and dissim.get("projection"):
+    parts.append(f"projection: {str(dissim['projection']).replace('_', ' ')}")
+  return " · ".join(parts)
+
+
+def caption(name, results) -> str:
+  """What a figure shows and how to read it."""
+  marked = bool(results.regularised_taps)
+  if name == "training":
+    return ("Training numbers are means over an epoch."
+            + (" The least-squares R² at the regularised tap checks the similarity the game reads: "
+               "a projection that lags behind makes it look too low." if marked else ""))
+  if name == "lincka_maps":
+    return ("Unbiased minibatch LinCKA on the test images, every tap of one member (x) against "
+            "every tap of the other (y), tap 0 at the lower left."
+            + (" Solid outline: regularised against each other at this tap; dashed: regularised "
+               "there, but not against each other." if marked else ""))
+  if name == "diagonal":
+    return ("LinCKA of equal taps; 1 = alike. Left, a sample is an image; right, one spatial "
+            "position of one image, where it is defined.")
+  return ("How well a least-squares fit from one member's tap explains the other's; 1 = fully. "
+          "Values below −1 leave the picture.")
+
+
+def environment(results) -> list:
+  """(name, value) of versions and hardware, and the seconds the run took."""
+  rows = [(key.replace("_", " "), str(value))
+          for key, value in results.metrics["environment"].items()]
+  seconds = results.metrics.get("seconds")
+  return rows + ([("seconds", tables.number(seconds, 1))] if seconds is not None else [])

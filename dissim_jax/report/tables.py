@@ -1,0 +1,247 @@
+"""The numbers in words and tables: for the page, and for an 80-column terminal."""
+
+import dataclasses
+import math
+
+import numpy as np
+import rich.box
+import rich.console
+import rich.table
+import rich.text
+
+from dissim_jax.report import results as results_lib
+
+METRIC_NAMES = {"expvar": "ExpVar", "l2corr": "L2Corr", "l2corr_squared": "L2Corr²",
+                "lincka": "LinCKA"}
+RELATION_NAMES = {"independent": "independent", "against": "dissimilar",
+                  "other": "not trained against each other"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Measure:
+  """How one number is shown: `better` is +1 if higher is better, -1 if lower is."""
+  key: str
+  label: str
+  better: int
+  percent: bool = True
+  decimals: int = 3
+
+  @property
+  def title(self) -> str:
+    unit = " [%]" if self.percent else ""
+    return f"{self.label}{unit} {'↑' if self.better > 0 else '↓'}"
+
+  def shown(self, value) -> float:
+    """The value in its unit at the printed precision; NaN where there is none."""
+    value = math.nan if value is None else float(value)
+    return round(value * (100 if self.percent else 1), self.decimals)
+
+  def text(self, value) -> str:
+    return number(self.shown(value), self.decimals)
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+  """One printed value: `best` of its column, `better` than the baseline."""
+  text: str
+  best: bool = False
+  better: bool = False
+
+
+# Rows and order of Wald et al. 2023, Table 5.
+OUTPUT_MEASURES = (
+  Measure("ensemble_accuracy", "Ensemble accuracy", +1),
+  Measure("member_accuracy", "Accuracy of the newest member", +1),
+  Measure("error_consistency", "Error consistency κ", -1),
+  Measure("cohens_kappa_label", "κ with label agreement", -1),
+  Measure("jensen_shannon_divergence", "Jensen-Shannon divergence", +1),
+  Measure("error_disagreement_ratio", "Error disagreement ratio", +1, percent=False),
+)
+FURTHER_MEASURES = (
+  Measure("ensemble_cross_entropy", "Ensemble cross-entropy", -1, percent=False, decimals=4),
+  Measure("ensemble_expected_calibration_error", "Ensemble calibration error", -1),
+  Measure("error_inconsistency", "Error inconsistency", +1),
+  Measure("label_disagreement", "Label disagreement", +1),
+)
+_TERMINAL_HEADS = ("ens acc %", "acc %", "κ %", "κ label %", "JSD %", "EDR")
+
+
+def number(value, decimals=3) -> str:
+  """A number as text: "–" for none or NaN, "∞" for infinity."""
+  if value is None or math.isnan(value):
+    return "–"
+  if math.isinf(value):
+    return "∞" if value > 0 else "−∞"
+  return f"{round(value, decimals) + 0.0:.{decimals}f}".replace("-", "−")  # + 0.0: no "−0.000"
+
+
+def metric_name(results) -> str:
+  """Display name of the similarity that was minimised."""
+  metric = results.metrics["dissim"]["metric"]
+  return METRIC_NAMES.get(metric, str(metric))
+
+
+def sequence_label(results, sequence) -> str:
+  """Name of a sequence with what was done to it, e.g. "dissimilar (ExpVar, tap 3)"."""
+  taps = results.regularised_taps
+  if sequence == results_lib.BASELINE or not taps:
+    return sequence
+  return (f"{sequence} ({metric_name(results)}, tap{'s' if len(taps) > 1 else ''} "
+          f"{', '.join(str(tap) for tap in taps)})")
+
+
+def cells(measure: Measure, values: dict) -> dict:
+  """Marks one column of one measure.
+
+  Values are compared at the printed precision, so two equal-looking numbers are never told apart.
+
+  Args:
+    measure: gives direction, unit and precision.
+    values: sequence name -> value (None or NaN: not defined).
+
+  Returns:
+    sequence name -> Cell. `best` needs at least two defined values that are not all equal.
+  """
+  shown = {name: measure.shown(value) for name, value in values.items()}
+  defined = [value for value in shown.values() if not math.isnan(value)]
+  best = max(defined, key=lambda value: measure.better * value, default=math.nan)
+  compared = len(set(defined)) > 1
+  baseline = shown.get(results_lib.BASELINE, math.nan)
+  return {
+    name: Cell(number(value, measure.decimals), best=compared and value == best,
+               better=measure.better * value > measure.better * baseline)
+    for name, value in shown.items()}
+
+
+def output_table(results, measures=OUTPUT_MEASURES) -> dict:
+  """The output metrics per sequence and ensemble size, as in Wald et al. 2023, Table 1.
+
+  Returns:
+    {"sizes": [2, ...], "sequences": [name, ...], "groups": [{"title": str,
+    "rows": [(sequence label, [Cell, ...])]}]}, the rows in the order of "sequences"; a size that a
+    sequence lacks is shown as "–".
+  """
+  rows = {(row["sequence"], row["size"]): row for row in results.metrics["ensembles"]}
+  sizes = sorted({size for _, size in rows})
+  sequences = [name for name in results.sequences if any((name, size) in rows for size in sizes)]
+  groups = []
+  for measure in measures:
+    columns = [cells(measure, {name: rows.get((name, size), {}).get(measure.key)
+                               for name in sequences}) for size in sizes]
+    groups.append({"title": measure.title,
+                   "rows": [(sequence_label(results, name), [column[name] for column in columns])
+                            for name in sequences]})
+  return {"sizes": sizes, "sequences": sequences, "groups": groups if sizes else []}
+
+
+def member_table(results) -> list:
+  """One row of texts per member: how it was trained and how it does alone."""
+  rows = []
+  for name, member in results.members.items():
+    reused = member.get("reused_from")
+    parameters, epochs = member.get("parameters"), member.get("epochs")
+    rows.append({
+      "name": name, "model": member["model"], "teachers": ", ".join(member["teachers"]) or "–",
+      "accuracy": Measure("accuracy", "", +1).text(member["accuracy"]),
+      "cross_entropy": number(member["cross_entropy"], 4),
+      "calibration": Measure("ece", "", -1).text(member["expected_calibration_error"]),
+      "parameters": "–" if parameters is None else f"{parameters:,}",
+      "epochs": "–" if epochs is None else str(epochs),
+      "seconds": number(member.get("train_seconds"), 1),
+      "reused_from": "" if reused is None else str(reused)})
+  return rows
+
+
+def _at_taps(values, taps):
+  """Mean of [L] (or of the diagonal of [L, L]) over the given taps; NaN where not defined."""
+  if values is None:
+    return math.nan
+  if values.ndim == 2:
+    values = values.diagonal() if values.shape[0] == values.shape[1] else values[:0].ravel()
+  chosen = [values[tap] for tap in taps if 0 <= tap < len(values)]
+  return float(np.mean(chosen)) if len(chosen) == len(taps) and taps else math.nan
+
+
+def tap_similarity(results) -> list:
+  """Similarity at the regularised taps, averaged over the pairs of each relation.
+
+  Returns:
+    rows {"relation", "label", "pairs", "r2", "r2_reverse", "lincka", "lincka_position"}; r2 tells
+    how well the earlier member's tap linearly predicts the later one's, r2_reverse the opposite;
+    1 = fully alike. Several taps and several pairs are averaged; NaN where no pair has a value.
+  """
+  taps, groups = results.regularised_taps, {}
+  for a, b in results.pairs if taps else []:
+    a, b = (b, a) if b in results.members[a]["teachers"] else (a, b)
+    lincka = results.arrays["lincka"]
+    position = results.arrays["lincka_position"]
+    groups.setdefault(results.relation(a, b), []).append((
+      _at_taps(results.arrays["r2"].get((a, b)), taps),
+      _at_taps(results.arrays["r2"].get((b, a)), taps),
+      _at_taps(lincka.get((a, b), lincka.get((b, a))), taps),
+      _at_taps(position.get((a, b), position.get((b, a))), taps)))
+  rows = []
+  for relation in RELATION_NAMES:
+    values = np.array(groups.get(relation, np.empty((0, 4))))
+    if not len(values):
+      continue
+    means = [float(np.mean(column[~np.isnan(column)])) if not np.isnan(column).all() else math.nan
+             for column in values.T]
+    rows.append({"relation": relation, "label": RELATION_NAMES[relation], "pairs": len(values),
+                 **dict(zip(("r2", "r2_reverse", "lincka", "lincka_position"), means,
+                            strict=True))})
+  return rows
+
+
+def print_table(workdir: str, console: rich.console.Console | None = None) -> None:
+  """Prints the output metrics and the similarity at the regularised taps.
+
+  Columns that do not fit the console's width are left out from the right; nothing is clipped.
+
+  Args:
+    workdir: the directory of a finished run.
+    console: where to print; the default writes to stdout.
+
+  Raises:
+    UserError: a file of the run is missing or damaged.
+  """
+  results = results_lib.read_results(workdir)
+  console = console or rich.console.Console()
+  unbounded = console.options.update(width=1000)  # measured in full, not as squeezed
+  for count in range(len(OUTPUT_MEASURES), 0, -1):
+    table = terminal_table(results, count)
+    if console.measure(table, options=unbounded).maximum <= console.width:
+      break
+  if table.row_count:
+    console.print(table)
+  for line in tap_lines(results):
+    console.print(rich.text.Text(line))
+
+
+def terminal_table(results, count: int) -> rich.table.Table:
+  """Sequence x size rows with the first `count` output measures; bold and underline as in HTML."""
+  output = output_table(results, OUTPUT_MEASURES[:count])
+  table = rich.table.Table(box=rich.box.SIMPLE_HEAD, padding=(0, 1))
+  table.add_column("sequence", no_wrap=True)
+  for head in ("N", *_TERMINAL_HEADS[:count]):
+    table.add_column(head, justify="right", no_wrap=True)
+  for position, name in enumerate(output["sequences"]):
+    for column, size in enumerate(output["sizes"]):
+      found = [group["rows"][position][1][column] for group in output["groups"]]
+      styles = [" ".join(["bold"] * cell.best + ["underline"] * cell.better) for cell in found]
+      table.add_row(rich.text.Text(name), str(size),
+                    *(rich.text.Text(cell.text, style=style)
+                      for cell, style in zip(found, styles, strict=True)))
+  return table
+
+
+def tap_lines(results) -> list:
+  """The similarity at the regularised taps, one short line for each relation of pairs."""
+  rows = tap_similarity(results)
+  if not rows:
+    return []
+  lines = [f"At {results.tap_label()}, 1 = alike (R²: least squares, later from earlier member):"]
+  for row in rows:
+    label = f"{row['label']} ({row['pairs']} pair{'s' * (row['pairs'] > 1)})"
+    lines.append(f"  {label:<41}R² {number(row['r2']):>6}  LinCKA {number(row['lincka']):>6}")
+  return lines

@@ -1,0 +1,451 @@
+"""Similarities against float64 loops and scikit-learn, by invariances, and over four devices."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
+from jax.test_util import check_grads
+from sklearn.linear_model import LinearRegression, Ridge
+from sklearn.metrics import r2_score
+
+from dissim_jax import similarity
+
+SHAPE = (8, 3, 2, 5)  # [batch, height, width, channels], no two axes alike
+lincka_position = functools.partial(similarity.lincka, samples="position")
+r2_variance = functools.partial(similarity.r2_least_squares, weighting="variance")
+FUNCTIONS = {name: measure.function for name, measure in similarity.MEASURES.items()} | {
+  "lincka_position": lincka_position,
+  "lincka_biased": functools.partial(similarity.lincka, unbiased=False),
+  "r2": similarity.r2_least_squares,
+  "r2_variance": r2_variance,
+}
+
+# Compiled once for all tests that share shapes and dtypes.
+COMPILED = {name: jax.jit(function) for name, function in FUNCTIONS.items()}
+GRADIENTS = {
+  name: jax.jit(jax.value_and_grad(function, argnums=(0, 1))) for name, function in FUNCTIONS.items()
+}
+
+
+@pytest.fixture
+def rng():
+  return np.random.default_rng(11)
+
+
+@pytest.fixture
+def pair(rng):
+  """A representation and one correlated with it, each channel of its own scale and offset."""
+  z = rng.normal(size=SHAPE)
+  mixed = z @ rng.normal(size=(5, 5)) / 3
+  other = z * [1, 0.8, 0.4, -0.5, 0.1] + mixed + 0.4 * rng.normal(size=SHAPE)
+  scale, offset = [1, 0.3, 5, 1, 2], [0, 1, -3, 10, 0.5]
+  return (z * scale + offset).astype(np.float32), (other * scale + offset).astype(np.float32)
+
+
+def assert_close(actual, desired, rtol=1e-5, atol=1e-7):
+  np.testing.assert_allclose(np.asarray(actual), desired, rtol=rtol, atol=atol)
+
+
+def rotation(rng, size):
+  return np.linalg.qr(rng.normal(size=(size, size)))[0]
+
+
+# --- Oracles: float64 transcriptions of the papers' formulas -------------------------------------
+
+
+def celu(x):
+  return max(0.0, x) + min(0.0, np.exp(x) - 1)
+
+
+def oracle_expvar(z, z_hat, eps=1e-4):
+  channels = []
+  for c in range(z.shape[-1]):
+    t, a = z[..., c].astype(float).ravel(), z_hat[..., c].astype(float).ravel()
+    channels.append(celu(1 - ((t - a) ** 2).sum() / (((t - t.mean()) ** 2).sum() + eps)))
+  return np.mean(channels)
+
+
+def oracle_correlations(z, z_hat):
+  return np.array([
+    np.corrcoef(z[..., c].astype(float).ravel(), z_hat[..., c].astype(float).ravel())[0, 1]
+    for c in range(z.shape[-1])
+  ])  # fmt: skip
+
+
+def oracle_hsic(x, y):
+  """Eq. 13 as it is written, on n x n matrices with zero diagonal."""
+  n = x.shape[0]
+  k, l = x @ x.T, y @ y.T  # noqa: E741
+  np.fill_diagonal(k, 0)
+  np.fill_diagonal(l, 0)
+  one = np.ones(n)
+  total = (one @ k @ one) * (one @ l @ one) / ((n - 1) * (n - 2))
+  return (np.trace(k @ l) + total - 2 / (n - 2) * (one @ k @ l @ one)) / (n * (n - 3))
+
+
+def oracle_biased_hsic(x, y):
+  n = x.shape[0]
+  h = np.eye(n) - 1 / n
+  return np.trace(x @ x.T @ h @ y @ y.T @ h) / (n - 1) ** 2
+
+
+def rows(z, samples="example"):
+  z = np.asarray(z, np.float64)
+  return z.reshape(len(z), -1) if samples == "example" else z.reshape(-1, z.shape[-1])
+
+
+def oracle_lincka(z_a, z_b, samples="example", hsic=oracle_hsic):
+  x, y = rows(z_a, samples), rows(z_b, samples)
+  return hsic(x, y) / np.sqrt(hsic(x, x) * hsic(y, y))
+
+
+def oracle_r2(source, target, multioutput="uniform_average"):
+  x, y = rows(source, "position"), rows(target, "position")
+  return r2_score(y, LinearRegression().fit(x, y).predict(x), multioutput=multioutput)
+
+
+ORACLES = {
+  "expvar": oracle_expvar,
+  "l2corr": lambda a, b: np.mean([celu(r) for r in oracle_correlations(a, b)]),
+  "l2corr_squared": lambda a, b: np.mean(oracle_correlations(a, b) ** 2),
+  "lincka": oracle_lincka,
+  "lincka_position": lambda a, b: oracle_lincka(a, b, "position"),
+  "lincka_biased": lambda a, b: oracle_lincka(a, b, hsic=oracle_biased_hsic),
+  "r2": oracle_r2,
+  "r2_variance": lambda a, b: oracle_r2(a, b, "variance_weighted"),
+}
+
+
+# --- All functions -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_agrees_with_its_oracle(pair, name):
+  value = COMPILED[name](*pair)
+  assert value.dtype == jnp.float32 and value.shape == ()
+  assert_close(value, ORACLES[name](*pair))
+
+
+@pytest.mark.parametrize("name", ["expvar", "l2corr", "lincka", "lincka_position", "r2"])
+def test_features_far_from_zero(pair, name):
+  z, other = (a + np.float32(100) for a in pair)
+  assert_close(COMPILED[name](z, other), ORACLES[name](z, other))
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_bfloat16_is_taken_to_float32(pair, name):
+  coarse = [jnp.asarray(a, jnp.bfloat16) for a in pair]
+  value = COMPILED[name](*coarse)
+  assert value.dtype == jnp.float32
+  assert_close(value, ORACLES[name](*(np.asarray(a, np.float64) for a in coarse)))
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_gradients(rng, name):
+  # Of moderate scale, so that a finite difference in float32 has digits.
+  z = rng.normal(size=(6, 2, 3)).astype(np.float32)
+  other = (0.5 * z + rng.normal(size=z.shape)).astype(np.float32)
+  check = functools.partial(check_grads, order=1, modes=["fwd", "rev"], atol=2e-3, rtol=2e-3)
+  check(COMPILED[name], (z, other), eps=1e-2)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_constant_channels_give_finite_values_and_gradients(pair, name):
+  z, other = pair
+  # 100.1 is not a float32, and the float32 mean of a hundred of them is not that float32 either.
+  dead = np.full_like(z, 100.1)
+  partly = np.where(np.arange(5) == 2, dead, z)
+  both = GRADIENTS[name]
+  for arguments in ((dead, other), (z, dead), (dead, dead), (partly, other), (other, partly)):
+    value, gradients = both(*arguments)
+    assert np.isfinite(value)
+    assert all(np.isfinite(g).all() for g in gradients)
+  if name != "expvar":
+    for arguments in ((dead, other), (z, dead), (dead, dead)):
+      value, gradients = both(*arguments)
+      assert value == 0
+      assert all((np.asarray(g) == 0).all() for g in gradients)
+
+
+def _on_four_devices(function):
+  """Value and gradients of a function whose leading axis is sharded, typed as replicated."""
+  mesh = Mesh(np.array(jax.devices()[:4]), ("devices",))
+  sharded = functools.partial(function, axis_name="devices")
+  inside = jax.shard_map(
+    jax.value_and_grad(sharded, argnums=(0, 1)),
+    mesh=mesh,
+    in_specs=P("devices"),
+    out_specs=(P(), P("devices")),
+  )
+  value = jax.shard_map(sharded, mesh=mesh, in_specs=P("devices"), out_specs=P())
+  return jax.jit(lambda a, b: (*inside(a, b), jax.grad(value)(a, b)))
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_four_devices_equal_one(pair, name):
+  expected, gradients = GRADIENTS[name](*pair)
+  value, inside, outside = _on_four_devices(FUNCTIONS[name])(*pair)
+  assert_close(value, expected, rtol=2e-6)
+  for actual, desired in zip((*inside, outside), (*gradients, gradients[0]), strict=True):
+    assert_close(actual, desired, rtol=1e-4, atol=1e-5 * np.abs(desired).max())
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_named_vmap_axis_is_the_global_batch(pair, name):
+  shards = [a.reshape(4, 2, *a.shape[1:]) for a in pair]
+  sharded = functools.partial(FUNCTIONS[name], axis_name="devices")
+  values = jax.jit(jax.vmap(sharded, axis_name="devices"))(*shards)
+  assert_close(values, np.full(4, ORACLES[name](*pair)))
+  # Without the name each entry is a batch of its own.
+  if name not in ("lincka", "lincka_biased"):
+    apart = jax.jit(jax.vmap(FUNCTIONS[name]))(*shards)
+    assert_close(apart, [ORACLES[name](a, b) for a, b in zip(*shards, strict=True)], atol=1e-6)
+    assert np.std(apart) > 1e-3
+
+
+# --- Invariances, each with its negative control -------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["lincka", "lincka_position"])
+def test_lincka_invariances(pair, rng, name):
+  z, other = pair
+  function = COMPILED[name]
+  before = function(z, other)
+  assert_close(function(3 * z @ rotation(rng, 5) + 4, other), before)
+  assert_close(function(other, z), before)
+  assert_close(function(z, z), 1)
+  assert abs(function(z @ rng.normal(size=(5, 5)).astype(np.float32), other) - before) > 1e-3
+
+
+def test_aligned_invariances(pair):
+  z, other = pair
+  scale = np.array([0.1, 2, 7, 1, 3], np.float32)
+  assert_close(similarity.l2corr(z, other * scale - 2), similarity.l2corr(z, other))
+  assert_close(similarity.l2corr_squared(z, -other), similarity.l2corr_squared(z, other))
+  assert abs(similarity.l2corr(z, -other) - similarity.l2corr(z, other)) > 0.1
+  assert abs(similarity.expvar(z, other * scale) - similarity.expvar(z, other)) > 0.1
+  assert abs(similarity.expvar(z, other[..., ::-1]) - similarity.expvar(z, other)) > 0.1
+  assert_close(similarity.expvar(z, z), 1)
+
+
+def test_r2_invariances(pair, rng):
+  z, other = pair
+  before = similarity.r2_least_squares(z, other)
+  mixing = (rng.normal(size=(5, 5)) + 2 * np.eye(5)).astype(np.float32)
+  assert_close(similarity.r2_least_squares(z @ mixing + 7, other), before, rtol=2e-5)
+  scale = np.array([1e-4, 1e4, 1, 10, 1e-2], np.float32)
+  assert_close(similarity.r2_least_squares(z * scale, other * scale), before)
+  assert_close(similarity.r2_least_squares(z, z @ mixing), 1)
+  assert abs(similarity.r2_least_squares(z**2, other) - before) > 1e-2
+  scale = np.array([1, 1, 1, 1, 100], np.float32)
+  assert abs(r2_variance(z, other * scale) - r2_variance(z, other)) > 1e-2
+
+
+def test_bounds_of_the_registry(pair):
+  z, _ = pair
+  assert set(similarity.MEASURES) == {"expvar", "l2corr", "l2corr_squared", "lincka"}
+  assert [m.aligned for m in similarity.MEASURES.values()] == [True, True, True, False]
+  for name, measure in similarity.MEASURES.items():
+    assert measure.name == name
+    assert_close(measure.function(z, z), measure.high)
+  anti = 2 * z.mean((0, 1, 2)) - z
+  assert_close(similarity.l2corr(z, anti), similarity.MEASURES["l2corr"].low)
+  assert_close(similarity.expvar(z, z + 1000), similarity.MEASURES["expvar"].low)
+
+
+# --- ExpVar --------------------------------------------------------------------------------------
+
+
+def test_expvar_of_the_mean_is_zero_and_eps_is_added_to_the_sum():
+  z = np.array([[0.0], [0.02]], np.float32)
+  assert_close(similarity.expvar(z, np.full_like(z, 0.01)), 1 - 2e-4 / (2e-4 + 1e-4))
+  assert_close(similarity.expvar(z, np.full_like(z, 0.01), eps=0.0), 0, atol=1e-6)
+  far = similarity.expvar(z, z + 1, alpha=0.25)
+  assert_close(far, -0.25)
+
+
+# --- LinCKA --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("unbiased", [True, False])
+def test_gram_and_feature_forms_agree(rng, unbiased, monkeypatch):
+  x = rng.normal(size=(40, 7)).astype(np.float32) + 3
+  y = (x[:, :4] + rng.normal(size=(40, 4))).astype(np.float32)
+  values = []
+  for gram in (True, False):
+    monkeypatch.setattr(similarity.cka, "_gram_is_cheaper", lambda n, p, q, gram=gram: gram)
+    values.append(similarity.lincka(x, y, unbiased=unbiased))
+  assert_close(values[0], values[1])
+  assert_close(values[0], oracle_lincka(x, y, hsic=oracle_hsic if unbiased else oracle_biased_hsic))
+
+
+def test_form_follows_the_shapes():
+  assert similarity.cka._gram_is_cheaper(128, 8192, 64)
+  assert not similarity.cka._gram_is_cheaper(8192, 256, 256)
+
+
+def test_lincka_of_different_shapes(rng):
+  a = rng.normal(size=(9, 4, 3, 2)).astype(np.float32)
+  b = (a[:, :2, :1] @ rng.normal(size=(2, 7))).astype(np.float32)
+  assert_close(similarity.lincka(a, b), oracle_lincka(a, b))
+
+
+def test_unbiased_lincka_of_independent_features_is_near_zero_and_may_be_negative(rng):
+  x, y = rng.normal(size=(2, 20, 60, 50)).astype(np.float32)
+  unbiased = jax.vmap(similarity.lincka)(x, y)
+  assert abs(unbiased.mean()) < 0.02 and unbiased.min() < 0
+  assert jax.vmap(functools.partial(similarity.lincka, unbiased=False))(x, y).min() > 0.3
+
+
+def test_minibatch_cka_of_all_pairs(rng):
+  """Batches of unequal size; taps with offsets, of small scale, independent, and dead."""
+  total, expected = np.zeros((7, 7)), np.zeros((6, 6))
+  hsic_matrix = jax.jit(similarity.hsic_matrix)
+  for n in (13, 40, 5):
+    base = rng.normal(size=(n, 3, 2, 4))
+    taps = [
+      base,
+      base[:, :2] + 0.5 * rng.normal(size=(n, 2, 2, 4)) + 10,
+      0.01 * base @ rng.normal(size=(4, 6)),
+      base.reshape(n, -1)[:, ::3] + 100,
+      rng.normal(size=(n, 30)),
+      0.01 * rng.normal(size=(n, 5)) + 1,
+    ]
+    taps = [tap.astype(np.float32) for tap in taps]
+    features = [rows(tap) for tap in taps]
+    expected += [[oracle_hsic(x, y) for y in features] for x in features]
+    total += hsic_matrix([*taps, np.full((n, 3), 0.7, np.float32)])
+  root = np.sqrt(np.diag(expected))
+  for hsic in (total, jnp.asarray(total, jnp.float32)):
+    cka = similarity.cka_from_hsic(hsic)
+    assert cka.dtype == hsic.dtype
+    assert_close(cka[:6, :6], expected / root / root[:, None], rtol=1e-5, atol=1e-5)
+    assert (cka[6] == 0).all() and (cka[:, 6] == 0).all()
+  assert np.abs(cka[4, :4]).max() < 0.2 and cka[0, 1] > 0.5
+
+
+def test_one_batch_of_the_accumulator_is_lincka(pair):
+  vectors = similarity.gram_vectors(list(pair))
+  assert vectors.shape == (2, 64)
+  assert_close(vectors.reshape(2, 8, 8).sum(-1), np.zeros((2, 8)), atol=2e-5 * abs(vectors).max())
+  cka = similarity.cka_from_hsic(similarity.hsic_matrix(list(pair)))
+  assert_close(cka[0, 1], similarity.lincka(*pair))
+
+
+def test_self_terms_that_are_not_positive_give_zero():
+  hsic = np.array([[4.0, 2.0, 1.0], [2.0, 9.0, 1.0], [1.0, 1.0, -1e-6]])
+  assert_close(similarity.cka_from_hsic(hsic), [[1, 1 / 3, 0], [1 / 3, 1, 0], [0, 0, 0]])
+
+
+# --- Moments and regression ----------------------------------------------------------------------
+
+
+def test_streamed_moments_equal_those_of_all_samples(rng):
+  x = (rng.normal(size=(60, 5)) + 100).astype(np.float32)
+  y = (x[:, :3] + rng.normal(size=(60, 3)) + np.linspace(0, 50, 60)[:, None]).astype(np.float32)
+  streamed = similarity.empty_moments(5, 3)
+  merge = jax.jit(similarity.merge_moments)
+  for part in (slice(0, 7), slice(7, 40), slice(40, 60)):
+    streamed = merge(streamed, similarity.moments(x[part], y[part]))
+  xd, yd = x.astype(float), y.astype(float)
+  xc, yc = xd - xd.mean(0), yd - yd.mean(0)
+  norm_x, norm_y = np.linalg.norm(xc, axis=0), np.linalg.norm(yc, axis=0)
+  for actual, desired in zip(streamed[:3], (60, xd.mean(0), yd.mean(0)), strict=True):
+    assert_close(actual, desired, rtol=1e-6)
+  # A co-moment near zero is as exact as the two deviations that it multiplies.
+  products = ((xc, xc, norm_x, norm_x), (xc, yc, norm_x, norm_y), (yc, yc, norm_y, norm_y))
+  for actual, (a, b, norm_a, norm_b) in zip(streamed[3:], products, strict=True):
+    scale = np.outer(norm_a, norm_b)
+    assert_close(actual / scale, a.T @ b / scale, rtol=0, atol=1e-5)
+  assert all(leaf.dtype == jnp.float32 for leaf in streamed)
+  # Nothing after something, and nothing after nothing, changes nothing.
+  empty = similarity.empty_moments(5, 3)
+  for m in (streamed, empty):
+    jax.tree.map(np.testing.assert_array_equal, merge(m, empty), m)
+
+
+@pytest.mark.parametrize("ridge", [0.0, 1e-8, 1e-2])
+def test_affine_map_agrees_with_scikit_learn(pair, ridge):
+  z, other = pair
+  m = similarity.moments(z, other)
+  weights, bias = similarity.solve_affine(m, ridge)
+  x, y = rows(z, "position"), rows(other, "position")
+  model = Ridge(alpha=ridge * len(x) * x.var(0).mean()) if ridge > 1e-6 else LinearRegression()
+  model.fit(x, y)
+  assert_close(weights, model.coef_.T, atol=1e-5 * np.abs(model.coef_).max())
+  assert_close(bias, model.intercept_, atol=1e-5 * np.abs(model.intercept_).max())
+  assert_close(similarity.r2_from_moments(m, ridge=ridge), r2_score(y, model.predict(x)))
+
+
+def test_swapped_moments_regress_the_other_way(pair):
+  m = similarity.swap_moments(similarity.moments(*pair))
+  assert_close(similarity.r2_from_moments(m), oracle_r2(pair[1], pair[0]))
+  assert abs(oracle_r2(*pair) - oracle_r2(pair[1], pair[0])) > 1e-3
+
+
+def test_rank_deficient_source(pair, rng):
+  z, other = pair
+  repeated = np.concatenate([z, z @ rng.normal(size=(5, 2)), 0 * z[..., :1] + 3], -1)
+  repeated = repeated.astype(np.float32)
+  value, gradient = jax.jit(jax.value_and_grad(similarity.r2_least_squares))(repeated, other)
+  assert_close(value, oracle_r2(z, other), rtol=2e-5)
+  assert np.isfinite(gradient).all()
+  # With few samples everything is explained, by a map that stays finite.
+  weights, bias = similarity.solve_affine(similarity.moments(repeated[0, 0], other[0, 0]))
+  assert_close(repeated[0, 0] @ weights + bias, other[0, 0], rtol=1e-4, atol=1e-4)
+
+
+def test_ridge_survives_a_dead_source(pair):
+  dead = similarity.moments(np.full(SHAPE, 0.3, np.float32), pair[1])
+  for ridge in (0.0, 1e-3):
+    weights, bias = similarity.solve_affine(dead, ridge)
+    assert (np.asarray(weights) == 0).all()
+    assert_close(bias, pair[1].mean((0, 1, 2)))
+
+
+def test_target_channels_without_variance_are_left_out(pair):
+  z, other = pair
+  partly = np.where(np.arange(5) == 1, np.float32(100.1), other)
+  assert_close(similarity.r2_least_squares(z, partly), oracle_r2(z, np.delete(other, 1, -1)))
+
+
+def test_lincka_from_moments(pair):
+  value = similarity.lincka_from_moments(similarity.moments(*pair))
+  assert_close(value, oracle_lincka(*pair, "position", oracle_biased_hsic))
+  assert_close(value, similarity.lincka(*pair, unbiased=False, samples="position"))
+
+
+# --- Errors --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+  ("call", "message"),
+  [
+    (lambda z: similarity.lincka(z[:3], z[:3]), "n = 3 samples: the unbiased HSIC needs 4"),
+    (lambda z: similarity.gram_vectors([z[:3]]), "n = 3 samples"),
+    (lambda z: similarity.gram_vectors([z, z[:5]]), r"taps have \[5, 8\] examples"),
+    (lambda z: similarity.gram_vectors([]), "one or more taps"),
+    (lambda z: similarity.lincka(z, z[:5]), "8 examples and z_b 5"),
+    (lambda z: similarity.lincka(z, z, samples="pixel"), "'example' and 'position'"),
+    (lambda z: lincka_position(z, z[:, :1]), "all axes but the last"),
+    (lambda z: similarity.expvar(z, z[..., :1]), "must be equal"),
+    (lambda z: similarity.l2corr(z, z.astype(int)), "z_hat has dtype int"),
+    (lambda z: similarity.moments(z, z[:1]), "all axes but the last"),
+    (lambda z: similarity.r2_least_squares(z, z, weighting="sum"), "'channel' and 'variance'"),
+    (lambda z: similarity.solve_affine(similarity.moments(z, z), -1.0), "ridge=-1.0"),
+    (lambda z: similarity.cka_from_hsic(z[0, 0]), "square"),
+  ],
+)
+def test_wrong_input_is_told_in_a_sentence(pair, call, message):
+  with pytest.raises(ValueError, match=message):
+    call(pair[0])
+
+
+def test_three_samples_are_enough_for_the_biased_form(pair):
+  z, other = pair[0][:3], pair[1][:3]
+  value = similarity.lincka(z, other, unbiased=False)
+  assert_close(value, oracle_lincka(z, other, hsic=oracle_biased_hsic))
