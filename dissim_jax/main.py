@@ -1,11 +1,15 @@
-"""Command line: `python -m dissim_jax.main --config=configs/digits_expvar.py --workdir=runs/digits`."""
+"""Command line: `python -m dissim_jax.main --config=configs/digits_expvar.py --workdir=runs/digits`.
+
+Every field of the config can be set: `--config.dissim.taps=2,3,4 --config.seed=1`.
+"""
 
 import shlex
 import sys
 
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import config_flags
 
+from dissim_jax import command_line
 from dissim_jax.errors import UserError
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "File that builds the experiment.")
@@ -13,18 +17,19 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of checkpoints, results 
 
 
 def main(argv: list[str]) -> None:
-  """Runs the experiment of the flags."""
-  if len(argv) > 1:
-    raise UserError(f"unexpected argument {argv[1]!r}: give values as --name=value")
-  for flag in (_CONFIG, _WORKDIR):
-    if not flag.value:
-      raise UserError(f"--{flag.name} is missing")
-  from dissim_jax import report, sequence  # Imports JAX: not before the flags are right.
+  """Runs the experiment that the flags describe."""
+  command_line.no_arguments(argv)
+  command_line.require(_CONFIG, _WORKDIR)
+  logging.set_verbosity(logging.WARNING)  # Orbax tells every step of a save.
+  # JAX is slow to import: not before the flags are right.
+  from dissim_jax import report, sequence
 
-  sequence.run(_CONFIG.value, _WORKDIR.value, shlex.join(["python", "-m", __spec__.name, *sys.argv[1:]]))
+  command = shlex.join(["python", "-m", "dissim_jax.main", *sys.argv[1:]])
+  sequence.run(_CONFIG.value, _WORKDIR.value, command)
+  page = report.write_report(_WORKDIR.value)
   report.print_table(_WORKDIR.value)
-  print(f"report: {report.write_report(_WORKDIR.value)}")
+  print(f"report: {page}")
 
 
 if __name__ == "__main__":
-  app.run(main)
+  app.run(command_line.guarded(main), flags_parser=command_line.parse)

@@ -115,8 +115,8 @@ def error_consistency(pred_a: jax.Array, pred_b: jax.Array, labels: jax.Array) -
   """Cohen's kappa of being right: `(c_obs - c_exp) / (1 - c_exp)`.
 
   `c_obs`: fraction of examples on which both are right or both are wrong. `c_exp = p_a p_b +
-  (1 - p_a)(1 - p_b)`, p the accuracies: the same for independent errors. Geirhos et al. 2020,
-  Eq. 1-3; Wald et al. 2023, Eq. 14.
+  (1 - p_a)(1 - p_b)`, p the accuracies: the same for independent errors. Geirhos et al. 2020;
+  Wald et al. 2023, Eq. 14.
 
   Returns:
     at most 1; 1 = errors on the same examples, 0 = independent errors, negative = disjoint errors.
@@ -215,7 +215,7 @@ def ensemble_probabilities(logits: jax.Array, rule: str = "probs") -> jax.Array:
   Args:
     logits: `[M, N, K]`, floating point.
     rule: "probs": the mean of the members' softmax (Wald et al. 2023). "logits": the softmax of
-      their mean logits (Gontijo-Lopes et al. 2022).
+      their mean logits (Rosales et al. 2023).
   """
   if logits.ndim != 3 or 0 in logits.shape or not jnp.issubdtype(logits.dtype, jnp.floating):
     raise ValueError(f"logits are {logits.dtype}{logits.shape}: floating [M, N, K] are needed.")

@@ -1,6 +1,5 @@
 """Checks of a config before anything starts; every complaint is one sentence."""
 
-import difflib
 import json
 import math
 import numbers
@@ -13,6 +12,7 @@ import ml_collections
 from dissim_jax.data import SOURCES
 from dissim_jax.errors import UserError
 from dissim_jax.models import MODELS
+from dissim_jax.names import nearest
 from dissim_jax.projections import PROJECTIONS
 from dissim_jax.records import read_json, write_json
 from dissim_jax.similarity import MEASURES
@@ -46,12 +46,6 @@ _FINITE = (
   "model.width_multiplier",
   "data.resident_gib",
 )
-
-
-def nearest(value: str, allowed: Iterable[str]) -> str:
-  """", did you mean …?" for a misspelt name, or nothing."""
-  close = difflib.get_close_matches(str(value), list(allowed), n=1, cutoff=0.5)
-  return f", did you mean {close[0]!r}?" if close else ""
 
 
 def check_name(field: str, value: Any, allowed: Iterable[str]) -> None:

@@ -154,7 +154,7 @@ def test_jensen_shannon_gradients(data):
     return divergence(jax.nn.softmax(a), jax.nn.softmax(b))
 
   few = tuple(jnp.asarray(logits[:2, :6]))
-  check_grads(of_logits, few, order=1, modes=["fwd", "rev"], eps=1e-2, atol=1e-3, rtol=1e-3)
+  check_grads(of_logits, few, order=1, modes=["rev"], eps=1e-2, atol=1e-3, rtol=1e-3)
   certain = jnp.eye(K)
   gradient = jax.grad(divergence, argnums=(0, 1))
   tiny = jnp.asarray([[1e-45, 1.0], [0.0, 1.0]], jnp.float32)

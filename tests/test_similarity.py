@@ -26,9 +26,7 @@ FUNCTIONS = {name: measure.function for name, measure in similarity.MEASURES.ite
 
 # Compiled once for all tests that share shapes and dtypes.
 COMPILED = {name: jax.jit(function) for name, function in FUNCTIONS.items()}
-GRADIENTS = {
-  name: jax.jit(jax.value_and_grad(function, argnums=(0, 1))) for name, function in FUNCTIONS.items()
-}
+GRADIENTS = {name: jax.jit(jax.value_and_grad(f, argnums=(0, 1))) for name, f in FUNCTIONS.items()}
 
 
 @pytest.fixture
@@ -136,7 +134,7 @@ def test_features_far_from_zero(pair, name):
   assert_close(COMPILED[name](z, other), ORACLES[name](z, other))
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("name", ["expvar", "l2corr", "lincka", "lincka_position", "r2"])
 def test_bfloat16_is_taken_to_float32(pair, name):
   coarse = [jnp.asarray(a, jnp.bfloat16) for a in pair]
   value = COMPILED[name](*coarse)
@@ -149,7 +147,7 @@ def test_gradients(rng, name):
   # Of moderate scale, so that a finite difference in float32 has digits.
   z = rng.normal(size=(6, 2, 3)).astype(np.float32)
   other = (0.5 * z + rng.normal(size=z.shape)).astype(np.float32)
-  check = functools.partial(check_grads, order=1, modes=["fwd", "rev"], atol=2e-3, rtol=2e-3)
+  check = functools.partial(check_grads, order=1, modes=["rev"], atol=2e-3, rtol=2e-3)
   check(COMPILED[name], (z, other), eps=1e-2)
 
 
@@ -201,7 +199,7 @@ def test_named_vmap_axis_is_the_global_batch(pair, name):
   values = jax.jit(jax.vmap(sharded, axis_name="devices"))(*shards)
   assert_close(values, np.full(4, ORACLES[name](*pair)))
   # Without the name each entry is a batch of its own.
-  if name not in ("lincka", "lincka_biased"):
+  if name in ("expvar", "lincka_position", "r2"):
     apart = jax.jit(jax.vmap(FUNCTIONS[name]))(*shards)
     assert_close(apart, [ORACLES[name](a, b) for a, b in zip(*shards, strict=True)], atol=1e-6)
     assert np.std(apart) > 1e-3
@@ -223,26 +221,28 @@ def test_lincka_invariances(pair, rng, name):
 
 def test_aligned_invariances(pair):
   z, other = pair
+  expvar, l2corr, squared = (COMPILED[name] for name in ("expvar", "l2corr", "l2corr_squared"))
   scale = np.array([0.1, 2, 7, 1, 3], np.float32)
-  assert_close(similarity.l2corr(z, other * scale - 2), similarity.l2corr(z, other))
-  assert_close(similarity.l2corr_squared(z, -other), similarity.l2corr_squared(z, other))
-  assert abs(similarity.l2corr(z, -other) - similarity.l2corr(z, other)) > 0.1
-  assert abs(similarity.expvar(z, other * scale) - similarity.expvar(z, other)) > 0.1
-  assert abs(similarity.expvar(z, other[..., ::-1]) - similarity.expvar(z, other)) > 0.1
-  assert_close(similarity.expvar(z, z), 1)
+  assert_close(l2corr(z, other * scale - 2), l2corr(z, other))
+  assert_close(squared(z, -other), squared(z, other))
+  assert abs(l2corr(z, -other) - l2corr(z, other)) > 0.1
+  assert abs(expvar(z, other * scale) - expvar(z, other)) > 0.1
+  assert abs(expvar(z, other[..., ::-1]) - expvar(z, other)) > 0.1
+  assert_close(expvar(z, z), 1)
 
 
 def test_r2_invariances(pair, rng):
   z, other = pair
-  before = similarity.r2_least_squares(z, other)
+  r2, variance = COMPILED["r2"], COMPILED["r2_variance"]
+  before = r2(z, other)
   mixing = (rng.normal(size=(5, 5)) + 2 * np.eye(5)).astype(np.float32)
-  assert_close(similarity.r2_least_squares(z @ mixing + 7, other), before, rtol=2e-5)
+  assert_close(r2(z @ mixing + 7, other), before, rtol=2e-5)
   scale = np.array([1e-4, 1e4, 1, 10, 1e-2], np.float32)
-  assert_close(similarity.r2_least_squares(z * scale, other * scale), before)
-  assert_close(similarity.r2_least_squares(z, z @ mixing), 1)
-  assert abs(similarity.r2_least_squares(z**2, other) - before) > 1e-2
+  assert_close(r2(z * scale, other * scale), before)
+  assert_close(r2(z, z @ mixing), 1)
+  assert abs(r2(z**2, other) - before) > 1e-2
   scale = np.array([1, 1, 1, 1, 100], np.float32)
-  assert abs(r2_variance(z, other * scale) - r2_variance(z, other)) > 1e-2
+  assert abs(variance(z, other * scale) - variance(z, other)) > 1e-2
 
 
 def test_bounds_of_the_registry(pair):
@@ -251,10 +251,10 @@ def test_bounds_of_the_registry(pair):
   assert [m.aligned for m in similarity.MEASURES.values()] == [True, True, True, False]
   for name, measure in similarity.MEASURES.items():
     assert measure.name == name
-    assert_close(measure.function(z, z), measure.high)
+    assert_close(COMPILED[name](z, z), measure.high)
   anti = 2 * z.mean((0, 1, 2)) - z
-  assert_close(similarity.l2corr(z, anti), similarity.MEASURES["l2corr"].low)
-  assert_close(similarity.expvar(z, z + 1000), similarity.MEASURES["expvar"].low)
+  assert_close(COMPILED["l2corr"](z, anti), similarity.MEASURES["l2corr"].low)
+  assert_close(COMPILED["expvar"](z, z + 1000), similarity.MEASURES["expvar"].low)
 
 
 # --- ExpVar --------------------------------------------------------------------------------------
@@ -278,7 +278,9 @@ def test_gram_and_feature_forms_agree(rng, unbiased, monkeypatch):
   values = []
   for gram in (True, False):
     monkeypatch.setattr(similarity.cka, "_gram_is_cheaper", lambda n, p, q, gram=gram: gram)
-    values.append(similarity.lincka(x, y, unbiased=unbiased))
+    # A new function each time, for jit keeps what it compiled.
+    form = jax.jit(lambda a, b: similarity.lincka(a, b, unbiased=unbiased))
+    values.append(form(x, y))
   assert_close(values[0], values[1])
   assert_close(values[0], oracle_lincka(x, y, hsic=oracle_hsic if unbiased else oracle_biased_hsic))
 
@@ -296,9 +298,9 @@ def test_lincka_of_different_shapes(rng):
 
 def test_unbiased_lincka_of_independent_features_is_near_zero_and_may_be_negative(rng):
   x, y = rng.normal(size=(2, 20, 60, 50)).astype(np.float32)
-  unbiased = jax.vmap(similarity.lincka)(x, y)
+  unbiased = jax.jit(jax.vmap(similarity.lincka))(x, y)
   assert abs(unbiased.mean()) < 0.02 and unbiased.min() < 0
-  assert jax.vmap(functools.partial(similarity.lincka, unbiased=False))(x, y).min() > 0.3
+  assert jax.jit(jax.vmap(FUNCTIONS["lincka_biased"]))(x, y).min() > 0.3
 
 
 def test_minibatch_cka_of_all_pairs(rng):
@@ -329,11 +331,11 @@ def test_minibatch_cka_of_all_pairs(rng):
 
 
 def test_one_batch_of_the_accumulator_is_lincka(pair):
-  vectors = similarity.gram_vectors(list(pair))
+  vectors = jax.jit(similarity.gram_vectors)(list(pair))
   assert vectors.shape == (2, 64)
   assert_close(vectors.reshape(2, 8, 8).sum(-1), np.zeros((2, 8)), atol=2e-5 * abs(vectors).max())
   cka = similarity.cka_from_hsic(similarity.hsic_matrix(list(pair)))
-  assert_close(cka[0, 1], similarity.lincka(*pair))
+  assert_close(cka[0, 1], COMPILED["lincka"](*pair))
 
 
 def test_self_terms_that_are_not_positive_give_zero():
@@ -348,9 +350,9 @@ def test_streamed_moments_equal_those_of_all_samples(rng):
   x = (rng.normal(size=(60, 5)) + 100).astype(np.float32)
   y = (x[:, :3] + rng.normal(size=(60, 3)) + np.linspace(0, 50, 60)[:, None]).astype(np.float32)
   streamed = similarity.empty_moments(5, 3)
-  merge = jax.jit(similarity.merge_moments)
+  merge, moments = jax.jit(similarity.merge_moments), jax.jit(similarity.moments)
   for part in (slice(0, 7), slice(7, 40), slice(40, 60)):
-    streamed = merge(streamed, similarity.moments(x[part], y[part]))
+    streamed = merge(streamed, moments(x[part], y[part]))
   xd, yd = x.astype(float), y.astype(float)
   xc, yc = xd - xd.mean(0), yd - yd.mean(0)
   norm_x, norm_y = np.linalg.norm(xc, axis=0), np.linalg.norm(yc, axis=0)
@@ -394,6 +396,13 @@ def test_rank_deficient_source(pair, rng):
   value, gradient = jax.jit(jax.value_and_grad(similarity.r2_least_squares))(repeated, other)
   assert_close(value, oracle_r2(z, other), rtol=2e-5)
   assert np.isfinite(gradient).all()
+  # Of all maps that fit equally well it is a small one: repeated channels share the weight, and
+  # what rounding leaves of the directions they do not span is not blown up.
+  channels = jnp.concatenate([z, z, z], -1)
+  weights, _ = similarity.solve_affine(similarity.moments(channels, other))
+  model = LinearRegression().fit(rows(z, "position"), rows(other, "position"))
+  for part in np.split(np.asarray(weights), 3):
+    assert_close(part, model.coef_.T / 3, rtol=1e-4, atol=1e-4 * np.abs(model.coef_).max())
   # With few samples everything is explained, by a map that stays finite.
   weights, bias = similarity.solve_affine(similarity.moments(repeated[0, 0], other[0, 0]))
   assert_close(repeated[0, 0] @ weights + bias, other[0, 0], rtol=1e-4, atol=1e-4)

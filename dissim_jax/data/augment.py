@@ -28,8 +28,8 @@ def check_config(config):
   """Raises UserError naming the first augmentation field whose value is not allowed."""
   for field in ("crop_fill", "autoaugment_fill", "cutout_fill"):
     value = getattr(config, field)
-    if not 0 <= value <= 255:
-      raise UserError(f"augment.{field}={value}: must be a grey level in 0..255")
+    if not 0 <= value <= 255 or value != int(value):
+      raise UserError(f"augment.{field}={value}: must be a whole grey level in 0..255")
   for field in ("crop_padding", "cutout"):
     value = getattr(config, field)
     if value < 0 or value != int(value):

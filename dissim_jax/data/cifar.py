@@ -164,9 +164,10 @@ def download(name: str, listing: Listing, archive: Path, unreadable: list[Path])
   except (OSError, http.client.HTTPException) as error:
     copies = ", ".join(map(str, unreadable))
     note = f"; {copies} cannot be read: not array_record" if copies else ""
+    folder = str(archive.parent)
     raise UserError(
-      f"data.dir={str(archive.parent)!r}: {name} is not in this folder and the download from "
-      f"{listing.url} failed ({error}); put {listing.filename} into this folder{note}"
+      f"data.dir={folder!r}: {name} is not there and the download from {listing.url} failed "
+      f"({error}); put {listing.filename} into {folder!r}{note}"
     ) from error
   finally:
     if part.exists():

@@ -203,7 +203,7 @@ def _read_cache(path: Path) -> Arrays | None:
   if not path.is_file():
     return None
   try:
-    with np.load(path, allow_pickle=False) as file:
+    with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
       arrays = {key: file[key] for key in file.files}
     _check_arrays(arrays)
     return arrays

@@ -33,7 +33,7 @@ def _check_count(n: int) -> None:
 
 
 def u_center(gram: jax.Array) -> jax.Array:
-  """U-centred copy of a symmetric matrix `[n, n]`, n >= 4 (Szekely & Rizzo 2014, Eq. 2.9).
+  """U-centred copy of a symmetric matrix `[n, n]`, n >= 4 (Szekely & Rizzo 2014).
 
   Zero diagonal; off it `k_ij - r_i/(n-2) - r_j/(n-2) + t/((n-1)(n-2))`, r the row sums and t the
   total of the matrix with its diagonal set to zero. Every row then sums to zero.

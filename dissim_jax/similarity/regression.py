@@ -156,8 +156,9 @@ def r2_from_moments(
 ) -> jax.Array:
   """R^2 of the least-squares map x -> y of `solve_affine`, evaluated on the same samples.
 
-  `1 - SSE_c / SST_c` with `SST_c = yy_cc`, `SSE_c = yy_cc - 2 w_c . xy_c + w_c' xx w_c`. The gradient holds the map fixed,
-  which is exact for `ridge=0` and off by a term of the order of `ridge` otherwise.
+  `1 - SSE_c / SST_c` with `SST_c = yy_cc`, `SSE_c = yy_cc - 2 w_c . xy_c + w_c' xx w_c`. The
+  gradient holds the map fixed, which is exact for `ridge=0` and off by a term of the order of
+  `ridge` otherwise.
 
   Args:
     m: moments of source x and target y.
@@ -195,8 +196,8 @@ def r2_least_squares(
   """R^2 of the best affine map from source to target positions, without a ridge.
 
   Unchanged by invertible affine maps of the source and by scale and offset of target channels. The
-  optimum that the learned projection of Wald et al. 2023 (Eq. 4, 6) strives for; where all channels
-  fit at least as well as their mean, it is `expvar` of the best approximation without the eps.
+  optimum that the learned projection of Wald et al. 2023 (Eq. 4, 6) strives for: `expvar` of the
+  best approximation, but for the eps (no R^2_c is negative, so the CELU does nothing).
 
   Args:
     z_source: `[..., Cs]`, floating point; may be of deficient rank.
@@ -217,7 +218,7 @@ def r2_least_squares(
 def lincka_from_moments(m: Moments) -> jax.Array:
   """Biased linear CKA with every position a sample: `||xy||_F^2 / (||xx||_F ||yy||_F)`.
 
-  Kornblith et al. 2019, Eq. 5; what `lincka(..., unbiased=False, samples="position")` gives for
+  Kornblith et al. 2019; what `lincka(..., unbiased=False, samples="position")` gives for
   all samples at once. float32 scalar in [0, 1], 1 = identical up to an orthogonal map and a scale;
   0 where one side has no variance.
   """

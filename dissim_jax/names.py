@@ -1,0 +1,11 @@
+"""Suggestions for misspelt names."""
+
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+
+def nearest(value: Any, allowed: Iterable[str]) -> str:
+  """", did you mean …?" for a misspelt name, or nothing."""
+  close = difflib.get_close_matches(str(value), list(allowed), n=1, cutoff=0.5)
+  return f", did you mean {close[0]!r}?" if close else ""
