@@ -39,7 +39,8 @@ def draw_all(results) -> list:
   with matplotlib.rc_context(STYLE):
     drawn = [
       ("training", "Training curves", training(results)),
-      ("lincka_maps", "LinCKA of every pair of members", maps.lincka_maps(results)),
+      ("lincka_maps", "LinCKA of every pair of members" if results.pairs else
+       "LinCKA between the taps", maps.lincka_maps(results)),
       ("diagonal", "LinCKA tap by tap", diagonal(results)),
       ("r2", "Least-squares R² tap by tap", least_squares(results)),
     ]
@@ -85,14 +86,18 @@ def training(results) -> Figure | None:
             if any(_defined(rows, key) for rows in results.curves.values() for key, *_ in panel[1])]
   if not panels:
     return None
-  figure = Figure(figsize=(WIDTH, 3.5))
-  figure.subplots_adjust(left=0.055, right=0.99, top=0.91, bottom=0.24, wspace=0.2)
+  longest = max(len(name) for name in results.curves)
+  columns = max(1, min(len(results.curves), 150 // (longest + 5)))  # what fits beside each other
+  height = 3.42 + 0.17 * math.ceil(len(results.curves) / columns)
+  figure = Figure(figsize=(WIDTH, height))
+  figure.subplots_adjust(left=0.055, right=0.99, top=1 - 0.3 / height, wspace=0.2,
+                         bottom=1 - 2.85 / height)
   axes = figure.subplots(1, len(panels), squeeze=False)[0]
   colours = dict(zip(results.members, _colours(len(results.members)), strict=True))
   for ax, (title, series) in zip(axes, panels, strict=True):
     _training_panel(ax, results, colours, title, series)
   handles = [Line2D([], [], color=colours[name], lw=2, label=name) for name in results.curves]
-  figure.legend(handles=handles, loc="lower center", ncols=min(len(handles), 7))
+  figure.legend(handles=handles, loc="lower center", ncols=columns)
   return figure
 
 
@@ -216,8 +221,7 @@ def _tap_ticks(ax, names):
   ticks = range(0, len(names), step)
   fits = sum(max(len(name), 3) + 2 for name in names) < 72
   ax.set_xticks(list(ticks), [f"{tap}\n{names[tap]}" if fits else str(tap) for tap in ticks])
-  ax.set_xlabel("" if fits else "tap")
-  ax.margins(x=0.03)
+  ax.set(xlabel="" if fits else "tap", xlim=(-0.03 * len(names), 1.03 * len(names) - 1))
 
 
 def _colours(count):

@@ -10,7 +10,7 @@ from matplotlib.patches import Rectangle
 COLOURS = "magma"
 # Inches.
 WIDTH, LEFT, GAP, TITLE, FOOT, BAR = 10.8, 0.72, 0.1, 0.38, 0.5, 0.75
-LARGEST, SMALLEST = 2.75, 1.02
+LARGEST, SMALLEST, MARK = 2.75, 0.9, 0.13  # panel sides; side of the smallest outline
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,14 +107,14 @@ def _draw_block(figure, results, block, side, left, top):
     x = left + LEFT + column * (side + GAP)
     y = top - (row + 1) * side - row * GAP
     ax = figure.add_axes([x / width, y / height, side / width, side / height])
-    image = _panel(ax, results, a, b)
+    image = _panel(ax, results, a, b, MARK / side)
     counts = results.arrays["lincka"][a, b].shape
     _ticks(ax.xaxis, counts[0], side, a if bottoms[a] == row else None)
     _ticks(ax.yaxis, counts[1], side, b if firsts[b] == column else None)
   return image
 
 
-def _panel(ax, results, a, b):
+def _panel(ax, results, a, b, mark):
   values = results.arrays["lincka"][a, b].T  # rows of the picture: taps of b
   colours = matplotlib.colormaps[COLOURS].with_extremes(bad="#d8dbdf")
   image = ax.imshow(values, origin="lower", cmap=colours, vmin=0, vmax=1, aspect="auto",
@@ -126,14 +126,14 @@ def _panel(ax, results, a, b):
   relation = results.relation(a, b) if a != b else "independent"
   for tap in results.regularised_taps if relation != "independent" else []:
     if 0 <= tap < min(values.shape):
-      _outline(ax, values.shape, tap, dashed=relation == "other")
+      _outline(ax, values.shape, tap, mark, dashed=relation == "other")
   return image
 
 
-def _outline(ax, shape, tap, dashed):
-  """A frame around cell (tap, tap), not smaller than a twentieth of the panel."""
-  width, height = (max(1.0, count / 20) for count in (shape[1], shape[0]))
-  style = (0, (2.2, 1.6)) if dashed else "-"
+def _outline(ax, shape, tap, mark, dashed):
+  """A frame around cell (tap, tap), not smaller than the share `mark` of the panel."""
+  width, height = (max(1.0, count * mark) for count in (shape[1], shape[0]))
+  style = (0, (1.6, 1.2)) if dashed else "-"
   ax.add_patch(Rectangle(
     (tap - width / 2, tap - height / 2), width, height, fill=False, ec="white", lw=1.3, ls=style,
     clip_on=False, zorder=4,

@@ -14,7 +14,7 @@ def title(results) -> str:
     weight = results.metrics["dissim"]["weight"]
     text += f"{tables.metric_name(results)} at {results.tap_label()}, λ = {weight:g}"
   else:
-    text += "members trained independently"
+    text += "trained without a penalty"
   return f"{text}, seed {results.metrics['seed']}"
 
 
@@ -42,7 +42,7 @@ def representation(results) -> str:
     parts.append(text)
   if not parts:
     return ""
-  first = f"At the regularised {where}, {parts[0]} (1 = one member predicts the other fully)."
+  first = f"At the regularised {where}, {parts[0]} (1 = alike)."
   return " ".join([first, *(f"{part[0].upper()}{part[1:]}." for part in parts[1:])])
 
 
@@ -115,7 +115,8 @@ def facts(results) -> str:
     if data.get(key)]
   if data.get("num_classes"):
     parts.append(f"{data['num_classes']} classes")
-  parts.append(f"{len(results.members)} members")
+  count = len(results.members)
+  parts.append(f"{count} member{'s' * (count > 1)}")
   if results.regularised_taps and dissim.get("projection"):
     parts.append(f"projection: {str(dissim['projection']).replace('_', ' ')}")
   return " · ".join(parts)
@@ -125,17 +126,17 @@ def caption(name, results) -> str:
   """What a figure shows and how to read it."""
   marked = bool(results.regularised_taps)
   if name == "training":
-    return ("Training numbers are means over an epoch."
+    return ("One point an epoch."
             + (" The least-squares R² at the regularised tap checks the similarity the game reads: "
                "a projection that lags behind makes it look too low." if marked else ""))
   if name == "lincka_maps":
-    return ("Unbiased minibatch LinCKA on the test images, every tap of one member (x) against "
+    return (f"Unbiased minibatch LinCKA on {results.metrics.get('split', 'test')} images, every tap of one member (x) against "
             "every tap of the other (y), tap 0 at the lower left."
             + (" Solid outline: regularised against each other at this tap; dashed: regularised "
                "there, but not against each other." if marked else ""))
   if name == "diagonal":
-    return ("LinCKA of equal taps; 1 = alike. Left, a sample is an image; right, one spatial "
-            "position of one image, where it is defined.")
+    return ("LinCKA of equal taps; 1 = alike. A sample is an image, or one spatial position of one "
+            "image where that is defined.")
   return ("How well a least-squares fit from one member's tap explains the other's; 1 = fully. "
           "Values below −1 leave the picture.")
 

@@ -153,11 +153,11 @@ def member_table(results) -> list:
 
 
 def _at_taps(values, taps):
-  """Mean of [L] (or of the diagonal of [L, L]) over the given taps; NaN where not defined."""
+  """Mean of [L] (or of the diagonal of [L_a, L_b]) over the taps; NaN where one is missing."""
   if values is None:
     return math.nan
   if values.ndim == 2:
-    values = values.diagonal() if values.shape[0] == values.shape[1] else values[:0].ravel()
+    values = values.diagonal()
   chosen = [values[tap] for tap in taps if 0 <= tap < len(values)]
   return float(np.mean(chosen)) if len(chosen) == len(taps) and taps else math.nan
 
@@ -226,6 +226,7 @@ def terminal_table(results, count: int) -> rich.table.Table:
   for head in ("N", *_TERMINAL_HEADS[:count]):
     table.add_column(head, justify="right", no_wrap=True)
   for position, name in enumerate(output["sequences"]):
+    table.add_section()
     for column, size in enumerate(output["sizes"]):
       found = [group["rows"][position][1][column] for group in output["groups"]]
       styles = [" ".join(["bold"] * cell.best + ["underline"] * cell.better) for cell in found]
@@ -243,5 +244,5 @@ def tap_lines(results) -> list:
   lines = [f"At {results.tap_label()}, 1 = alike (R²: least squares, later from earlier member):"]
   for row in rows:
     label = f"{row['label']} ({row['pairs']} pair{'s' * (row['pairs'] > 1)})"
-    lines.append(f"  {label:<41}R² {number(row['r2']):>6}  LinCKA {number(row['lincka']):>6}")
+    lines.append(f"  {label:<43}R² {number(row['r2']):>6}  LinCKA {number(row['lincka']):>6}")
   return lines

@@ -1,0 +1,288 @@
+"""Whole experiments at a tiny size: files, reuse, resume, and every kind of bad input."""
+
+import json
+import logging
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from absl import flags
+from PIL import Image
+
+from configs import default
+from dissim_jax import command_line, main, report, sequence
+from dissim_jax.checkpoint import load_weights
+from dissim_jax.errors import UserError
+from dissim_jax.train import TrainingDivergedError
+
+TINY = {
+  "model.name": "resnet8",
+  "model.width_multiplier": 0.25,
+  "dissim.taps": (1,),
+  "train.epochs": 3,
+  "train.batch_size": 20,
+  "train.checkpoint_every_epochs": 1,
+}
+
+
+def tiny_config(**overrides):
+  config = default.get_config()
+  config.update_from_flattened_dict(
+    TINY | {key.replace("__", "."): value for key, value in overrides.items()}
+  )
+  return config
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+  """A finished experiment: member_0, member_1 and independent_1."""
+  workdir = tmp_path_factory.mktemp("runs") / "finished"
+  metrics = sequence.run(tiny_config(), workdir, "a command")
+  return workdir, metrics
+
+
+def weights(directory):
+  """The parameters in a member's folder, as a flat list of arrays."""
+  return [np.asarray(x) for x in jax.tree.leaves(load_weights(directory / "weights", None))]
+
+
+def test_run_leaves_every_file_of_the_workdir(finished):
+  workdir, metrics = finished
+  for name in ("member_0", "member_1", "independent_1"):
+    assert (workdir / name / "member.json").exists()
+    lines = (workdir / name / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["epoch"] for line in lines] == [1, 2, 3]
+    assert list((workdir / name / "tensorboard").glob("events*"))
+  values = json.loads((workdir / "member_1" / "metrics.jsonl").read_text().splitlines()[-1])
+  assert {"train_similarity", "r2_least_squares", "learning_rate", "seconds"} <= set(values)
+  assert "train_similarity" not in (workdir / "member_0" / "metrics.jsonl").read_text()
+  assert metrics["sequences"] == {
+    "baseline": ["member_0", "independent_1"],
+    "dissimilar": ["member_0", "member_1"],
+  }
+  page = Path(report.write_report(str(workdir))).read_text()
+  assert "a command" in page and "<svg" not in page.split("<img")[0]
+
+
+def test_saved_predictions_give_the_saved_numbers(finished):
+  workdir, metrics = finished
+  with np.load(workdir / "evaluation" / "predictions.npz", allow_pickle=False) as saved:
+    logits, labels, names = saved["logits"], saved["labels"], list(saved["members"])
+  assert logits.shape == (3, 1697, 10) and names == ["member_0", "member_1", "independent_1"]
+  right = logits.argmax(-1) == labels
+  for i, member in enumerate(metrics["members"]):
+    assert member["accuracy"] == pytest.approx(right[i].mean(), abs=1e-6)
+  row = next(r for r in metrics["ensembles"] if r["sequence"] == "dissimilar")
+  exponent = np.exp(logits - logits.max(-1, keepdims=True))
+  probs = (exponent / exponent.sum(-1, keepdims=True))[[0, 1]].mean(0)
+  assert row["ensemble_accuracy"] == pytest.approx((probs.argmax(-1) == labels).mean(), abs=1e-6)
+  assert row["error_inconsistency"] == pytest.approx((right[0] != right[1]).mean(), abs=1e-6)
+
+
+def test_saved_similarity_covers_all_pairs(finished):
+  with np.load(finished[0] / "evaluation" / "similarity.npz", allow_pickle=False) as saved:
+    arrays = dict(saved)
+  assert len([key for key in arrays if key.startswith("lincka/")]) == 6
+  own = arrays["lincka/member_0/member_0"]
+  np.testing.assert_allclose(np.diag(own), 1.0, atol=1e-5)
+  np.testing.assert_allclose(own, own.T, atol=1e-6)
+  for key in ("r2/member_0/member_1", "r2/member_1/member_0", "lincka_position/member_0/member_1"):
+    assert arrays[key].shape == (4,) and (arrays[key] > 0).all() and (arrays[key] <= 1).all()
+
+
+def test_members_of_one_place_start_alike(finished):
+  """The independent and the dissimilar member differ by the penalty alone, and do differ."""
+  workdir = finished[0]
+  first = [
+    json.loads((workdir / name / "metrics.jsonl").read_text().splitlines()[0])["learning_rate"]
+    for name in ("member_1", "independent_1")
+  ]
+  assert first[0] == first[1]
+  assert any((a != b).any() for a, b in
+             zip(weights(workdir / "member_1"), weights(workdir / "independent_1"), strict=True))  # fmt: skip
+
+
+def test_started_again_nothing_is_trained_again(finished):
+  workdir, metrics = finished
+  before = {p: p.stat().st_mtime_ns for p in workdir.glob("*/weights/**/*") if p.is_file()}
+  again = sequence.run(tiny_config(), workdir)
+  assert {p: p.stat().st_mtime_ns for p in before} == before
+  assert again["ensembles"] == metrics["ensembles"]
+
+
+def test_teachers_of_another_run_are_reused(finished, tmp_path):
+  workdir, metrics = finished
+  config = tiny_config(
+    ensemble__teachers=(str(workdir / "member_0"),), ensemble__baseline=False
+  )
+  reused = sequence.run(config, tmp_path / "second")
+  assert not (tmp_path / "second" / "member_0").exists()
+  assert reused["members"][0]["reused_from"] == str(workdir / "member_0")
+  assert reused["members"][0]["accuracy"] == metrics["members"][0]["accuracy"]
+  for a, b in zip(weights(workdir / "member_1"), weights(tmp_path / "second" / "member_1"),
+                  strict=True):  # fmt: skip
+    np.testing.assert_array_equal(a, b)
+
+
+def test_lambda_zero_is_a_baseline_sequence(tmp_path):
+  config = tiny_config(dissim__weight=0.0, train__epochs=1)
+  metrics = sequence.run(config, tmp_path / "run")
+  assert metrics["sequences"] == {"baseline": ["member_0", "member_1"]}
+  report.write_report(str(tmp_path / "run"))
+
+
+@pytest.mark.parametrize(
+  "overrides, expected",
+  [
+    ({"dissim__metric": "expvra"}, "did you mean 'expvar'?"),
+    ({"model__name": "resnet35"}, "did you mean 'resnet34'?"),
+    ({"data__name": "cifar11"}, "did you mean 'cifar10'?"),
+    ({"dissim__projection__name": "learnt"}, "did you mean 'learned'?"),
+    ({"dissim__taps": (17,)}, "dissim.taps=[17]: resnet8 has taps 0..3"),
+    ({"dissim__taps": (1, 1)}, "each tap may be named once"),
+    ({"dissim__taps": ()}, "name at least one of taps 0..3"),
+    ({"dissim__weight": float("nan")}, "dissim.weight=nan: must be a finite number"),
+    ({"train__epochs": 0}, "train.epochs=0: must be a whole number of at least 1"),
+    ({"train__batch_size": 101}, "there are only 100 training images"),
+    ({"train__batch_size": 50}, "must be a multiple of the 4 devices"),
+    ({"data__mean": (0.5, 0.5)}, "images have 1 channel(s)"),
+    ({"data__std": (0.0,)}, "every number must be above 0"),
+    ({"augment__crop_fill": 300}, "augment.crop_fill=300"),
+    ({"ensemble__teachers": ("nowhere",)}, "holds no finished member"),
+    ({"ensemble__teachers": ("a", "b", "c")}, "ensemble.size=2 allows no more"),
+    ({"data__name": "image_folder", "data__dir": "nowhere"}, "nowhere"),
+  ],
+)
+def test_bad_config_is_told_before_anything_is_written(tmp_path, overrides, expected):
+  with pytest.raises(UserError) as error:
+    sequence.run(tiny_config(**overrides), tmp_path / "run")
+  assert expected in str(error.value) and "\n" not in str(error.value)
+  assert not (tmp_path / "run").exists()
+
+
+def test_workdir_of_another_config_is_refused_and_untouched(finished):
+  workdir = finished[0]
+  before = {p: p.read_bytes() for p in workdir.rglob("*.json*")}
+  with pytest.raises(UserError, match=r"dissim.weight \(1.0 there, 2.0 now\), seed \(0 there, 5"):
+    sequence.run(tiny_config(dissim__weight=2.0, seed=5), workdir)
+  assert {p: p.read_bytes() for p in workdir.rglob("*.json*")} == before
+
+
+def test_workdir_with_other_files_is_refused(tmp_path):
+  (tmp_path / "thesis.tex").write_text("mine")
+  with pytest.raises(UserError, match="is not empty"):
+    sequence.run(tiny_config(), tmp_path)
+  assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_teachers_of_another_class_count_are_refused(finished, tmp_path):
+  rng = np.random.default_rng(0)
+  for split in ("train", "test"):
+    for name in ("cat", "dog"):
+      folder = tmp_path / "images" / split / name
+      folder.mkdir(parents=True)
+      for i in range(12):
+        Image.fromarray(rng.integers(0, 255, (8, 8), np.uint8)).save(folder / f"{i}.png")
+  config = tiny_config(
+    data__name="image_folder", data__dir=str(tmp_path / "images"), data__image_size=8,
+    data__mean=(0.5,) * 3, data__std=(0.5,) * 3, ensemble__teachers=(str(finished[0] / "member_0"),),
+  )  # fmt: skip
+  with pytest.raises(UserError, match="num_classes=10, but image_folder here has 2"):
+    sequence.run(config, tmp_path / "run")
+  (tmp_path / "images" / "test" / "cat" / "3.png").write_bytes(b"no image")
+  with pytest.raises(UserError, match="3.png"):
+    sequence.run(config, tmp_path / "run")
+  assert not (tmp_path / "run").exists()
+
+
+def test_diverging_loss_stops_at_the_last_good_checkpoint(tmp_path):
+  config = tiny_config(optimizer__learning_rate=1e30)
+  with pytest.raises(TrainingDivergedError, match=r"member_0: the loss is not finite at step [2-9]"):
+    sequence.run(config, tmp_path / "run")
+  assert not (tmp_path / "run" / "member_0" / "member.json").exists()
+
+
+def interrupted(finished, tmp_path, drop_checkpoints=0):
+  """A copy of the finished run as if it had been killed in the training of member_1."""
+  workdir = tmp_path / "killed"
+  shutil.copytree(finished[0], workdir)
+  shutil.rmtree(workdir / "evaluation")
+  for name in ("member.json", "weights"):
+    path = workdir / "member_1" / name
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+  checkpoints = sorted((workdir / "member_1" / "checkpoints").iterdir(), key=lambda p: int(p.name))
+  for path in checkpoints[len(checkpoints) - drop_checkpoints :]:
+    shutil.rmtree(path)
+  return workdir
+
+
+def test_truncated_newest_checkpoint_is_skipped_with_a_warning(finished, tmp_path, caplog):
+  workdir = interrupted(finished, tmp_path)
+  newest = max((workdir / "member_1" / "checkpoints").iterdir(), key=lambda p: int(p.name))
+  for path in newest.rglob("*"):
+    if path.is_file() and path.stat().st_size > 100:
+      path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+  with caplog.at_level(logging.WARNING):
+    sequence.run(tiny_config(), workdir)
+  assert "set aside" in caplog.text and (newest.parent / f"unreadable-{newest.name}").exists()
+  for a, b in zip(weights(workdir / "member_1"), weights(finished[0] / "member_1"), strict=True):
+    np.testing.assert_array_equal(a, b)
+  lines = (workdir / "member_1" / "metrics.jsonl").read_text().splitlines()
+  assert [json.loads(line)["epoch"] for line in lines] == [1, 2, 3]
+
+
+def test_killed_at_any_moment_and_resumed_is_the_same_run(finished, tmp_path):
+  """kill -9 at three moments; the parameters are those of an uninterrupted run, bit for bit."""
+  workdir = tmp_path / "killed"
+  program = (
+    "import sys; sys.path.insert(0, {tests!r}); from tests.test_sequence import tiny_config;"
+    "from dissim_jax import sequence; sequence.run(tiny_config(), {workdir!r})"
+  ).format(tests=str(Path(__file__).parents[1]), workdir=str(workdir))
+  rng = np.random.default_rng(int(time.time()))
+  # A kill comes a random moment after a file of that stage has appeared.
+  for stage in ("member_0/metrics.jsonl", "member_0/checkpoints/10", "member_1/checkpoints/5"):
+    process = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL)
+    limit = time.monotonic() + 120
+    while not (workdir / stage).exists() and process.poll() is None and time.monotonic() < limit:
+      time.sleep(0.005)
+    time.sleep(rng.uniform(0, 0.3))
+    process.kill()
+    process.wait()
+  sequence.run(tiny_config(), workdir)
+  for name in ("member_0", "member_1", "independent_1"):
+    for a, b in zip(weights(workdir / name), weights(finished[0] / name), strict=True):
+      np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(
+  "arguments, expected",
+  [
+    (["--config=configs/digits_expvar.py", "--config.dissim.wieght=2"], "did you mean 'dissim.weight'?"),
+    (["--config=configs/digits_expvar.py", "--config.dissim.weight=high"], "dissim.weight=high: must be a number"),
+    (["--config=configs/nowhere.py"], "configs/nowhere.py"),
+    (["--confog=configs/digits_expvar.py"], "did you mean 'config'?"),
+  ],
+)  # fmt: skip
+def test_bad_flags_are_one_sentence_and_exit_code_2(arguments, expected, capsys):
+  del main  # Imported for its flags.
+  flags.FLAGS.unparse_flags()
+  with pytest.raises(SystemExit) as stop:
+    command_line.parse(["main", *arguments])
+  told = capsys.readouterr().err
+  assert stop.value.code == 2 and expected in told and told.count("\n") == 1
+
+
+def test_command_line_exits_with_2_and_no_traceback(tmp_path):
+  result = subprocess.run(
+    [sys.executable, "-m", "dissim_jax.main", "--config=configs/digits_expvar.py",
+     f"--workdir={tmp_path / 'run'}", "--config.dissim.taps=17"],
+    capture_output=True, text=True, cwd=Path(__file__).parents[1], timeout=120,
+  )  # fmt: skip
+  assert result.returncode == 2
+  assert result.stderr == "error: dissim.taps=[17]: resnet14 has taps 0..6\n"
+  assert not (tmp_path / "run").exists()
