@@ -3,30 +3,25 @@
   python -m dissim_jax.report --workdir=DIR
 """
 
-import sys
-
 from absl import app, flags
 
-from dissim_jax import report
-from dissim_jax.errors import UserError
+from dissim_jax import command_line, report
 
 
-def run(workdir: str | None, extra: tuple = ()) -> int:
-  """Writes and prints the report; returns the exit code (2: the user can mend it)."""
-  try:
-    if extra:
-      raise UserError(f"{extra[0]!r} is not a flag; give the directory as --workdir=DIR.")
-    if not workdir:
-      raise UserError("--workdir is not given: it must name the directory of a finished run.")
-    path = report.write_report(workdir)
-    report.print_table(workdir)
-  except UserError as error:
-    print(error, file=sys.stderr)
-    return 2
-  print(path)
-  return 0
+def run(workdir: str) -> None:
+  """Writes the page, prints the table and the path of the page; raises UserError."""
+  page = report.write_report(workdir)
+  report.print_table(workdir)
+  print(f"report: {page}")
 
 
 if __name__ == "__main__":
-  _WORKDIR = flags.DEFINE_string("workdir", None, "directory of a finished run")
-  app.run(lambda argv: run(_WORKDIR.value, tuple(argv[1:])))
+  _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a finished run.")
+
+  def main(argv: list[str]) -> None:
+    """Reports the run that the flag names."""
+    command_line.no_arguments(argv)
+    command_line.require(_WORKDIR)
+    run(_WORKDIR.value)
+
+  app.run(command_line.guarded(main), flags_parser=command_line.parse)

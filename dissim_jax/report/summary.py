@@ -130,7 +130,8 @@ def caption(name, results) -> str:
             + (" The least-squares R² at the regularised tap checks the similarity the game reads: "
                "a projection that lags behind makes it look too low." if marked else ""))
   if name == "lincka_maps":
-    return (f"Unbiased minibatch LinCKA on {results.metrics.get('split', 'test')} images, every tap of one member (x) against "
+    split = results.metrics.get("split", "test")
+    return (f"Unbiased minibatch LinCKA on {split} images, every tap of one member (x) against "
             "every tap of the other (y), tap 0 at the lower left."
             + (" Solid outline: regularised against each other at this tap; dashed: regularised "
                "there, but not against each other." if marked else ""))
