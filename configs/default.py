@@ -50,37 +50,39 @@ def get_config() -> ConfigDict:
   config.dissim.warmup_steps = 0  # steps in which a cosine takes lambda from 0 to weight
   config.dissim.combine = "concatenate"  # several teachers without projection; or: mean
   config.dissim.options = ConfigDict()  # keyword arguments of each measure
-  config.dissim.options.expvar = ConfigDict({"alpha": 1.0, "eps": 1e-4})
+  config.dissim.options.expvar = ConfigDict({"alpha": 1.0, "eps": 1e-4})  # CELU, denominator
   config.dissim.options.l2corr = ConfigDict()
   config.dissim.options.l2corr_squared = ConfigDict()
-  config.dissim.options.lincka = ConfigDict({"unbiased": True, "samples": "example"})
+  config.dissim.options.lincka = ConfigDict()
+  config.dissim.options.lincka.unbiased = True  # Eq. 13; False is the biased HSIC
+  config.dissim.options.lincka.samples = "example"  # or position: every place is a sample
 
   config.dissim.projection = ConfigDict()
   config.dissim.projection.name = "least_squares"  # or learned; LinCKA needs none
   config.dissim.projection.ridge = 1e-3  # least_squares: fraction of the mean channel variance
   config.dissim.projection.inner_steps = 1  # learned: projection steps a member step
   config.dissim.projection.optimizer = ConfigDict()  # learned: None = as the member's
-  config.dissim.projection.optimizer.learning_rate = placeholder(float)
-  config.dissim.projection.optimizer.momentum = placeholder(float)
-  config.dissim.projection.optimizer.nesterov = placeholder(bool)
-  config.dissim.projection.optimizer.weight_decay = placeholder(float)
+  config.dissim.projection.optimizer.learning_rate = placeholder(float)  # as optimizer.learning_rate
+  config.dissim.projection.optimizer.momentum = placeholder(float)  # as optimizer.momentum
+  config.dissim.projection.optimizer.nesterov = placeholder(bool)  # as optimizer.nesterov
+  config.dissim.projection.optimizer.weight_decay = placeholder(float)  # as optimizer.weight_decay
 
   config.optimizer = ConfigDict()  # SGD, cosine to zero
-  config.optimizer.learning_rate = 0.1
-  config.optimizer.momentum = 0.9
-  config.optimizer.nesterov = True
+  config.optimizer.learning_rate = 0.1  # at the first step
+  config.optimizer.momentum = 0.9  # 0..1
+  config.optimizer.nesterov = True  # look-ahead form of momentum
   config.optimizer.weight_decay = 5e-4  # on all parameters
 
   config.train = ConfigDict()
   config.train.batch_size = 50  # images, over all devices
-  config.train.epochs = 100
+  config.train.epochs = 100  # passes over the training images, each member
   config.train.steps_per_dispatch = 0  # steps sent to the device at once; 0 = by platform
-  config.train.checkpoint_every_epochs = 20
-  config.train.keep_checkpoints = 2
+  config.train.checkpoint_every_epochs = 20  # and after the last epoch
+  config.train.keep_checkpoints = 2  # newest states kept on disk
   config.train.monitor_images = 1000  # images for the least-squares R^2 after each epoch
 
   config.evaluate = ConfigDict()
   config.evaluate.batch_size = 128  # images; also the minibatch of LinCKA
   config.evaluate.ensemble_rule = "probs"  # mean of probabilities (probs) or of logits (logits)
-  config.evaluate.calibration_bins = 15
+  config.evaluate.calibration_bins = 15  # equal-width bins of the calibration error
   return config

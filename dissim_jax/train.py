@@ -22,7 +22,7 @@ from dissim_jax.data.augment import augment, normalise
 from dissim_jax.data.batches import make_feed
 from dissim_jax.errors import UserError
 from dissim_jax.game import Game, teacher_taps
-from dissim_jax.models import Layered
+from dissim_jax.models import Layered, init_variables
 from dissim_jax.monitor import Monitor
 from dissim_jax.optimizer import learning_rate, sgd
 from dissim_jax.records import MetricsLog, Progress
@@ -130,30 +130,25 @@ def init_state(
 ) -> TrainState:
   """Fresh parameters, statistics, optimiser and projection, all determined by the seed."""
   model_key, projection_key = jax.random.split(jax.random.key(seed))
-  image = jnp.zeros((1, *image_shape), jnp.float32)
-
-  def init(model_key, projection_key):
-    variables = model.init(model_key, image)
-    projection = {}
-    if game is not None:
-      shapes = [
-        jax.eval_shape(lambda m=m: m.init_with_output(model_key, image)[0][1])
-        for m in (*game.teachers, model)
-      ]
-      *sources, targets = [[taps[tap] for tap in game.taps] for taps in shapes]
-      projection = game.projection.init(
-        projection_key, [list(s) for s in zip(*sources, strict=True)], targets
-      )
-    return TrainState(
-      step=jnp.zeros((), jnp.int32),
-      seed=jnp.asarray(seed, jnp.int32),
-      params=variables["params"],
-      batch_stats=variables["batch_stats"],
-      opt_state=optimizer.init(variables["params"]),
-      projection=projection,
-    )
-
-  return jax.jit(init)(model_key, projection_key)
+  variables = init_variables(model, model_key, image_shape)
+  projection = {}
+  if game is not None:
+    image = jnp.zeros((1, *image_shape))
+    shapes = [
+      jax.eval_shape(lambda m=m: m.init_with_output(model_key, image)[0][1])
+      for m in (*game.teachers, model)
+    ]
+    *sources, targets = [[taps[tap] for tap in game.taps] for taps in shapes]
+    by_tap = [list(tap_sources) for tap_sources in zip(*sources, strict=True)]
+    projection = game.projection.init(projection_key, by_tap, targets)
+  return TrainState(
+    step=jnp.zeros((), jnp.int32),
+    seed=jnp.asarray(seed, jnp.int32),
+    params=variables["params"],
+    batch_stats=variables["batch_stats"],
+    opt_state=optimizer.init(variables["params"]),
+    projection=projection,
+  )
 
 
 def epoch_order(seed: int, epoch: int, num_examples: int, batch_size: int) -> np.ndarray:

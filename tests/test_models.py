@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dissim_jax.models import MODELS
+from dissim_jax.models import MODELS, init_variables
 
 # With 10 classes and a 3x3 stem: github.com/kuangliu/pytorch-cifar (ResNet18, 34, 101), He et al.
 # 2016 with projection shortcuts (ResNet20). Number of taps: Wald et al. 2023, app. A.2.
@@ -36,9 +36,9 @@ def test_taps_of_resnet34_have_the_stage_sizes():
   ]  # fmt: skip
 
 
-def random_variables(model, images):
+def random_variables(model, image_shape):
   """Variables in which nothing is at its special initial value, batch-norm scales above all."""
-  variables = jax.jit(model.init)(jax.random.key(1), images)
+  variables = init_variables(model, jax.random.key(1), image_shape)
   rng = np.random.default_rng(0)
   moved = lambda x: x + 0.2 * rng.uniform(-1, 1, x.shape).astype(np.float32)  # noqa: E731
   return jax.tree.map(moved, variables)
@@ -49,7 +49,7 @@ def model_and_images(request):
   width = {"resnet8": 0.5, "resnet50": 1 / 16}[request.param]
   model = MODELS[request.param](7, width_multiplier=width)
   images = jax.random.normal(jax.random.key(0), (3, 12, 10, 3))
-  return model, random_variables(model, images), images
+  return model, random_variables(model, images.shape[1:]), images
 
 
 def test_cut_at_any_tap_gives_the_same_logits(model_and_images):
@@ -92,8 +92,8 @@ def test_examples_are_independent_in_eval_mode_and_not_in_training(model_and_ima
 
 def test_bfloat16_activations_float32_parameters_and_logits():
   model = MODELS["resnet8"](5, dtype=jnp.bfloat16)
-  init = jax.jit(model.init_with_output)
-  (logits, taps), variables = init(jax.random.key(0), jnp.ones((2, 8, 8, 1)))
+  variables = init_variables(model, jax.random.key(0), (8, 8, 1))
+  logits, taps = jax.eval_shape(lambda: model.apply(variables, jnp.ones((2, 8, 8, 1))))
   assert {tap.dtype for tap in taps} == {jnp.dtype("bfloat16")} and logits.dtype == jnp.float32
   assert {x.dtype for x in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
 
@@ -102,5 +102,5 @@ def test_fresh_blocks_are_the_identity():
   """The last batch norm of a block starts at zero: a block without projection passes its ReLU."""
   model = MODELS["resnet14"](3)
   images = jax.random.normal(jax.random.key(1), (2, 8, 8, 1))
-  _, taps = jax.jit(model.init_with_output)(jax.random.key(0), images)[0]
+  taps = model.apply(init_variables(model, jax.random.key(0), (8, 8, 1)), images, 1, method="taps")
   np.testing.assert_array_equal(taps[1], jnp.maximum(taps[0], 0))

@@ -12,6 +12,7 @@ from dissim_jax import parallel, train
 from dissim_jax.data import Dataset, load
 from dissim_jax.game import make_game
 from dissim_jax.members import build_model
+from dissim_jax.models import init_variables
 from dissim_jax.optimizer import sgd
 
 FACTS = {"model": "resnet8", "width_multiplier": 0.5, "num_classes": 10}
@@ -39,7 +40,7 @@ def model():
 
 @functools.cache
 def teacher(seed=7):
-  return jax.jit(lambda: model().init(jax.random.key(seed), jnp.zeros((1, *SHAPE))))()
+  return init_variables(model(), jax.random.key(seed), SHAPE)
 
 
 def setup(config, devices, teachers=1):

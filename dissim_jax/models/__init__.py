@@ -5,7 +5,7 @@ line in `MODELS`.
 """
 
 from dissim_jax.models import resnet
-from dissim_jax.models.layered import Layered
+from dissim_jax.models.layered import Layered, init_variables
 
 MODELS = {
   "resnet8": resnet.resnet8,
@@ -17,4 +17,4 @@ MODELS = {
   "resnet101": resnet.resnet101,
 }
 
-__all__ = ["MODELS", "Layered"]
+__all__ = ["MODELS", "Layered", "init_variables"]

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
 
 class Layered(nn.Module):
@@ -49,3 +50,14 @@ class Layered(nn.Module):
     for layer in self.layers[tap + 1 :]:
       z = layer(z, train)
     return self.head(z, train)
+
+
+def init_variables(model: Layered, key: jax.Array, image_shape: Sequence[int]) -> dict:
+  """Fresh float32 variables of a model for images `[H, W, C]`.
+
+  Runs once, so on CPU it is compiled without optimisation: the unrolled random number generators
+  of all parameters otherwise take longer to compile than a training step.
+  """
+  options = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
+  init = jax.jit(lambda key: model.init(key, jnp.zeros((1, *image_shape))), compiler_options=options)
+  return init(key)

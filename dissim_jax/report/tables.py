@@ -105,7 +105,7 @@ def cells(measure: Measure, values: dict) -> dict:
   shown = {name: measure.shown(value) for name, value in values.items()}
   defined = [value for value in shown.values() if not math.isnan(value)]
   best = max(defined, key=lambda value: measure.better * value, default=math.nan)
-  compared = True
+  compared = len(set(defined)) > 1
   baseline = shown.get(results_lib.BASELINE, math.nan)
   return {
     name: Cell(number(value, measure.decimals), best=compared and value == best,
