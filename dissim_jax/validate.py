@@ -10,6 +10,7 @@ from typing import Any
 import ml_collections
 
 from dissim_jax.data import SOURCES
+from dissim_jax.data.augment import check_config as check_augment
 from dissim_jax.errors import UserError
 from dissim_jax.models import MODELS
 from dissim_jax.names import nearest
@@ -34,8 +35,6 @@ _NOT_NEGATIVE = (
   "train.steps_per_dispatch",
   "dissim.warmup_start_epoch",
   "dissim.warmup_steps",
-  "augment.crop_padding",
-  "augment.cutout",
 )
 _FINITE = (
   "dissim.weight",
@@ -65,7 +64,6 @@ def check_config(config: ml_collections.ConfigDict) -> None:
   check_name("dissim.projection.name", config.dissim.projection.name, PROJECTIONS)
   check_name("dissim.combine", config.dissim.combine, ("concatenate", "mean"))
   check_name("dtype", config.dtype, ("auto", "float32", "bfloat16"))
-  check_name("augment.autoaugment", config.augment.autoaugment, ("none", "cifar10"))
   check_name("evaluate.ensemble_rule", config.evaluate.ensemble_rule, ("probs", "logits"))
   for field in _POSITIVE:
     _check_number(config, field, 1, "a whole number of at least 1")
@@ -76,9 +74,9 @@ def check_config(config: ml_collections.ConfigDict) -> None:
     value = _get(config, field)
     if not isinstance(value, numbers.Real) or not math.isfinite(value) or value < 0:
       raise UserError(f"{field}={value!r}: must be a finite number of at least 0")
-  if config.dissim.options.lincka.samples not in ("example", "position"):
-    check_name("dissim.options.lincka.samples", config.dissim.options.lincka.samples,
-               ("example", "position"))
+  samples = config.dissim.options.lincka.samples
+  check_name("dissim.options.lincka.samples", samples, ("example", "position"))
+  check_augment(config.augment)
   _check_taps(config)
   if len(config.ensemble.teachers) > config.ensemble.size:
     raise UserError(
