@@ -108,9 +108,12 @@ def main(argv: list[str]) -> None:
     rate = config.train.batch_size / value
     print(f"| {kind} | {1000 * value:.2f} | {rate:,.0f} | {value / median['T']:.2f} |")
   whole, forward = median["U"], median["T and an earlier member's forward pass"]
-  print(f"\nOf U's step: augmentation {1 - (whole - median['T'] + median['T without augmentation']) / whole:.1%}, "
-        f"earlier member {(forward - median['T']) / whole:.1%}, "
-        f"projection and similarity {(whole - forward) / whole:.1%}.")  # fmt: skip
+  shares = {
+    "augmentation": median["T"] - median["T without augmentation"],
+    "earlier member": forward - median["T"],
+    "projection and similarity": whole - forward,
+  }
+  print("\nOf U's step: " + ", ".join(f"{k} {v / whole:.1%}" for k, v in shares.items()) + ".")
   print(", ".join(f"{name} {value}" for name, value in sequence.environment().items()))
 
 

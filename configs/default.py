@@ -75,7 +75,7 @@ def get_config() -> ConfigDict:
 
   config.train = ConfigDict()
   config.train.batch_size = 50  # images, over all devices
-  config.train.epochs = 100  # passes over the training images, each member
+  config.train.epochs = 100  # passes over the training images, for each member
   config.train.steps_per_dispatch = 0  # steps sent to the device at once; 0 = by platform
   config.train.checkpoint_every_epochs = 20  # and after the last epoch
   config.train.keep_checkpoints = 2  # newest states kept on disk

@@ -1,3 +1,3 @@
-"""Train ensembles of classifiers that represent the data differently, and measure what that buys."""
+"""Ensembles of classifiers that represent the data differently, and what that buys."""
 
 __version__ = "0.1.0"

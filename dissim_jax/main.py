@@ -1,4 +1,4 @@
-"""Command line: `python -m dissim_jax.main --config=configs/digits_expvar.py --workdir=runs/digits`.
+"""Runs an experiment: `python -m dissim_jax.main --config=configs/digits_expvar.py --workdir=DIR`.
 
 Every field of the config can be set: `--config.dissim.taps=2,3,4 --config.seed=1`.
 """
@@ -10,7 +10,6 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from dissim_jax import command_line
-from dissim_jax.errors import UserError
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "File that builds the experiment.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of checkpoints, results and report.")

@@ -27,6 +27,7 @@ from dissim_jax.monitor import Monitor
 from dissim_jax.optimizer import learning_rate, sgd
 from dissim_jax.records import MetricsLog, Progress
 
+
 @flax.struct.dataclass
 class TrainState:
   """Everything a training step reads and writes, and all that a resumed run needs.

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, ImageEnhance, ImageOps
 from scipy import stats
 
-from dissim_jax.data import augment, autoaugment
+from dissim_jax.data import augment, autoaugment, pixels
 from dissim_jax.errors import UserError
 
 HEIGHT, WIDTH = 24, 32
@@ -166,7 +166,7 @@ def test_blend_equals_pillow_for_every_pair_of_levels_and_every_factor():
   factors = np.float32(1 + np.arange(-9, 10) / 10)
   products = factors[:, None] * np.arange(-255, 256, dtype=np.float32)
   pairs = (np.broadcast_to(a.astype(np.int32), (19, 256, 256)) for a in (first, second))
-  ours = np.asarray(jax.jit(autoaugment._blend)(*pairs, products))
+  ours = np.asarray(jax.jit(pixels.blend)(*pairs, products))
   for factor, blended in zip(factors, ours, strict=True):
     theirs = Image.blend(Image.fromarray(first), Image.fromarray(second), float(factor))
     np.testing.assert_array_equal(blended, np.asarray(theirs), err_msg=str(factor))

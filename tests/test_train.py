@@ -202,7 +202,13 @@ def test_epochs_are_permutations_and_differ():
 
 @pytest.mark.parametrize(
   "setting, steps, platform, expected",
-  [(0, 312, "cpu", 1), (0, 312, "gpu", 78), (0, 313, "gpu", 100), (0, 40, "tpu", 40), (7, 5, "cpu", 5)],
+  [
+    (0, 312, "cpu", 1),
+    (0, 312, "gpu", 78),
+    (0, 313, "gpu", 100),
+    (0, 40, "tpu", 40),
+    (7, 5, "cpu", 5),
+  ],
 )
 def test_steps_per_dispatch_by_platform(setting, steps, platform, expected):
   assert train.steps_per_dispatch(setting, steps, platform) == expected

@@ -8,7 +8,8 @@ round to uint8 after every operation, and a quarter of the memory moves.
 import jax
 import jax.numpy as jnp
 
-from dissim_jax.data.autoaugment import CIFAR10, apply_policy, check_images
+from dissim_jax.data.autoaugment import CIFAR10, apply_policy
+from dissim_jax.data.pixels import check_images
 from dissim_jax.errors import UserError
 
 POLICIES = {"none": None, "cifar10": CIFAR10}
