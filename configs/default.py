@@ -62,10 +62,10 @@ def get_config() -> ConfigDict:
   config.dissim.projection.ridge = 1e-3  # least_squares: fraction of the mean channel variance
   config.dissim.projection.inner_steps = 1  # learned: projection steps a member step
   config.dissim.projection.optimizer = ConfigDict()  # learned: None = as the member's
-  config.dissim.projection.optimizer.learning_rate = placeholder(float)  # as optimizer.learning_rate
-  config.dissim.projection.optimizer.momentum = placeholder(float)  # as optimizer.momentum
-  config.dissim.projection.optimizer.nesterov = placeholder(bool)  # as optimizer.nesterov
-  config.dissim.projection.optimizer.weight_decay = placeholder(float)  # as optimizer.weight_decay
+  config.dissim.projection.optimizer.learning_rate = placeholder(float)  # as the member's
+  config.dissim.projection.optimizer.momentum = placeholder(float)  # as the member's
+  config.dissim.projection.optimizer.nesterov = placeholder(bool)  # as the member's
+  config.dissim.projection.optimizer.weight_decay = placeholder(float)  # as the member's
 
   config.optimizer = ConfigDict()  # SGD, cosine to zero
   config.optimizer.learning_rate = 0.1  # at the first step

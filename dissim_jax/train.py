@@ -279,8 +279,8 @@ def _run_epoch(run, state, totals, feed, order, block, teachers, progress):
 def _check_finite(directory: Path, step: int, sums: dict, saved: int | None) -> None:
   """Stops a training whose loss was not finite in the epoch that began after `step`."""
   if sums["finite"] < sums["steps"]:
-    where = f"checkpoint of step {saved} in {directory / 'checkpoints'}" if saved else "no checkpoint"
+    where = f"step {saved} in {directory / 'checkpoints'}" if saved else "none was saved"
     raise TrainingDivergedError(
       f"{directory.name}: the loss is not finite at step {step + int(sums['finite']) + 1} "
-      f"(last good state: {where}); a lower optimizer.learning_rate or dissim.weight may help"
+      f"(last good checkpoint: {where}); a lower optimizer.learning_rate or dissim.weight may help"
     )

@@ -9,7 +9,7 @@ import pytest
 
 from configs import default
 from dissim_jax import parallel, train
-from dissim_jax.data import Dataset, load
+from dissim_jax.data import load
 from dissim_jax.game import make_game
 from dissim_jax.members import build_model
 from dissim_jax.models import init_variables
@@ -214,5 +214,13 @@ def test_steps_per_dispatch_by_platform(setting, steps, platform, expected):
   assert train.steps_per_dispatch(setting, steps, platform) == expected
 
 
-def test_dataset_type_is_what_the_loop_needs(dataset):
-  assert isinstance(dataset, Dataset) and dataset.image_shape == SHAPE
+def test_members_of_one_place_start_from_the_same_weights():
+  """So that a dissimilar and an independent member differ by the penalty alone."""
+  config = tiny_config()
+  optimizer, game = sgd(config.optimizer, 10), make_game(config, (model(),), 5)
+  with_game, without, other = (
+    train.init_state(model(), optimizer, g, SHAPE, seed).params
+    for g, seed in ((game, 3), (None, 3), (None, 4))
+  )
+  jax.tree.map(np.testing.assert_array_equal, with_game, without)
+  assert not np.array_equal(without["head"]["dense"]["kernel"], other["head"]["dense"]["kernel"])

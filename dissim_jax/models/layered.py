@@ -59,5 +59,5 @@ def init_variables(model: Layered, key: jax.Array, image_shape: Sequence[int]) -
   of all parameters otherwise take longer to compile than a training step.
   """
   options = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
-  init = jax.jit(lambda key: model.init(key, jnp.zeros((1, *image_shape))), compiler_options=options)
-  return init(key)
+  image = jnp.zeros((1, *image_shape))
+  return jax.jit(lambda key: model.init(key, image), compiler_options=options)(key)
