@@ -255,6 +255,17 @@ def test_similarity_at_taps_averages_pairs_and_taps(tmp_path):
   np.testing.assert_allclose(rows["against"]["r2_reverse"], total / 6 + 0.05, rtol=1e-12)
 
 
+def test_r2_goes_from_teacher_to_student_whatever_the_order(tmp_path):
+  metrics = make_run(tmp_path, baseline=False)
+  forward, = tables.tap_similarity(read_results(tmp_path))
+  metrics["members"][0]["teachers"], metrics["members"][1]["teachers"] = ["member_1"], []
+  save_metrics(tmp_path, metrics)
+  backward, = tables.tap_similarity(read_results(tmp_path))
+  assert forward["r2"] != forward["r2_reverse"]
+  assert (backward["r2"], backward["r2_reverse"]) == (forward["r2_reverse"], forward["r2"])
+  assert backward["lincka"] == forward["lincka"]
+
+
 @pytest.mark.parametrize("options, expected", [
   ({"baseline": False}, {"training", "lincka_maps", "diagonal", "r2"}),
   ({"size": 1, "baseline": False}, {"training", "lincka_maps"}),
