@@ -25,7 +25,7 @@ VARIANTS = {
   "learned projection, 1 step": {"name": "learned", "inner_steps": 1},
   "learned projection, 5 steps": {"name": "learned", "inner_steps": 5},
   "closed form": {"name": "least_squares"},
-  "closed form, taps 2, 3, 4": {"name": "least_squares", "taps": (2, 3, 4)},
+  "closed form, tap 3 alone": {"name": "least_squares", "taps": (3,)},
 }
 COLUMNS = {
   "LinCKA at the tap(s)": (1, 2),

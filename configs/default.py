@@ -1,7 +1,4 @@
-"""Every field of an experiment, with its unit. Other configs start from this one.
-
-On its own it is the digits experiment of `digits_expvar.py`.
-"""
+"""Every field of an experiment, with its unit. Other configs start from this one."""
 
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
