@@ -16,7 +16,7 @@ demo: $(VENV)/installed
 	$(BIN)/python -m dissim_jax.main --config=configs/digits_expvar.py --workdir=runs/digits
 
 test: $(VENV)/installed lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

@@ -30,11 +30,11 @@ VARIANTS = {
 COLUMNS = {
   "LinCKA at the tap(s)": (1, 2),
   "R² at the tap(s)": (1, 2),
-  "accuracy of member 1 %": (100, 1),
+  "accuracy of member 1 %": (100, 2),
   "error consistency": (1, 3),
   "label kappa": (1, 3),
   "JSD %": (100, 2),
-  "ensemble accuracy %": (100, 1),
+  "ensemble accuracy %": (100, 2),
 }
 
 
