@@ -198,11 +198,18 @@ def test_teachers_of_another_class_count_are_refused(finished, tmp_path):
   assert not (tmp_path / "run").exists()
 
 
-def test_diverging_loss_stops_at_the_last_good_checkpoint(tmp_path):
-  config = tiny_config(optimizer__learning_rate=1e30)
-  with pytest.raises(TrainingDivergedError, match=r"member_0: the loss .* at step [2-9]"):
+def test_diverging_loss_stops_at_the_last_good_checkpoint(finished, tmp_path):
+  """The penalty comes in after the first epoch, and is far too large."""
+  config = tiny_config(
+    dissim__weight=3e38,
+    dissim__warmup_start_epoch=1,
+    ensemble__teachers=(str(finished[0] / "member_0"),),
+  )
+  with pytest.raises(TrainingDivergedError, match=r"member_1: .* at step ([6-9]|10) .*step 5 in"):
     sequence.run(config, tmp_path / "run")
-  assert not (tmp_path / "run" / "member_0" / "member.json").exists()
+  folder = tmp_path / "run" / "member_1"
+  assert (folder / "checkpoints" / "5").exists() and not (folder / "checkpoints" / "10").exists()
+  assert not (folder / "member.json").exists()
 
 
 def interrupted(finished, tmp_path, drop_checkpoints=0):
