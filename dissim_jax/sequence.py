@@ -1,9 +1,8 @@
 """A whole experiment: member after member, then the evaluation and the report."""
 
-import dataclasses
 import functools
 import importlib.metadata
-import logging
+import os
 import platform
 import time
 from pathlib import Path
@@ -22,61 +21,10 @@ from dissim_jax.errors import UserError
 from dissim_jax.evaluate import ensembles, streaming
 from dissim_jax.game import make_game
 from dissim_jax.monitor import make_monitor
+from dissim_jax.plan import Plan, make_plan, member_seed
 from dissim_jax.records import write_json
 from dissim_jax.train import train_member
 from dissim_jax.validate import check_config, claim_workdir
-
-log = logging.getLogger(__name__)
-
-
-@dataclasses.dataclass(frozen=True)
-class Plan:
-  """One member of an experiment.
-
-  Attributes:
-    name: unique in the experiment, e.g. `member_1`, `independent_1`.
-    directory: where it is, or will be.
-    index: its place in its sequence; with the config's seed it determines the member's seed, so
-      that a dissimilar and an independent member of one place start from the same weights and
-      see the same batches.
-    teachers: names of the members it is made dissimilar to.
-    reused: it was trained by another run.
-  """
-
-  name: str
-  directory: Path
-  index: int
-  teachers: tuple[str, ...] = ()
-  reused: bool = False
-
-
-def make_plan(
-  config: ml_collections.ConfigDict, workdir: Path
-) -> tuple[list[Plan], dict[str, list[str]]]:
-  """The members to train in order, and the sequences of member names to compare."""
-  reused, dissimilar = config.ensemble.teachers, config.dissim.weight > 0
-  plans = []
-  for index in range(config.ensemble.size):
-    name = f"member_{index}"
-    if index < len(reused):
-      plans.append(Plan(name, Path(reused[index]).expanduser(), index, reused=True))
-    else:
-      teachers = tuple(plan.name for plan in plans) if dissimilar else ()
-      plans.append(Plan(name, workdir / name, index, teachers))
-  sequences = {"dissimilar" if dissimilar else "baseline": [plan.name for plan in plans]}
-  if dissimilar and config.ensemble.baseline and config.ensemble.size > 1:
-    independent = [
-      Plan(f"independent_{i}", workdir / f"independent_{i}", i)
-      for i in range(1, config.ensemble.size)
-    ]
-    sequences = {"baseline": [plans[0].name, *(p.name for p in independent)], **sequences}
-    plans += independent
-  return plans, sequences
-
-
-def member_seed(seed: int, index: int) -> int:
-  """The seed of the member at a place of the sequence, a non-negative int32."""
-  return int(np.random.SeedSequence([seed, index]).generate_state(1)[0] >> 1)
 
 
 def run(config: ml_collections.ConfigDict, workdir: str | Path, command: str = "") -> dict:
@@ -96,9 +44,6 @@ def run(config: ml_collections.ConfigDict, workdir: str | Path, command: str = "
   began, workdir = time.monotonic(), Path(workdir)
   check_config(config)
   plans, sequences = make_plan(config, workdir)
-  for plan in plans:
-    if plan.reused:
-      member_files.read_facts(plan.directory, "ensemble.teachers")
   dataset = load(config.data)
   _check_dataset(config, dataset, plans)
   claim_workdir(config, workdir, command)
@@ -168,11 +113,11 @@ def _train_or_load(
   """The architecture and frozen variables of a planned member."""
   dtype = member_files.compute_dtype(config.dtype)
   if plan.reused or member_files.is_done(plan.directory):
-    facts = member_files.read_facts(plan.directory, "ensemble.teachers")
+    facts = member_files.read_facts(plan.directory, plan.name)
     return member_files.load_member(plan.directory, facts, dtype, mesh)
   facts = _facts(config, dataset)
   model = member_files.build_model(facts, dtype)
-  teachers = [frozen[name] for name in plan.teachers]
+  teachers = [frozen[teacher.name] for teacher in plan.teachers]
   steps = len(dataset.train_labels) // config.train.batch_size
   game = make_game(config, tuple(teacher[0] for teacher in teachers), steps)
   held_out = len(dataset.validation_labels) > 0
@@ -191,7 +136,7 @@ def _train_or_load(
     plan.directory, member_seed(config.seed, plan.index),
   )
   facts |= {
-    "teachers": list(plan.teachers),
+    "teachers": [os.path.relpath(t.directory, plan.directory) for t in plan.teachers],
     "parameters": sum(x.size for x in jax.tree.leaves(variables["params"])),
     "train_seconds": seconds,
   }
@@ -261,7 +206,7 @@ def _member_row(plan: Plan, model: Any, logits: np.ndarray, labels: np.ndarray, 
     "name": plan.name,
     "model": facts["model"],
     "taps": list(model.tap_names),
-    "teachers": list(plan.teachers),
+    "teachers": [teacher.name for teacher in plan.teachers],
     "reused_from": str(plan.directory) if plan.reused else None,
     "parameters": facts["parameters"],
     "epochs": facts["epochs"],

@@ -18,6 +18,7 @@ from configs import default
 from dissim_jax import command_line, main, report, sequence
 from dissim_jax.checkpoint import load_weights
 from dissim_jax.errors import UserError
+from dissim_jax.plan import make_plan
 from dissim_jax.train import TrainingDivergedError
 
 DIGITS = "--config=configs/digits_expvar.py"
@@ -121,6 +122,15 @@ def test_teachers_of_another_run_are_reused(finished, tmp_path):
   for a, b in zip(weights(workdir / "member_1"), weights(tmp_path / "second" / "member_1"),
                   strict=True):  # fmt: skip
     np.testing.assert_array_equal(a, b)
+
+
+def test_reused_members_keep_their_teachers(finished):
+  """Also where another run trained them: their pair was regularised, and is shown so."""
+  workdir = finished[0]
+  both = (str(workdir / "member_0"), str(workdir / "member_1"))
+  plans, _ = make_plan(tiny_config(ensemble__teachers=both, ensemble__size=3), workdir / "new")
+  taught = {plan.name: [teacher.name for teacher in plan.teachers] for plan in plans}
+  assert taught["member_1"] == ["member_0"] and taught["member_2"] == ["member_0", "member_1"]
 
 
 def test_lambda_zero_is_a_baseline_sequence(tmp_path):
