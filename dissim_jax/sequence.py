@@ -66,6 +66,11 @@ def _check_dataset(
     raise UserError(
       f"train.batch_size={size}: there are only {len(dataset.train_labels)} training images"
     )
+  if len(dataset.test_labels) < streaming.SMALLEST_BATCH:
+    raise UserError(
+      f"data.name={config.data.name!r}: {len(dataset.test_labels)} test images are too few to "
+      f"compare members, at least {streaming.SMALLEST_BATCH} are needed"
+    )
   if size % devices:
     raise UserError(f"train.batch_size={size}: must be a multiple of the {devices} devices")
   channels = dataset.image_shape[-1]

@@ -74,6 +74,10 @@ def check_config(config: ml_collections.ConfigDict) -> None:
     value = _get(config, field)
     if not isinstance(value, numbers.Real) or not math.isfinite(value) or value < 0:
       raise UserError(f"{field}={value!r}: must be a finite number of at least 0")
+  for field in ("mean", "std"):
+    values = config.data[field]
+    if not all(isinstance(v, numbers.Real) and math.isfinite(v) for v in values):
+      raise UserError(f"data.{field}={tuple(values)}: must be one finite number a channel")
   samples = config.dissim.options.lincka.samples
   check_name("dissim.options.lincka.samples", samples, ("example", "position"))
   check_augment(config.augment)

@@ -136,3 +136,4 @@ def test_pair_rows_name_both_members(predictions):
 
 def test_no_small_rest_is_left_for_the_last_batch():
   assert [len(b) for b in streaming.batches(np.zeros(1697), 128)] == [122] * 3 + [121] * 11
+  assert [len(b) for b in streaming.batches(np.zeros(5), 4)] == [5]

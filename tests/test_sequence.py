@@ -156,6 +156,8 @@ def test_lambda_zero_is_a_baseline_sequence(tmp_path):
     ({"train__batch_size": 50}, "must be a multiple of the 4 devices"),
     ({"data__mean": (0.5, 0.5)}, "images have 1 channel(s)"),
     ({"data__std": (0.0,)}, "every number must be above 0"),
+    ({"data__mean": ("grey",)}, "data.mean=('grey',): must be one finite number a channel"),
+    ({"data__train_per_class": 174}, "train_per_class"),
     ({"augment__crop_fill": 300}, "augment.crop_fill=300"),
     ({"ensemble__teachers": ("nowhere",)}, "holds no finished member"),
     ({"ensemble__teachers": ("a", "b", "c")}, "ensemble.size=2 allows no more"),
