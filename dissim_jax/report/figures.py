@@ -10,6 +10,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from dissim_jax.report import maps, tables
 
@@ -116,6 +117,7 @@ def _training_panel(ax, results, colours, title, series):
     if shown:
       styles.append(Line2D([], [], color="#4c5560", ls=line, lw=1.4, label=label))
   ax.set(title=title, xlabel="epoch")
+  ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
   ax.margins(x=0.02)
   ax.xaxis.get_major_locator().set_params(integer=True)
   if len(styles) > 1 or title.startswith("Similarity"):
