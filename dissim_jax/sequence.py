@@ -165,13 +165,14 @@ def evaluate(
   """Measures all members on the test set.
 
   Writes `evaluation/predictions.npz` (logits `[M, N, K]`, labels, member names) and
-  `evaluation/similarity.npz` (see `streaming.compare`); returns the numbers for `metrics.json`.
+  `evaluation/similarity.npz` (see `streaming.measure`); returns the numbers for `metrics.json`.
   """
   names, settings = [plan.name for plan in plans], config.evaluate
   members = [streaming.Member(name, *frozen[name]) for name in names]
   images, labels = dataset.test_images, dataset.test_labels
-  logits = streaming.predict(members, images, _preprocess(config), settings.batch_size)
-  similarity = streaming.compare(members, images, _preprocess(config), settings.batch_size)
+  logits, similarity = streaming.measure(
+    members, images, _preprocess(config), settings.batch_size
+  )
   folder = workdir / "evaluation"
   folder.mkdir(parents=True, exist_ok=True)
   np.savez(folder / "predictions.npz", logits=logits, labels=labels, members=np.array(names))

@@ -18,7 +18,7 @@ preprocess = functools.partial(normalise, mean=(0.5,), std=(0.3,))
 
 @pytest.fixture(scope="module")
 def compared():
-  """Three members, one with other taps; their arrays; and all their activations in float64."""
+  """Three members, one with other taps; what is measured; their activations in float64."""
   images = np.random.default_rng(0).integers(0, 256, (40, *SHAPE), np.uint8)
   members = []
   for i, name in enumerate(("resnet8", "resnet8", "resnet14")):
@@ -29,7 +29,8 @@ def compared():
     [np.asarray(t, np.float64) for t in m.model.apply(m.variables, preprocess(images))[1]]
     for m in members
   ]
-  return members, images, streaming.compare(members, images, preprocess, BATCH), taps
+  logits, arrays = streaming.measure(members, images, preprocess, BATCH)
+  return members, images, arrays, taps, logits
 
 
 def hsic(x, y):
@@ -53,7 +54,7 @@ def minibatch_cka(x, y):
 
 @pytest.mark.parametrize("a, b", [(0, 0), (0, 1), (0, 2), (1, 2)])
 def test_lincka_of_every_pair_of_taps(compared, a, b):
-  _, _, arrays, taps = compared
+  _, _, arrays, taps, _ = compared
   expected = [[minibatch_cka(x, y) for y in taps[b]] for x in taps[a]]
   np.testing.assert_allclose(arrays[f"lincka/m{a}/m{b}"], expected, rtol=1e-5, atol=2e-6)
 
@@ -64,7 +65,7 @@ def rows(tap):
 
 @pytest.mark.parametrize("a, b", [(0, 1), (1, 0)])
 def test_r2_in_both_directions(compared, a, b):
-  _, _, arrays, taps = compared
+  _, _, arrays, taps, _ = compared
   for tap, (x, y) in enumerate(zip(taps[a], taps[b], strict=True)):
     x, y = rows(x), rows(y)
     expected = r2_score(y, LinearRegression().fit(x, y).predict(x))
@@ -74,7 +75,7 @@ def test_r2_in_both_directions(compared, a, b):
 
 
 def test_position_wise_lincka(compared):
-  _, _, arrays, taps = compared
+  _, _, arrays, taps, _ = compared
   for tap, (x, y) in enumerate(zip(taps[0], taps[1], strict=True)):
     x, y = (rows(z) - rows(z).mean(0) for z in (x, y))
     norm = np.linalg.norm
@@ -90,8 +91,7 @@ def test_taps_of_other_sizes_are_nan(compared):
 
 
 def test_predictions_are_the_models_logits(compared):
-  members, images, _, _ = compared
-  logits = streaming.predict(members, images, preprocess, BATCH)
+  members, images, _, _, logits = compared
   for member, own in zip(members, logits, strict=True):
     whole = member.model.apply(member.variables, preprocess(images))[0]
     np.testing.assert_allclose(own, whole, rtol=1e-4, atol=1e-5)

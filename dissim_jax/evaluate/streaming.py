@@ -46,41 +46,22 @@ def batches(images: np.ndarray, batch_size: int) -> list[np.ndarray]:
   return np.array_split(images, max(1, parts))
 
 
-def predict(
+def measure(
   members: Sequence[Member],
   images: np.ndarray,
   preprocess: Callable[[jax.Array], jax.Array],
   batch_size: int,
-) -> np.ndarray:
-  """Logits of every member, float32 `[M, N, K]`."""
-
-  @jax.jit
-  def forward(variables, images):
-    images = preprocess(images)
-    return jnp.stack(
-      [m.model.apply(v, images)[0] for m, v in zip(members, variables, strict=True)]
-    )
-
-  variables = [member.variables for member in members]
-  parts = [np.asarray(forward(variables, batch)) for batch in batches(images, batch_size)]
-  return np.concatenate(parts, axis=1)
-
-
-def compare(
-  members: Sequence[Member],
-  images: np.ndarray,
-  preprocess: Callable[[jax.Array], jax.Array],
-  batch_size: int,
-) -> dict[str, np.ndarray]:
-  """Similarity of all taps of all members.
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+  """Predictions of all members and the similarity of all their taps.
 
   Args:
-    members: two or more members.
+    members: one or more members.
     images: uint8 `[N, H, W, C]`.
     preprocess: from uint8 images to the networks' input.
     batch_size: minibatch of LinCKA, at least 4.
 
   Returns:
+    Logits float32 `[M, N, K]`, and arrays by name.
     For members a, b in the order given: `lincka/a/b` `[L_a, L_b]`, unbiased minibatch LinCKA with
     examples as samples (Wald et al. 2023, Eq. 12-13), for a up to b. For a before b and taps of
     equal size: `lincka_position/a/b` `[L]`, LinCKA with positions as samples, and `r2/a/b`,
@@ -92,7 +73,8 @@ def compare(
   @jax.jit
   def statistics(variables, images):
     images = preprocess(images)
-    taps = [m.model.apply(v, images)[1] for m, v in zip(members, variables, strict=True)]
+    outputs = [m.model.apply(v, images) for m, v in zip(members, variables, strict=True)]
+    logits, taps = zip(*outputs, strict=True)
     hsic = hsic_matrix([tap for member_taps in taps for tap in member_taps])
     pair_moments = {
       (i, j): [
@@ -101,17 +83,19 @@ def compare(
       ]
       for i, j in pairs
     }
-    return hsic, pair_moments
+    return jnp.stack(logits), hsic, pair_moments
 
   is_moments = lambda x: isinstance(x, Moments)  # noqa: E731
   merge = jax.jit(lambda a, b: jax.tree.map(merge_moments, a, b, is_leaf=is_moments))
   variables = [member.variables for member in members]
-  hsic_sum, total = 0.0, None
+  logits, hsic_sum, total = [], 0.0, None
   for batch in batches(images, batch_size):
-    hsic, part = statistics(variables, batch)
+    batch_logits, hsic, part = statistics(variables, batch)
+    logits.append(np.asarray(batch_logits))
     hsic_sum = hsic_sum + np.asarray(hsic, np.float64)
     total = part if total is None else merge(total, part)
-  return _lincka_arrays(members, hsic_sum) | _moment_arrays(members, total)
+  arrays = _lincka_arrays(members, hsic_sum) | _moment_arrays(members, total)
+  return np.concatenate(logits, axis=1), arrays
 
 
 def _lincka_arrays(members: Sequence[Member], hsic_sum: np.ndarray) -> dict[str, np.ndarray]:
