@@ -27,11 +27,13 @@ from dissim_jax.similarity import (
 
 @dataclasses.dataclass(frozen=True)
 class Member:
-  """A frozen member: its name, architecture and variables."""
+  """A frozen member: its name, architecture, variables, and how images are normalised for it."""
 
   name: str
   model: Layered
   variables: Any
+  mean: tuple[float, ...] = (0.0,)
+  std: tuple[float, ...] = (1.0,)
 
 
 SMALLEST_BATCH = 4  # Of the unbiased HSIC.

@@ -4,7 +4,7 @@ A new one is a function `(num_classes, *, width_multiplier, dtype, axis_name) ->
 line in `MODELS`.
 """
 
-from dissim_jax.models import resnet
+from dissim_jax.models import resnet, tiny10
 from dissim_jax.models.layered import Layered, init_variables
 
 MODELS = {
@@ -15,6 +15,7 @@ MODELS = {
   "resnet34": resnet.resnet34,
   "resnet50": resnet.resnet50,
   "resnet101": resnet.resnet101,
+  "tiny10": tiny10.tiny10,
 }
 
 __all__ = ["MODELS", "Layered", "init_variables"]
