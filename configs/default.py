@@ -40,7 +40,7 @@ def get_config() -> ConfigDict:
   config.ensemble.baseline = True  # also train independent members, to compare with
 
   config.dissim = ConfigDict()
-  config.dissim.metric = "expvar"  # a name in dissim_jax.similarity.MEASURES
+  config.dissim.metric = "expvar"  # a name in dissim_jax.similarity.PENALTIES
   config.dissim.taps = (3,)  # where members are made dissimilar; mean over taps
   config.dissim.weight = 1.0  # lambda; 0 = independent members
   config.dissim.warmup_start_epoch = 0  # epochs before lambda starts to rise
@@ -53,6 +53,20 @@ def get_config() -> ConfigDict:
   config.dissim.options.lincka = ConfigDict()
   config.dissim.options.lincka.unbiased = True  # Eq. 13; False is the biased HSIC
   config.dissim.options.lincka.samples = "example"  # or position: every place is a sample
+  config.dissim.options.lincka_position = ConfigDict()
+  config.dissim.options.rbfcka = ConfigDict()
+  config.dissim.options.rbfcka.bandwidth = 0.8  # of the kernel, fraction of the median distance
+  config.dissim.options.rbfcka.unbiased = True  # False is the biased HSIC
+  config.dissim.options.rbfcka.samples = "example"  # or position: every place is a sample
+  config.dissim.options.cca = ConfigDict()
+  config.dissim.options.cca_squared = ConfigDict()
+  config.dissim.options.r2 = ConfigDict()
+  config.dissim.options.r2.weighting = "channel"  # mean over channels; variance: by their variance
+  config.dissim.options.procrustes = ConfigDict()
+  config.dissim.options.rsa = ConfigDict()
+  config.dissim.options.rsa.distance = "correlation"  # of two examples' features; or: euclidean
+  config.dissim.options.relative = ConfigDict()
+  config.dissim.options.relative.centered = False  # True: subtract the batch's mean first
 
   config.dissim.projection = ConfigDict()
   config.dissim.projection.name = "least_squares"  # or learned; LinCKA needs none
@@ -82,4 +96,26 @@ def get_config() -> ConfigDict:
   config.evaluate.batch_size = 128  # images; also the minibatch of LinCKA
   config.evaluate.ensemble_rule = "probs"  # mean of probabilities (probs) or of logits (logits)
   config.evaluate.calibration_bins = 15  # equal-width bins of the calibration error
+
+  config.stitch = ConfigDict()  # joining the lower half of one member to the upper half of another
+  config.stitch.experiments = ()  # names in evaluate.stitch_experiments.EXPERIMENTS, or all
+  config.stitch.pairs = ()  # "source:target"; () = the first member to every other
+  config.stitch.taps = ()  # where to join; () = every tap
+  config.stitch.resize = False  # whether a source tap of another spatial size is resized
+  config.stitch.ridge = 0.0  # of least squares: fraction of the mean channel variance
+  config.stitch.labels = "soft"  # task loss aims at the target's probabilities, or hard: at labels
+  config.stitch.start = "least_squares"  # of task loss; or random, identity
+  config.stitch.epochs = 30  # passes over the training images, for each stitch
+  config.stitch.batch_size = 128  # images, over all devices
+  config.stitch.learning_rate = 1e-3  # of Adam
+  config.stitch.decay_epochs = (10, 20)  # after these the learning rate is divided by ten
+  config.stitch.steps_per_dispatch = 0  # steps sent to the device at once; 0 = by platform
+  config.stitch.widths = ()  # experiment width: width multipliers beside model.width_multiplier
+  config.stitch.cka_weight = 1.0  # experiment low_cka: weight of the CKA in the loss
+  config.stitch.starts = 5  # experiments initialisation, connectivity: starts of each kind
+  config.stitch.connected_points = 9  # experiment connectivity: points from one to the other
+  config.stitch.connected_accuracy = 0.8  # least relative accuracy of a solution that is used
+  config.stitch.l1_direct = (0.001, 0.003, 0.01, 0.03, 0.1)  # shares of what makes all zero
+  config.stitch.l1_task = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)  # weights of the sum of |entries|
+  config.stitch.ranks = (4, 8, 16)  # experiment low_rank
   return config

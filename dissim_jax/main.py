@@ -21,11 +21,12 @@ def main(argv: list[str]) -> None:
   command_line.require(_CONFIG, _WORKDIR)
   logging.set_verbosity(logging.WARNING)  # Orbax tells every step of a save.
   # JAX is slow to import: not before the flags are right.
-  from dissim_jax import compilation, report, sequence
+  from dissim_jax import compilation, report, sequence, studies
 
   command = shlex.join(["python", "-m", "dissim_jax.main", *sys.argv[1:]])
   with compilation.cache():
     sequence.run(_CONFIG.value, _WORKDIR.value, command)
+    studies.run(_CONFIG.value, _WORKDIR.value)
   page = report.write_report(_WORKDIR.value)
   report.print_table(_WORKDIR.value)
   print(f"report: {page}")

@@ -53,6 +53,15 @@ def make_plan(
   return plans, sequences
 
 
+def member_names(config: ml_collections.ConfigDict) -> list[str]:
+  """The members that a run of the config has, without a look at any folder."""
+  later = range(1, config.ensemble.size)
+  names = [f"member_{i}" for i in range(config.ensemble.size)]
+  if config.dissim.weight > 0 and config.ensemble.baseline:
+    names += [f"independent_{i}" for i in later]
+  return names
+
+
 def _reused_plan(name: str, directory: Path, index: int, earlier: list[Plan]) -> Plan:
   """The plan of a member that another run trained, with those of its teachers that are here too."""
   facts = member_files.read_facts(directory, "ensemble.teachers")

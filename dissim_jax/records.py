@@ -6,6 +6,7 @@ import os
 import time
 from pathlib import Path
 
+import numpy as np
 import rich.console
 import rich.progress
 import tensorboardX
@@ -22,6 +23,16 @@ def write_json(path: Path, values: dict) -> None:
   path.parent.mkdir(parents=True, exist_ok=True)
   temporary = path.with_name(path.name + ".part")
   temporary.write_text(json.dumps(values, indent=2) + "\n")
+  os.replace(temporary, path)
+
+
+def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+  """Writes an npz file whole or not at all."""
+  path = Path(path)
+  path.parent.mkdir(parents=True, exist_ok=True)
+  temporary = path.with_name(path.name + ".part")
+  with temporary.open("wb") as file:
+    np.savez(file, **arrays)
   os.replace(temporary, path)
 
 

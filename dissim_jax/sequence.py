@@ -22,7 +22,7 @@ from dissim_jax.evaluate import ensembles, streaming
 from dissim_jax.game import make_game
 from dissim_jax.monitor import make_monitor
 from dissim_jax.plan import Plan, make_plan, member_seed
-from dissim_jax.records import write_json
+from dissim_jax.records import write_arrays, write_json
 from dissim_jax.train import train_member
 from dissim_jax.validate import check_config, claim_workdir
 
@@ -83,6 +83,7 @@ def _check_dataset(
   if min(config.data.std) <= 0:
     raise UserError(f"data.std={tuple(config.data.std)}: every number must be above 0")
   expected = _facts(config, dataset)
+  _check_image_size(config.model.name, expected)
   for plan in plans:
     if plan.reused:
       facts = member_files.read_facts(plan.directory, "ensemble.teachers")
@@ -92,6 +93,20 @@ def _check_dataset(
             f"ensemble.teachers: {str(plan.directory)!r} has {key}={facts[key]}, "
             f"but {config.data.name} here has {expected[key]}"
           )
+
+
+def _check_image_size(name: str, facts: dict) -> None:
+  """Networks without padding need images of some size."""
+  model = member_files.build_model(facts, np.float32)
+  image = np.zeros((1, *facts["image_shape"]), np.float32)
+  _, taps = jax.eval_shape(lambda: model.init_with_output(jax.random.key(0), image))[0]
+  for index, tap in enumerate(taps):
+    if 0 in tap.shape:
+      height, width, _ = facts["image_shape"]
+      raise UserError(
+        f"model.name={name!r}: images of {height}x{width} are too small, nothing is left of them "
+        f"at tap {index}"
+      )
 
 
 def _facts(config: ml_collections.ConfigDict, dataset: Dataset) -> dict:
@@ -174,9 +189,9 @@ def evaluate(
     members, images, _preprocess(config), settings.batch_size
   )
   folder = workdir / "evaluation"
-  folder.mkdir(parents=True, exist_ok=True)
-  np.savez(folder / "predictions.npz", logits=logits, labels=labels, members=np.array(names))
-  np.savez(folder / "similarity.npz", **similarity)
+  predictions = {"logits": logits, "labels": labels, "members": np.array(names)}
+  write_arrays(folder / "predictions.npz", predictions)
+  write_arrays(folder / "similarity.npz", similarity)
   rule, bins = settings.ensemble_rule, settings.calibration_bins
   return {
     "dataset": {

@@ -8,13 +8,15 @@ import pytest
 from dissim_jax.models import MODELS, init_variables
 
 # With 10 classes and a 3x3 stem: github.com/kuangliu/pytorch-cifar (ResNet18, 34, 101), He et al.
-# 2016 with projection shortcuts (ResNet20). Number of taps: Wald et al. 2023, app. A.2.
+# 2016 with projection shortcuts (ResNet20), by hand from the layers of
+# Kornblith et al. 2019, app. (Tiny-10). Number of taps: Wald et al. 2023, app. A.2.
 PUBLISHED = {
   "resnet18": (11_173_962, 9),
   "resnet34": (21_282_122, 17),
   "resnet50": (23_520_842, 17),
   "resnet101": (42_512_970, 34),
   "resnet20": (272_474, 10),
+  "tiny10": (86_778, 8),
 }
 
 
@@ -36,6 +38,16 @@ def test_taps_of_resnet34_have_the_stage_sizes():
   ]  # fmt: skip
 
 
+def test_tiny10_does_not_pad():
+  model = MODELS["tiny10"](10)
+  _, taps = jax.eval_shape(
+    lambda: model.init_with_output(jax.random.key(0), jnp.zeros((2, 32, 32, 3)))
+  )[0]
+  assert [(tap.shape[1], tap.shape[3]) for tap in taps] == [
+    (30, 16), (28, 16), (13, 32), (11, 32), (9, 32), (4, 64), (2, 64), (2, 64)
+  ]  # fmt: skip
+
+
 def random_variables(model, image_shape):
   """Variables in which nothing is at its special initial value, batch-norm scales above all."""
   variables = init_variables(model, jax.random.key(1), image_shape)
@@ -44,11 +56,12 @@ def random_variables(model, image_shape):
   return jax.tree.map(moved, variables)
 
 
-@pytest.fixture(scope="module", params=["resnet8", "resnet50"])
+@pytest.fixture(scope="module", params=["resnet8", "resnet50", "tiny10"])
 def model_and_images(request):
-  width = {"resnet8": 0.5, "resnet50": 1 / 16}[request.param]
+  width = {"resnet8": 0.5, "resnet50": 1 / 16, "tiny10": 0.25}[request.param]
   model = MODELS[request.param](7, width_multiplier=width)
-  images = jax.random.normal(jax.random.key(0), (3, 12, 10, 3))
+  size = (29, 27) if request.param == "tiny10" else (12, 10)
+  images = jax.random.normal(jax.random.key(0), (3, *size, 3))
   return model, random_variables(model, images.shape[1:]), images
 
 

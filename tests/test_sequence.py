@@ -71,6 +71,14 @@ def test_run_leaves_every_file_of_the_workdir(finished):
   assert "a command" in page and "<svg" not in page.split("<img")[0]
 
 
+def test_images_that_are_too_small_for_the_network_are_refused(tmp_path):
+  config = tiny_config(model__name="tiny10")
+  told = "model.name='tiny10': images of 8x8 are too small, nothing is left of them at tap 3"
+  with pytest.raises(UserError, match=told):
+    sequence.run(config, tmp_path / "run")
+  assert not (tmp_path / "run").exists()
+
+
 def test_saved_predictions_give_the_saved_numbers(finished):
   workdir, metrics = finished
   with np.load(workdir / "evaluation" / "predictions.npz", allow_pickle=False) as saved:

@@ -177,8 +177,12 @@ def train_stitch(
   put = functools.partial(parallel.replicate, mesh=mesh)
   feed = make_feed(images, wanted, put, task.resident_bytes)
   history = []
-  if after_epoch:
-    after_epoch(0, as_stitch(state.params))
+
+  def show(epoch: int) -> None:
+    if after_epoch:  # A copy, as the next step gives the state's memory away.
+      after_epoch(epoch, jax.tree.map(jnp.copy, as_stitch(state.params)))
+
+  show(0)
   for epoch in range(1, task.epochs + 1):
     order = epoch_order(seed, epoch, len(images), task.batch_size)
     totals = put({"steps": np.float32(0), "cross_entropy": np.float32(0)})
@@ -186,7 +190,6 @@ def train_stitch(
       data, rows = feed(order[first : first + block])
       state, totals = run(state, totals, data, rows, variables)
     history.append(totals)
-    if after_epoch:
-      after_epoch(epoch, as_stitch(state.params))
+    show(epoch)
   losses = [float(t["cross_entropy"] / t["steps"]) for t in jax.device_get(history)]
   return as_stitch(state.params), losses

@@ -127,6 +127,11 @@ def sparse(m: Moments, alpha: float | jax.Array, steps: int = 2000) -> Stitch:
   return _with_bias(m, kernel)
 
 
+def largest_alpha(m: Moments) -> jax.Array:
+  """The smallest `alpha` of `sparse` for which the kernel is zero: `max |X'Y| / n`."""
+  return jnp.max(jnp.abs(m.xy)) / jnp.maximum(m.count, 1.0)
+
+
 def identity(m: Moments) -> Stitch:
   """No transformation; where the numbers of channels differ, the first ones are passed on."""
   channels = m.xy.shape
@@ -139,6 +144,12 @@ def identity(m: Moments) -> Stitch:
 def sparsity(stitch: Stitch) -> jax.Array:
   """Share of the kernel's entries below 1e-4 in absolute value, 0 to 1."""
   return jnp.mean(jnp.abs(stitch.kernel) < ZERO_BELOW)
+
+
+def cut(stitch: Stitch) -> Stitch:
+  """The stitch with exact zeros where entries of the kernel are below 1e-4 in absolute value."""
+  small = jnp.abs(stitch.kernel) < ZERO_BELOW
+  return stitch._replace(kernel=jnp.where(small, 0.0, stitch.kernel))
 
 
 def stitched_moments(m: Moments, stitch: Stitch) -> Moments:

@@ -11,8 +11,20 @@ import rich.text
 
 from dissim_jax.report import results as results_lib
 
-METRIC_NAMES = {"expvar": "ExpVar", "l2corr": "L2Corr", "l2corr_squared": "L2Corr²",
-                "lincka": "LinCKA"}
+METRIC_NAMES = {
+  "expvar": "ExpVar",
+  "l2corr": "L2Corr",
+  "l2corr_squared": "L2Corr²",
+  "lincka": "LinCKA",
+  "lincka_position": "LinCKA of positions",
+  "rbfcka": "RBF-CKA",
+  "cca": "CCA",
+  "cca_squared": "CCA²",
+  "r2": "R²",
+  "procrustes": "Procrustes similarity",
+  "rsa": "RSA",
+  "relative": "relative cosine",
+}
 RELATION_NAMES = {"independent": "independent", "against": "dissimilar",
                   "other": "not trained against each other"}
 

@@ -2,76 +2,91 @@
 
 Arrays are `[..., C]`. Statistics are float32 for any floating dtype; results are float32 scalars
 that grow with similarity. With `axis_name` they are of the global batch of a sharded program.
+`MEASURES` has them all behind one calling convention.
 """
 
-import dataclasses
-from collections.abc import Callable
-
 from dissim_jax.similarity.aligned import channel_correlation, expvar, l2corr, l2corr_squared
-from dissim_jax.similarity.cka import cka_from_hsic, gram_vectors, hsic_matrix, lincka, u_center
+from dissim_jax.similarity.canonical import (
+  cca,
+  cca_from_moments,
+  cca_squared,
+  cca_squared_from_moments,
+  pwcca,
+  pwcca_from_moments,
+  svcca,
+  svcca_from_moments,
+)
+from dissim_jax.similarity.cka import lincka, lincka_position, rbfcka
+from dissim_jax.similarity.geometry import dissimilarities, relative, rsa
+from dissim_jax.similarity.kernels import double_center, rbf_kernel, u_center
+from dissim_jax.similarity.minibatch import cka_from_hsic, gram_vectors, hsic_matrix
+from dissim_jax.similarity.neighbours import jaccard
+from dissim_jax.similarity.registry import MEASURES, PENALTIES, Measure, Pairwise
 from dissim_jax.similarity.regression import (
   Moments,
   empty_moments,
   lincka_from_moments,
   merge_moments,
   moments,
+  r2,
   r2_from_moments,
   r2_least_squares,
+  r2_reverse_from_moments,
   solve_affine,
   swap_moments,
+)
+from dissim_jax.similarity.shape import (
+  nuclear_norm,
+  procrustes,
+  procrustes_distance,
+  procrustes_distance_squared,
+  procrustes_from_moments,
 )
 
 __all__ = [
   "MEASURES",
+  "PENALTIES",
   "Measure",
   "Moments",
+  "Pairwise",
+  "cca",
+  "cca_from_moments",
+  "cca_squared",
+  "cca_squared_from_moments",
   "channel_correlation",
   "cka_from_hsic",
+  "dissimilarities",
+  "double_center",
   "empty_moments",
   "expvar",
   "gram_vectors",
   "hsic_matrix",
+  "jaccard",
   "l2corr",
   "l2corr_squared",
   "lincka",
   "lincka_from_moments",
+  "lincka_position",
   "merge_moments",
   "moments",
+  "nuclear_norm",
+  "procrustes",
+  "procrustes_distance",
+  "procrustes_distance_squared",
+  "procrustes_from_moments",
+  "pwcca",
+  "pwcca_from_moments",
+  "r2",
   "r2_from_moments",
   "r2_least_squares",
+  "r2_reverse_from_moments",
+  "rbf_kernel",
+  "rbfcka",
+  "relative",
+  "rsa",
   "solve_affine",
+  "svcca",
+  "svcca_from_moments",
   "swap_moments",
   "u_center",
 ]
-
-
-@dataclasses.dataclass(frozen=True)
-class Measure:
-  """A similarity that can be a training penalty.
-
-  Attributes:
-    name: its key in `MEASURES`, used in configs.
-    function: `f(z, z_hat, *, axis_name=None) -> float32 scalar`, z the new member's representation.
-    aligned: channels must correspond, so z_hat has to be a projection onto z's channels.
-    low: the value of the most dissimilar representations (of lincka in expectation: the unbiased
-      estimate of one batch can fall somewhat below it).
-    high: the value of identical ones.
-  """
-
-  name: str
-  function: Callable
-  aligned: bool
-  low: float
-  high: float
-
-
-MEASURES: dict[str, Measure] = {
-  measure.name: measure
-  for measure in (
-    Measure("expvar", expvar, aligned=True, low=-1.0, high=1.0),
-    # CELU(-1) with alpha 1.
-    Measure("l2corr", l2corr, aligned=True, low=-0.6321205588285577, high=1.0),
-    Measure("l2corr_squared", l2corr_squared, aligned=True, low=0.0, high=1.0),
-    Measure("lincka", lincka, aligned=False, low=0.0, high=1.0),
-  )
-}

@@ -58,6 +58,14 @@ def center(z: jax.Array, axis_name: AxisName = None) -> tuple[jax.Array, jax.Arr
   return shifted - mean, anchor + mean
 
 
+def safe_cosine(xy: jax.Array, xx: jax.Array, yy: jax.Array) -> jax.Array:
+  """`xy / (sqrt(xx) sqrt(yy))`, 0 with a gradient of 0 where a self term is not positive."""
+  positive = (xx > 0) & (yy > 0)
+  # The root must not see the zero even in the branch not taken: its gradient would be 0 * inf.
+  scale = jnp.sqrt(jnp.where(positive, xx, 1.0)) * jnp.sqrt(jnp.where(positive, yy, 1.0))
+  return jnp.where(positive, xy / scale, 0.0)
+
+
 def _check_aligned(z: jax.Array, z_hat: jax.Array) -> None:
   check_floating(z=z, z_hat=z_hat)
   if z.shape != z_hat.shape:
@@ -122,10 +130,7 @@ def channel_correlation(
   ab, aa, bb = global_sum(
     tuple(jnp.sum(product, axis=sample_axes) for product in (a * b, a * a, b * b)), axis_name
   )
-  varies = (aa > 0) & (bb > 0)
-  # The root must not see the zero even in the branch not taken: its gradient would be 0 * inf.
-  scale = jnp.sqrt(jnp.where(varies, aa, 1.0)) * jnp.sqrt(jnp.where(varies, bb, 1.0))
-  return jnp.where(varies, ab / scale, 0.0)
+  return safe_cosine(ab, aa, bb)
 
 
 def l2corr(z: jax.Array, z_hat: jax.Array, *, axis_name: AxisName = None) -> jax.Array:

@@ -16,8 +16,9 @@ from dissim_jax.similarity.aligned import (
   check_same_samples,
   global_count,
   global_sum,
+  safe_cosine,
 )
-from dissim_jax.similarity.cka import safe_cka
+from dissim_jax.similarity.spectrum import correlation_spectrum
 
 _HIGHEST = lax.Precision.HIGHEST
 
@@ -103,16 +104,9 @@ def swap_moments(m: Moments) -> Moments:
 
 
 def _solve_pseudo_inverse(xx: jax.Array, xy: jax.Array, added: jax.Array) -> jax.Array:
-  """`pinv(xx + added I) xy`, directions of the source without variance left out.
-
-  The eigenvalues are of the correlation matrix, so that the cutoff cuts directions that other
-  channels repeat and not channels that are merely small.
-  """
+  """`pinv(xx + added I) xy`, directions of the source without variance left out."""
   matrix = xx + added * jnp.eye(xx.shape[0])
-  variance = jnp.diagonal(matrix)
-  scale = jnp.where(variance > 0, lax.rsqrt(jnp.where(variance > 0, variance, 1.0)), 0.0)
-  values, vectors = jnp.linalg.eigh(scale[:, None] * matrix * scale[None, :])
-  kept = values > jnp.max(values) * xx.shape[0] * jnp.finfo(jnp.float32).eps
+  scale, values, vectors, kept = correlation_spectrum(matrix)
   inverse = jnp.where(kept, 1.0 / jnp.where(kept, values, 1.0), 0.0)
   rotated = inverse[:, None] * _dot(vectors.T, scale[:, None] * xy)
   return scale[:, None] * _dot(vectors, rotated)
@@ -215,6 +209,23 @@ def r2_least_squares(
   return r2_from_moments(moments(z_source, z_target, axis_name=axis_name), weighting=weighting)
 
 
+def r2_reverse_from_moments(m: Moments, *, weighting: str = "channel") -> jax.Array:
+  """R^2 of the least-squares map y -> x: `r2` of the arrays that the moments are of."""
+  return r2_from_moments(swap_moments(m), weighting=weighting)
+
+
+def r2(
+  z: jax.Array, z_hat: jax.Array, *, weighting: str = "channel", axis_name: AxisName = None
+) -> jax.Array:
+  """How well the second representation predicts the first: `r2_least_squares(z_hat, z)`.
+
+  In the order of a penalty: a member trained against it becomes unpredictable, by any affine map of
+  its channels, from `z_hat`, which needs no projection. Not symmetric. Args, range and errors as in
+  `r2_least_squares`; `z_hat` may have other channels than `z`.
+  """
+  return r2_least_squares(z_hat, z, weighting=weighting, axis_name=axis_name)
+
+
 def lincka_from_moments(m: Moments) -> jax.Array:
   """Biased linear CKA with every position a sample: `||xy||_F^2 / (||xx||_F ||yy||_F)`.
 
@@ -222,4 +233,4 @@ def lincka_from_moments(m: Moments) -> jax.Array:
   all samples at once. float32 scalar in [0, 1], 1 = identical up to an orthogonal map and a scale;
   0 where one side has no variance.
   """
-  return safe_cka(jnp.sum(m.xy**2), jnp.sum(m.xx**2), jnp.sum(m.yy**2))
+  return safe_cosine(jnp.sum(m.xy**2), jnp.sum(m.xx**2), jnp.sum(m.yy**2))

@@ -1,0 +1,192 @@
+"""The stitching experiments of a run: which pairs, what is still to do, where results go.
+
+`workdir/stitching/<experiment>/<source>-<target>.json` (and `.npz`, the stitching matrices) is
+written when an experiment on a pair is done; a run started again does only what is left.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import ml_collections
+import numpy as np
+
+from dissim_jax import parallel, sequence
+from dissim_jax.data import Dataset, load
+from dissim_jax.errors import UserError
+from dissim_jax.evaluate.stitch_experiments import EXPERIMENTS
+from dissim_jax.evaluate.stitch_study import Study, make_study
+from dissim_jax.evaluate.stitched import Taps
+from dissim_jax.evaluate.streaming import Member
+from dissim_jax.names import listed
+from dissim_jax.plan import make_plan, member_names
+from dissim_jax.records import read_json, write_arrays, write_json
+from dissim_jax.workdirs import load_member
+
+# Settings that choose what is done; the others say how.
+_CHOICES = ("experiments", "pairs", "widths")
+
+
+def run(config: ml_collections.ConfigDict, workdir: str | Path) -> None:
+  """Does the experiments that `config.stitch` names and that are not yet done.
+
+  Raises:
+    UserError: earlier results were made with other settings; nothing was overwritten.
+  """
+  settings, workdir = config.stitch, Path(workdir)
+  if not settings.experiments:
+    return
+  left = [task for task in tasks(config, workdir) if not _is_done(task["file"], settings)]
+  if not left:
+    return
+  dataset, mesh = load(config.data), parallel.make_mesh()
+  members: dict[Path, Member] = {}
+  study, joined = None, None
+  for task in left:
+    if task["workdir"] != workdir:
+      sequence.run(width_config(config, task["width"]), task["workdir"])
+    folders = [_folder(config, task["workdir"], name) for name in (task["source"], task["target"])]
+    for folder, name in zip(folders, (task["source"], task["target"]), strict=True):
+      if folder not in members:
+        members[folder] = load_member(name, folder, config.dtype, mesh, "stitch.pairs")
+    if joined != folders:
+      source, target = (members[folder] for folder in folders)
+      study, joined = run_study(config, settings, dataset, source, target, mesh), folders
+    began = time.monotonic()
+    print(f"stitching {task['source']} to {task['target']}: {task['experiment']}"
+          + (f", width {task['width']:g}" if task["experiment"] == "width" else ""),
+          end="", flush=True, file=sys.stderr)  # fmt: skip
+    results, arrays = EXPERIMENTS[task["experiment"]](study)
+    save(task["file"], describe(study, task) | {"results": results}, arrays)
+    print(f" ({time.monotonic() - began:.0f} s)", file=sys.stderr)
+
+
+def tasks(config: ml_collections.ConfigDict, workdir: Path) -> Iterator[dict[str, Any]]:
+  """Every experiment on every pair: its names, its width, where its members and its results are.
+
+  Tasks of one pair follow each other, so that they share its moments.
+  """
+  settings, base = config.stitch, config.model.width_multiplier
+  joined, experiments = pairs(config), chosen(settings)
+
+  def task(experiment, source, target, width=base):
+    suffix = f"-x{width:g}" if experiment == "width" else ""
+    return {
+      "experiment": experiment,
+      "source": source,
+      "target": target,
+      "width": width,
+      "workdir": workdir if width == base else workdir / f"width_{width:g}",
+      "file": workdir / "stitching" / experiment / f"{source}-{target}{suffix}.json",
+    }
+
+  for source, target in joined:
+    for experiment in experiments:
+      if experiment != "low_cka":
+        yield task(experiment, source, target)
+  if "low_cka" in experiments:  # A network joined to itself.
+    for source in dict.fromkeys(source for source, _ in joined):
+      yield task("low_cka", source, source)
+  if "width" in experiments:
+    for width in dict.fromkeys(settings.widths):
+      for source, target in joined if width != base else ():
+        yield task("width", source, target, width)
+
+
+def chosen(settings: ml_collections.ConfigDict) -> list[str]:
+  """The experiments to do; `all` stands for every one."""
+  names = listed(settings.experiments)
+  return list(EXPERIMENTS) if "all" in names else names
+
+
+def pairs(config: ml_collections.ConfigDict) -> list[tuple[str, str]]:
+  """The (source, target) pairs to stitch: those named, or the first member and every other."""
+  names = member_names(config)
+  chosen = [tuple(pair.split(":")) for pair in listed(config.stitch.pairs)]
+  return chosen or [(names[0], name) for name in names[1:]]
+
+
+def width_config(config: ml_collections.ConfigDict, width: float) -> ml_collections.ConfigDict:
+  """The same experiment at another width, without stitching of its own."""
+  other = ml_collections.ConfigDict(config.to_dict())
+  other.model.width_multiplier = width
+  other.stitch.experiments = ()
+  return other
+
+
+def _folder(config: ml_collections.ConfigDict, workdir: Path, name: str) -> Path:
+  plans, _ = make_plan(config, workdir)
+  return next(plan.directory for plan in plans if plan.name == name)
+
+
+def run_study(
+  config: ml_collections.ConfigDict,
+  settings: ml_collections.ConfigDict,
+  dataset: Dataset,
+  source: Member,
+  target: Member,
+  mesh: jax.sharding.Mesh,
+  seams: Taps = (),
+) -> Study:
+  """The study of one pair with the settings of a run, by default at equal taps."""
+  taps = tuple(settings.taps) or range(len(target.model.layers))
+  return make_study(
+    source, target, seams or tuple((tap, tap) for tap in taps), dataset, settings,
+    batch_size=config.evaluate.batch_size, seed=config.seed,
+    resident_bytes=config.data.resident_gib * 2**30, mesh=mesh,
+  )  # fmt: skip
+
+
+def describe(study: Study, task: dict[str, Any]) -> dict[str, Any]:
+  """What a results file says besides the results."""
+  data = study.dataset
+  return {
+    "experiment": task["experiment"],
+    "source": task["source"],
+    "target": task["target"],
+    "width": task["width"],
+    "taps": [tap for _, tap in study.seams],
+    "tap_names": [study.target.model.tap_names[tap] for _, tap in study.seams],
+    "target_accuracy": study.target_accuracy,
+    "num_train": len(data.train_labels),
+    "num_test": len(data.test_labels),
+    "seed": study.seed,
+    "settings": _plain(study.settings),
+    "environment": sequence.environment(),
+  }
+
+
+def save(file: Path, values: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+  """The arrays beside the JSON file, then the file, which marks the experiment as done."""
+  file.parent.mkdir(parents=True, exist_ok=True)
+  if arrays:
+    write_arrays(file.with_suffix(".npz"), arrays)
+  write_json(file, values)
+
+
+def _plain(settings: ml_collections.ConfigDict) -> dict[str, Any]:
+  """Settings as JSON gives them back, without the choice of experiments."""
+  values = json.loads(json.dumps(settings.to_dict()))
+  return {key: value for key, value in values.items() if key not in _CHOICES}
+
+
+def _is_done(file: Path, settings: ml_collections.ConfigDict) -> bool:
+  """Whether the results are there; results of other settings are never replaced."""
+  if not file.exists():
+    return False
+  try:
+    old = read_json(file)["settings"]
+  except (ValueError, KeyError) as error:
+    raise UserError(f"{str(file)!r} cannot be read; move it away to make it again") from error
+  new = _plain(settings)
+  differ = [key for key in sorted(old | new) if old.get(key) != new.get(key)]
+  if differ:
+    told = ", ".join(f"stitch.{k} ({old.get(k)!r} there, {new.get(k)!r} now)" for k in differ)
+    raise UserError(
+      f"{str(file)!r} was made with other settings: {told}; move it away to make it again"
+    )
+  return True

@@ -1,0 +1,365 @@
+"""Stitches against NumPy, SciPy and scikit-learn; stitched networks against a run by hand."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.linalg
+from sklearn.linear_model import Lasso, LinearRegression
+from sklearn.metrics import r2_score
+
+from dissim_jax import parallel
+from dissim_jax.data.augment import normalise
+from dissim_jax.evaluate import stitch_training, stitched, stitching
+from dissim_jax.evaluate.stitching import Stitch
+from dissim_jax.evaluate.streaming import Member
+from dissim_jax.models import MODELS, init_variables
+from dissim_jax.similarity import lincka, moments
+
+SHAPE, CLASSES = (8, 6, 1), 4
+SCALES = (((0.5,), (0.3,)), ((0.4,), (0.2,)))
+
+
+@pytest.fixture
+def rng():
+  return np.random.default_rng(5)
+
+
+@pytest.fixture
+def xy(rng):
+  """A source of 5 channels and a target of 7 that partly depends on it, with offsets."""
+  x = rng.normal(size=(4, 6, 5, 5)) * [1, 2, 0.5, 1, 3] + [0, 5, -2, 1, 0]
+  y = x @ rng.normal(size=(5, 7)) + rng.normal(size=(4, 6, 5, 7)) + rng.normal(size=7)
+  return x.astype(np.float32), y.astype(np.float32)
+
+
+def flat(z):
+  return np.asarray(z, np.float64).reshape(-1, z.shape[-1])
+
+
+def assert_close(actual, desired, rtol=1e-4, atol=1e-5):
+  np.testing.assert_allclose(np.asarray(actual), desired, rtol=rtol, atol=atol)
+
+
+# --- Maps from moments ---------------------------------------------------------------------------
+
+
+def test_affine_least_squares_is_scikit_learns(xy):
+  found = stitching.least_squares(moments(*xy))
+  oracle = LinearRegression().fit(*map(flat, xy))
+  assert_close(found.kernel, oracle.coef_.T)
+  assert_close(found.bias, oracle.intercept_, atol=1e-4)
+
+
+def test_linear_least_squares_is_the_pseudo_inverse(xy):
+  found = stitching.least_squares(stitching.about_origin(moments(*xy)))
+  x, y = map(flat, xy)
+  assert_close(found.kernel, np.linalg.pinv(x) @ y)  # Eq. 2.
+  assert_close(found.bias, np.zeros(7))
+
+
+@pytest.mark.parametrize("channels", [4, 5, 7])
+def test_orthogonal_is_procrustes(xy, channels):
+  """On centred data; with other numbers of channels the smaller is padded with zeros."""
+  x, y = flat(xy[0]), flat(xy[1])[:, :channels]
+  found = stitching.orthogonal(moments(jnp.float32(x), jnp.float32(y)))
+  a, b = x - x.mean(0), y - y.mean(0)
+  kernel = np.asarray(found.kernel)
+  fewer = kernel.T @ kernel if channels <= 5 else kernel @ kernel.T
+  assert_close(fewer, np.eye(min(5, channels)))
+  size = max(5, channels)
+  wide = [np.pad(m, ((0, 0), (0, size - m.shape[1]))) for m in (a, b)]
+  assert_close(np.trace(kernel.T @ a.T @ b), scipy.linalg.orthogonal_procrustes(*wide)[1])
+  assert_close(found.bias, y.mean(0) - x.mean(0) @ kernel, atol=1e-4)
+  if channels == 5:
+    assert_close(kernel, scipy.linalg.orthogonal_procrustes(a, b)[0], atol=1e-4)
+
+
+@pytest.mark.parametrize("rank", [1, 3, 5])
+def test_reduced_rank_is_the_truncated_fit(xy, rank):
+  """W_LS V_k V_k', V from the SVD of the centred fit; and no other rank-k map is better."""
+  x, y = (flat(z) - flat(z).mean(0) for z in xy)
+  found = stitching.reduced_rank(moments(*xy), rank)
+  fit = np.linalg.pinv(x) @ y
+  vt = np.linalg.svd(x @ fit, full_matrices=False)[2][:rank]
+  assert_close(found.kernel, fit @ vt.T @ vt, atol=1e-4)
+  assert np.linalg.matrix_rank(np.asarray(found.kernel), tol=1e-3) == rank
+  u, s, v = np.linalg.svd(fit, full_matrices=False)
+  naive = (u[:, :rank] * s[:rank]) @ v[:rank]  # Truncating the map itself ignores the data.
+  error = [np.sum((x @ w - y) ** 2) for w in (np.asarray(found.kernel), naive)]
+  assert error[0] < error[1] or rank == 5
+
+
+def test_reduced_rank_refuses_a_rank_that_does_not_exist(xy):
+  for rank in (0, 6):
+    with pytest.raises(ValueError, match=f"rank={rank}: must be in 1..5"):
+      stitching.reduced_rank(moments(*xy), rank)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.05, 0.5])
+def test_sparse_is_the_lasso(xy, alpha):
+  x, y = map(flat, xy)
+  found = stitching.sparse(moments(*xy), alpha)
+  oracle = Lasso(alpha, tol=1e-10, max_iter=100_000) if alpha else LinearRegression()
+  oracle.fit(x, y)
+  assert_close(found.kernel, oracle.coef_.T, atol=2e-4)
+  assert_close(found.bias, oracle.intercept_, atol=1e-3)
+  assert np.array_equal(np.asarray(found.kernel) == 0, oracle.coef_.T == 0)
+
+
+def test_largest_alpha_is_the_smallest_that_makes_all_zero(xy):
+  m = moments(*xy)
+  most = stitching.largest_alpha(m)
+  assert not np.any(stitching.sparse(m, 1.001 * most).kernel)
+  assert np.any(stitching.sparse(m, 0.99 * most).kernel)
+
+
+def test_identity_passes_channels_on(xy):
+  x = xy[0]
+  assert_close(stitching.apply_stitch(stitching.identity(moments(x, x)), x), x)
+  assert stitching.identity(moments(*xy)).kernel.shape == (5, 7)
+
+
+def test_degenerate_sources_give_finite_stitches(xy):
+  """A constant channel, one channel twice, fewer samples than channels."""
+  x, y = xy
+  broken = np.concatenate([x, x[..., :1], np.full_like(x[..., :1], 3.0)], -1)
+  for a, b in ((broken, y), (broken[:1, :2, :2], y[:1, :2, :2])):
+    m = moments(a, b)
+    for find in (stitching.least_squares, stitching.orthogonal, stitching.identity,
+                 lambda m: stitching.reduced_rank(m, 2), lambda m: stitching.sparse(m, 0.1)):
+      assert all(np.all(np.isfinite(part)) for part in find(m))
+
+
+def test_seam_indices_need_no_second_pass(xy, rng):
+  """Moments of S(x) and y from those of x and y."""
+  x, y = xy
+  stitch = Stitch(jnp.float32(rng.normal(size=(5, 7))), jnp.float32(rng.normal(size=7)))
+  m = moments(x, y)
+  moved = stitching.apply_stitch(stitch, x)
+  for got, want in zip(stitching.stitched_moments(m, stitch), moments(moved, y), strict=True):
+    assert_close(got, want, rtol=1e-4, atol=1e-2)
+  found = stitching.seam_indices(m, stitch)
+  truth = r2_score(flat(y), flat(moved), multioutput="variance_weighted")
+  assert_close(found["r2"], truth)
+  assert truth < 0  # A random stitch is worse than the mean.
+  assert_close(found["lincka"], lincka(moved, y, unbiased=False, samples="position"))
+
+
+def test_sparsity_counts_entries_below_the_threshold():
+  stitch = Stitch(jnp.array([[1e-5, -1e-5, 0.0], [1.0, -2.0, 1.1e-4]]), jnp.zeros(3))
+  assert_close(stitching.sparsity(stitch), 0.5)
+  assert np.count_nonzero(stitching.cut(stitch).kernel) == 3
+
+
+# --- Stitched networks ---------------------------------------------------------------------------
+
+
+def make_member(name, seed, model="resnet8", width=0.25, scale=SCALES[0]):
+  built = MODELS[model](CLASSES, width_multiplier=width, axis_name=parallel.BATCH_AXIS)
+  variables = init_variables(built, jax.random.key(seed), SHAPE)
+  noise = np.random.default_rng(seed)
+  variables = jax.tree.map(
+    lambda v: v + 0.3 * noise.uniform(-1, 1, v.shape).astype(np.float32), variables
+  )
+  return Member(name, built, variables, *scale)
+
+
+@pytest.fixture(scope="module")
+def joined():
+  """Two members that see differently scaled images, the images, and labels."""
+  rng = np.random.default_rng(0)
+  images = rng.integers(0, 256, (40, *SHAPE), np.uint8)
+  source, target = make_member("a", 1), make_member("b", 2, scale=SCALES[1])
+  pair, variables = stitched.make_pair(source, target)
+  return source, target, pair, variables, images, rng.integers(0, CLASSES, 40).astype(np.int32)
+
+
+TAPS = ((0, 0), (1, 1), (3, 3))
+
+
+@functools.cache
+def whole(pair):
+  """(source taps, target taps, target logits) in one batch."""
+  return jax.jit(
+    lambda variables, images: (
+      pair.source.apply(variables[0], normalise(images, *pair.source_scale))[1],
+      *reversed(pair.target.apply(variables[1], normalise(images, *pair.target_scale))),
+    )
+  )
+
+
+def test_one_pass_gives_the_moments_of_every_seam(joined):
+  _, _, pair, variables, images, _ = joined
+  sources, targets, logits = whole(pair)(variables, images)
+  found, found_logits = stitched.collect_moments(pair, variables, TAPS, images, 16)
+  assert_close(found_logits, logits, rtol=1e-3, atol=1e-4)
+  for m, (s, t) in zip(found, TAPS, strict=True):
+    want = moments(sources[s], targets[t])
+    assert float(m.count) == want.count
+    for got, exact in zip(m, want, strict=True):
+      assert_close(got, exact, rtol=1e-3, atol=1e-3 * float(jnp.max(jnp.abs(exact))))
+
+
+def test_scores_are_those_of_the_network_run_by_hand(joined, rng):
+  _, _, pair, variables, images, labels = joined
+  sources, _, target_logits = whole(pair)(variables, images)
+  target_logits = np.asarray(target_logits, np.float64)
+  tap = (1, 1)
+  m = stitched.collect_moments(pair, variables, (tap,), images, 16)[0][0]
+  kernel = jnp.float32(rng.normal(size=m.xy.shape))
+  stitches = [stitching.least_squares(m), Stitch(kernel, jnp.ones(kernel.shape[1]))]
+  rows = stitched.score_stitches(
+    pair, variables, tap, stitches, images, labels, np.float32(target_logits), 16
+  )
+  soft = scipy.special.softmax(target_logits, -1)
+  for row, (kernel, bias) in zip(rows, stitches, strict=True):
+    z = np.asarray(sources[1]) @ np.asarray(kernel) + np.asarray(bias)
+    logits = np.asarray(pair.target.apply(variables[1], z, 1, method="classify"), np.float64)
+    log_probs = logits - scipy.special.logsumexp(logits, axis=-1, keepdims=True)
+    said = logits.argmax(-1)
+    own = (target_logits.argmax(-1) == labels).mean()
+    assert_close(row["accuracy"], (said == labels).mean())
+    assert_close(row["relative_accuracy"], (said == labels).mean() / own)
+    assert_close(row["agreement"], (said == target_logits.argmax(-1)).mean())
+    assert_close(row["cross_entropy"], -(soft * log_probs).sum(-1).mean(), rtol=1e-3)
+    assert_close(row["label_cross_entropy"], -log_probs[np.arange(40), labels].mean(), rtol=1e-3)
+  assert rows[0]["cross_entropy"] != pytest.approx(rows[1]["cross_entropy"], rel=0.01)
+
+
+def test_a_network_stitched_to_itself_is_itself(joined):
+  """Least squares, Procrustes and the identity; a permutation of channels is none of them."""
+  source, _, _, _, images, labels = joined
+  pair, variables = stitched.make_pair(source, source)
+  taps = ((1, 1), (3, 3))
+  found, logits = stitched.collect_moments(pair, variables, taps, images, 16)
+  for m, tap in zip(found, taps, strict=True):
+    identity = stitching.identity(m)
+    stitches = [identity, stitching.least_squares(m), stitching.orthogonal(m),
+                Stitch(identity.kernel[::-1], identity.bias)]  # fmt: skip
+    *same, permuted = stitched.score_stitches(
+      pair, variables, tap, stitches, images, labels, logits, 16
+    )
+    assert all(row["agreement"] == 1 for row in same)
+    assert permuted["agreement"] < 1
+
+
+def test_taps_of_other_sizes_are_resized_only_when_asked(joined):
+  source, target, pair, variables, images, _ = joined
+  with pytest.raises(ValueError, match="the source tap is 8x6, the target tap 4x3: resize"):
+    stitched.collect_moments(pair, variables, ((1, 2),), images, 16)
+  resizing, _ = stitched.make_pair(source, target, resize=True)
+  (m,), _ = stitched.collect_moments(resizing, variables, ((1, 2),), images, 40)
+  sources, targets, _ = whole(pair)(variables, images)
+  small = jax.image.resize(sources[1], (40, 4, 3, sources[1].shape[-1]), "linear")
+  assert_close(m.xy, moments(small, targets[2]).xy, rtol=1e-3, atol=1e-2)
+
+
+# --- Task loss -----------------------------------------------------------------------------------
+
+
+TASK = stitch_training.TaskLoss(
+  epochs=6, batch_size=20, learning_rate=1e-2, decay_epochs=(4,), cka=False, steps_per_dispatch=0,
+  resident_bytes=1e9,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def learnt(joined):
+  """A function that trains a stitch at tap 2, and the least-squares stitch it starts from."""
+  _, _, pair, variables, images, _ = joined
+  (m,), logits = stitched.collect_moments(pair, variables, ((2, 2),), images, 40)
+  start, wanted = stitching.least_squares(m), np.asarray(jax.nn.softmax(logits))
+
+  def train(start=start, task=TASK, mesh=None, rank=0, **options):
+    mesh = mesh or parallel.make_mesh(jax.devices()[:1])
+    params = stitch_training.from_stitch(start, rank)
+    variables_there = parallel.replicate(variables, mesh)
+    return stitch_training.train_stitch(
+      pair, variables_there, (2, 2), params, images, wanted, task, seed=3, mesh=mesh, **options
+    )
+
+  return train, start, m
+
+
+def test_training_lowers_the_task_loss_from_any_start(learnt):
+  train, start, m = learnt
+  shown = []
+  found, losses = train(after_epoch=lambda epoch, stitch: shown.append((epoch, stitch)))
+  assert losses[-1] < losses[0] and len(losses) == TASK.epochs
+  assert [epoch for epoch, _ in shown] == list(range(TASK.epochs + 1))
+  assert_close(shown[0][1].kernel, start.kernel)
+  assert_close(shown[-1][1].kernel, found.kernel)
+  random = stitch_training.random_stitch(jax.random.key(0), m.xy.shape)
+  _, from_random = train(random)
+  assert from_random[-1] < from_random[0]
+  assert from_random[0] > losses[0]  # Least squares is the better start.
+
+
+def test_training_is_the_same_on_four_devices(learnt):
+  train, _, _ = learnt
+  one, _ = train()
+  four, _ = train(mesh=parallel.make_mesh())
+  assert_close(four.kernel, one.kernel, rtol=1e-3, atol=1e-4)
+
+
+def test_training_is_determined_by_the_seed(learnt):
+  train, _, _ = learnt
+  assert np.array_equal(train()[0].kernel, train()[0].kernel)
+
+
+def test_first_step_of_adam_follows_the_gradient_of_the_cross_entropy(joined, learnt):
+  """One epoch of one batch: every entry moves by the rate against the sign of its gradient."""
+  _, _, pair, variables, images, _ = joined
+  train, start, _ = learnt
+  sources, _, logits = whole(pair)(variables, images)
+
+  def loss(kernel):
+    z = sources[2] @ kernel + start.bias
+    said = pair.target.apply(variables[1], z, 2, method="classify")
+    return -jnp.mean(jnp.sum(jax.nn.softmax(logits) * jax.nn.log_softmax(said), -1))
+
+  gradient = jax.jit(jax.grad(loss))(start.kernel)
+  one_step = stitch_training.TaskLoss(1, 40, 1e-3, (), False, 0, 1e9)
+  found, _ = train(task=one_step)
+  clear = np.abs(gradient) > 1e-5
+  assert clear.mean() > 0.6  # The target's ReLU ignores some channels.
+  moved = np.asarray(found.kernel - start.kernel)
+  assert_close(moved[clear], -1e-3 * np.sign(gradient)[clear], rtol=2e-2, atol=1e-6)
+
+
+def test_learning_rate_is_divided_at_the_decay_epochs():
+  schedule = {0: 1e-2, 7: 1e-2, 8: 1e-3, 12: 1e-4}
+  task = stitch_training.TaskLoss(6, 20, 1e-2, (4, 6), False, 0, 1e9)
+  for step, rate in schedule.items():
+    params = {"w": jnp.ones(1)}
+    optimizer = task.optimizer(2)
+    state = optimizer.init(params)
+    for _ in range(step + 1):
+      updates, state = optimizer.update({"w": jnp.ones(1)}, state, params)
+    assert_close(-updates["w"], [rate], rtol=1e-3)
+
+
+def test_l1_makes_the_kernel_smaller(learnt):
+  train, _, _ = learnt
+  total = lambda stitch: float(jnp.sum(jnp.abs(stitch.kernel)))  # noqa: E731
+  assert total(train(l1=0.1)[0]) < 0.9 * total(train()[0])
+
+
+def test_bottleneck_keeps_its_rank(learnt):
+  train, start, m = learnt
+  found, losses = train(rank=2)
+  assert np.linalg.matrix_rank(np.asarray(found.kernel), tol=1e-4) == 2
+  assert losses[-1] < losses[0]
+  factored = stitch_training.as_stitch(stitch_training.from_stitch(start, min(m.xy.shape)))
+  assert_close(factored.kernel, start.kernel, atol=1e-4)
+
+
+def test_cka_penalty_lowers_the_cka_at_the_seam(joined, learnt):
+  train, _, m = learnt
+  fast = dataclasses.replace(TASK, cka=True, learning_rate=0.1)
+  cka = lambda stitch: float(stitching.seam_indices(m, stitch)["lincka"])  # noqa: E731
+  assert cka(train(task=fast, cka_weight=100.0)[0]) < 0.8 * cka(train(task=fast)[0])
