@@ -1,0 +1,84 @@
+"""Compares the representations of trained members, at all pairs of taps, on their test images.
+
+  python -m dissim_jax.compare --workdir=RUN --measures=lincka,svcca,procrustes
+  python -m dissim_jax.compare --workdir=RUN --workdir=OTHER --members=member_1 --taps=3,5
+
+RUN is the folder of a run, or of one member of it. Tables, a heat map of each measure and a page
+that shows them (comparison.html) go to RUN/comparison.
+"""
+
+import shlex
+import sys
+from typing import Any
+
+from absl import app, flags, logging
+
+from dissim_jax import command_line
+
+
+def define_flags(values: flags.FlagValues = flags.FLAGS) -> dict[str, flags.FlagHolder]:
+  """Defines the flags of this program; named as the arguments of `comparisons.run`."""
+  where = {"flag_values": values}
+  holders = (
+    flags.DEFINE_multi_string(
+      "workdir", None, "Folder of a run or of one member. Give it twice to compare two", **where
+    ),
+    flags.DEFINE_list(
+      "measures", ["lincka"],
+      "What to measure by, such as lincka, lincka_position, rbfcka, cca, svcca, pwcca, r2, "
+      "procrustes, rsa, relative, jaccard.", **where,
+    ),
+    flags.DEFINE_list("members", [], "Names of the members to compare. Default: all.", **where),
+    flags.DEFINE_list("taps", ["all"], "Numbers of the taps to compare, or all.", **where),
+    flags.DEFINE_multi_string(
+      "option", [], "Option of a measure: svcca.variance=0.95", **where
+    ),
+    flags.DEFINE_string(
+      "samples", "position",
+      "What lincka_position, cca, svcca, pwcca, r2 and procrustes take for a sample: position is "
+      "every position of every image; pooled is every image, its taps averaged over space.",
+      **where,
+    ),
+    flags.DEFINE_bool(
+      "resize", False,
+      "With samples=position: compare taps of different sizes too, the larger resized to the "
+      "smaller (bilinear, antialiased). Without, these pairs have no value.", **where,
+    ),
+    flags.DEFINE_integer(
+      "batch_size", 128,
+      "Images at a time. lincka, rbfcka, rsa, relative and jaccard compare images within a batch.",
+      **where,
+    ),
+    flags.DEFINE_integer("images", None, "Only the first so many test images.", **where),
+    flags.DEFINE_string("out", None, "Folder for the results. Default: RUN/comparison.", **where),
+  )  # fmt: skip
+  return {holder.name: holder for holder in holders}
+
+
+def arguments(holders: dict[str, flags.FlagHolder]) -> dict[str, Any]:
+  """The arguments of `comparisons.run` that the parsed flags give."""
+  command_line.require(holders["workdir"], holders["measures"], holders["taps"])
+  return {name: holder.value for name, holder in holders.items()}
+
+
+def main(argv: list[str], holders: dict[str, flags.FlagHolder]) -> None:
+  """Compares what the flags describe."""
+  command_line.no_arguments(argv)
+  given = arguments(holders)
+  logging.set_verbosity(logging.WARNING)  # Orbax tells every step of a restore.
+  # JAX is slow to import: not before the flags are right.
+  from dissim_jax import comparisons, compilation
+  from dissim_jax.report import heatmaps
+
+  command = shlex.join(["python", "-m", "dissim_jax.compare", *sys.argv[1:]])
+  with compilation.cache():
+    folder = comparisons.run(**given, command=command)
+  heatmaps.print_table(folder)
+  print(f"page: {folder / heatmaps.PAGE}")
+
+
+if __name__ == "__main__":
+  _HOLDERS = define_flags()
+  app.run(
+    command_line.guarded(lambda argv: main(argv, _HOLDERS)), flags_parser=command_line.parse
+  )

@@ -1,0 +1,139 @@
+"""Moments of all pairs of taps of one spatial size at once, streamed over batches.
+
+The channels of all taps of a size lie side by side, so that a batch costs one matrix product, and
+the blocks of the summed matrix are the `Moments` of every pair of them.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dissim_jax.similarity import Moments, moments, swap_moments
+
+Size = tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+  """The taps that are compared at one spatial size, and where their channels lie; hashable.
+
+  Attributes:
+    size: the spatial size, () for taps without space.
+    own: indices of the taps that have it.
+    resized: indices of larger taps, resized to it.
+    channels: of the taps in `own`, then of those in `resized`.
+  """
+
+  size: Size
+  own: tuple[int, ...]
+  resized: tuple[int, ...]
+  channels: tuple[int, ...]
+
+  def span(self, index: int) -> slice:
+    """The channels of a tap."""
+    place = (*self.own, *self.resized).index(index)
+    start = sum(self.channels[:place])
+    return slice(start, start + self.channels[place])
+
+  @property
+  def own_channels(self) -> int:
+    """Channels of all taps in `own`."""
+    return sum(self.channels[: len(self.own)])
+
+  @property
+  def nbytes(self) -> int:
+    """Of the co-moments."""
+    return sum(array.nbytes for array in jax.tree.leaves(empty_comoments(self)))
+
+
+class Comoments(NamedTuple):
+  """What a layout's taps leave: C channels side by side, of which the first P have its own size.
+
+  Attributes:
+    count: number of samples, scalar.
+    mean: `[C]`.
+    cross: `[P, C]`, sums of products of centred channels.
+    within: the same of every resized tap with itself, `[C_i, C_i]`.
+  """
+
+  count: jax.Array
+  mean: jax.Array
+  cross: jax.Array
+  within: tuple[jax.Array, ...]
+
+
+def layouts(shapes: Sequence[tuple[Size, int]], resize: bool) -> tuple[Layout, ...]:
+  """One layout for every spatial size among the taps.
+
+  Args:
+    shapes: (spatial size, channels) of every tap.
+    resize: whether a tap is compared, resized, at every smaller size too.
+  """
+  found = []
+  for size in dict.fromkeys(size for size, _ in shapes):
+    own = tuple(i for i, (other, _) in enumerate(shapes) if other == size)
+    resized = tuple(i for i, (other, _) in enumerate(shapes) if resize and _larger(other, size))
+    found.append(Layout(size, own, resized, tuple(shapes[i][1] for i in own + resized)))
+  return tuple(found)
+
+
+def common_size(a: Size, b: Size, resize: bool) -> Size | None:
+  """The spatial size at which two taps are compared; None if they are not."""
+  if a == b or (resize and _larger(b, a)):
+    return a
+  return b if resize and _larger(a, b) else None
+
+
+def _larger(a: Size, b: Size) -> bool:
+  return a != b and len(a) == len(b) and all(x >= y for x, y in zip(a, b, strict=True))
+
+
+def empty_comoments(layout: Layout) -> Comoments:
+  """Co-moments of no samples, NumPy arrays (zeros take no memory until they are used)."""
+  zeros, total = functools.partial(np.zeros, dtype=np.float32), sum(layout.channels)
+  within = tuple(zeros((c, c)) for c in layout.channels[len(layout.own) :])
+  return Comoments(zeros(()), zeros(total), zeros((layout.own_channels, total)), within)
+
+
+def add_batch(old: Comoments, layout: Layout, taps: Sequence[jax.Array]) -> Comoments:
+  """The co-moments with those of one more batch, merged as `merge_moments` does.
+
+  Args:
+    old: of the batches before; its count may be 0.
+    layout: which of the taps to take.
+    taps: `[n, *size, C]` each, floating point.
+  """
+  own = [taps[i] for i in layout.own]
+  resized = [_resize(taps[i], layout.size) for i in layout.resized]
+  # Of these moments only the second mean and the cross products are used, and computed.
+  new = moments(jnp.concatenate(own, -1), jnp.concatenate([*own, *resized], -1))
+  count = old.count + new.count
+  share, delta = new.count / count, new.mean_y - old.mean
+  weight = old.count * share
+  within = []
+  for index, z, total in zip(layout.resized, resized, old.within, strict=True):
+    step = delta[layout.span(index)]
+    within.append(total + moments(z, z).xx + weight * jnp.outer(step, step))
+  cross = old.cross + new.xy + weight * jnp.outer(delta[: layout.own_channels], delta)
+  return Comoments(count, old.mean + share * delta, cross, tuple(within))
+
+
+def _resize(z: jax.Array, size: Size) -> jax.Array:
+  """`[n, H, W, C]` at a smaller size: bilinear with antialiasing, in float32."""
+  shape = (z.shape[0], *size, z.shape[-1])
+  return jax.image.resize(z.astype(jnp.float32), shape, "linear", antialias=True)
+
+
+def pair_moments(layout: Layout, sums: Comoments, a: int, b: int) -> Moments:
+  """The moments of two taps of a layout (x is `a`, y is `b`), one or both of its own size."""
+  if a not in layout.own:
+    return swap_moments(pair_moments(layout, sums, b, a))
+  x, y = layout.span(a), layout.span(b)
+  own = b in layout.own
+  yy = sums.cross[y, y] if own else sums.within[layout.resized.index(b)]
+  return Moments(sums.count, sums.mean[x], sums.mean[y], sums.cross[x, x], sums.cross[x, y], yy)
