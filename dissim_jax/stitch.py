@@ -10,7 +10,7 @@ How it is trained (epochs, learning rate, …) is the `stitch` block of the targ
 
 from pathlib import Path
 
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import config_flags
 
 from dissim_jax import command_line
@@ -144,10 +144,14 @@ if __name__ == "__main__":
     """Stitches the members that the flags name."""
     command_line.no_arguments(argv)
     command_line.require(_SOURCE, _TARGET)
-    run(
-      _SOURCE.value, _TARGET.value, taps=_TAP.value, target_tap=_TARGET_TAP.value,
-      methods=_METHODS.value, rank=_RANK.value, l1=_L1.value, resize=_RESIZE.value,
-      config=_CONFIG.value, out=_OUT.value,
-    )  # fmt: skip
+    logging.set_verbosity(logging.WARNING)  # Orbax tells every step of a restore.
+    from dissim_jax import compilation
+
+    with compilation.cache():
+      run(
+        _SOURCE.value, _TARGET.value, taps=_TAP.value, target_tap=_TARGET_TAP.value,
+        methods=_METHODS.value, rank=_RANK.value, l1=_L1.value, resize=_RESIZE.value,
+        config=_CONFIG.value, out=_OUT.value,
+      )  # fmt: skip
 
   app.run(command_line.guarded(main), flags_parser=command_line.parse)

@@ -162,7 +162,7 @@ def _check_sizes(pair: Pair, seams: Taps, image_shape: Sequence[int]) -> None:
     if a != b and not pair.resize:
       raise UserError(
         f"tap {tap} of the source is {a[0]}x{a[1]} and tap {end} of the target {b[0]}x{b[1]}: "
-        "least squares needs one size; with resize the source's is resized"
+        "stitches join taps of one size; --resize (stitch.resize in a config) resizes the source's"
       )
 
 
