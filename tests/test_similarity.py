@@ -360,6 +360,18 @@ def test_blocks_of_features_change_nothing(rng, monkeypatch):
     assert_close(gram, centered @ centered.T, atol=2e-5)
 
 
+def test_blocks_of_shifted_and_scaled_examples(rng):
+  """What rsa and relative take; features without variance are exactly zero in every block."""
+  x = (rng.normal(size=(7, 23)) + 5).astype(np.float32)
+  shift, scale = rng.normal(size=(2, 7, 1)).astype(np.float32)
+  moved = (x.astype(float) - shift) * scale
+  centered = moved - moved.mean(0)
+  for block in (None, 5):
+    gram = jax.jit(functools.partial(similarity.kernels.centered_gram, block=block))
+    assert_close(gram(x, shift=shift, scale=scale), centered @ centered.T, rtol=1e-4, atol=2e-4)
+    assert not np.any(gram(np.broadcast_to(x[:1] + 0.1, x.shape)))
+
+
 def test_maps_of_many_taps_hold_no_copy_of_a_tap():
   """Temporaries stay far below one centred tap, which is 8 MB here."""
   taps = [jax.ShapeDtypeStruct((32, 64, 32, 32), jnp.float32)] * 3
