@@ -73,6 +73,10 @@ def _check_dataset(
     )
   if size % devices:
     raise UserError(f"train.batch_size={size}: must be a multiple of the {devices} devices")
+  if config.stitch.experiments and config.stitch.batch_size % devices:
+    raise UserError(
+      f"stitch.batch_size={config.stitch.batch_size}: must be a multiple of the {devices} devices"
+    )
   channels = dataset.image_shape[-1]
   for field in ("mean", "std"):
     if len(config.data[field]) != channels:

@@ -11,6 +11,7 @@ import pytest
 from configs import default
 from dissim_jax import sequence, stitch, studies
 from dissim_jax.errors import UserError
+from dissim_jax.evaluate import stitch_study
 from dissim_jax.evaluate.stitch_experiments import EXPERIMENTS
 from dissim_jax.validate import check_config
 
@@ -225,6 +226,15 @@ def test_command_resizes_when_asked(finished):
     stitch.run(*members(workdir), **kwargs)
   (row,) = stitch.run(*members(workdir), resize=True, **kwargs)
   assert row["accuracy"] > 0
+
+
+def test_batches_of_stitches_are_shared_by_the_devices(tmp_path):
+  assert [stitch_study._batch_size(128, n, 4) for n in (50_000, 101, 128)] == [128, 100, 128]
+  with pytest.raises(UserError, match="stitch.batch_size=50: must be a multiple of the 4 devices"):
+    stitch_study._batch_size(50, 1000, 4)
+  with pytest.raises(UserError, match="stitch.batch_size=50: must be a multiple of the 4 devices"):
+    sequence.run(tiny_config(stitch__batch_size=50), tmp_path / "run")
+  assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(

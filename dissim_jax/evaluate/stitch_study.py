@@ -139,7 +139,7 @@ def make_study(
     wanted = np.eye(dataset.num_classes, dtype=np.float32)[dataset.train_labels]
   task = TaskLoss(
     settings.epochs,
-    min(settings.batch_size, len(dataset.train_images)),
+    _batch_size(settings.batch_size, len(dataset.train_images), mesh.devices.size),
     settings.learning_rate,
     tuple(settings.decay_epochs),
     False,
@@ -150,6 +150,13 @@ def make_study(
     source, target, seams, pair, variables, dataset, fitted, tested, wanted, test_logits,
     settings, task, batch_size, seed, mesh,
   )  # fmt: skip
+
+
+def _batch_size(wanted: int, images: int, devices: int) -> int:
+  """The batch of task loss: as wanted, or as many images as there are, shared by the devices."""
+  if wanted % devices:
+    raise UserError(f"stitch.batch_size={wanted}: must be a multiple of the {devices} devices")
+  return min(wanted, images - images % devices)
 
 
 def _check_sizes(pair: Pair, seams: Taps, image_shape: Sequence[int]) -> None:
