@@ -45,10 +45,11 @@ def run(config: ml_collections.ConfigDict, workdir: str | Path) -> None:
     return
   dataset, mesh = load(config.data), parallel.make_mesh()
   members: dict[Path, Member] = {}
-  study, joined = None, None
+  study, joined, trained = None, None, {workdir}
   for task in left:
-    if task["workdir"] != workdir:
+    if task["workdir"] not in trained:
       sequence.run(width_config(config, task["width"]), task["workdir"])
+      trained.add(task["workdir"])
     folders = [_folder(config, task["workdir"], name) for name in (task["source"], task["target"])]
     for folder, name in zip(folders, (task["source"], task["target"]), strict=True):
       if folder not in members:
