@@ -1,5 +1,8 @@
 """Output measures of members, of pairs and of growing ensembles, from saved logits alone."""
 
+import functools
+import itertools
+import math
 from collections.abc import Sequence
 
 import jax
@@ -13,6 +16,9 @@ PAIR_METRICS = {
   "cohens_kappa_label": metrics.cohens_kappa_label,
   "error_inconsistency": metrics.error_inconsistency,
   "error_disagreement_ratio": metrics.error_disagreement_ratio,
+  "q_statistic": metrics.q_statistic,
+  "error_correlation": metrics.error_correlation,
+  "double_fault": metrics.double_fault,
 }
 
 
@@ -23,30 +29,85 @@ def member_metrics(logits: np.ndarray, labels: np.ndarray, bins: int) -> dict[st
 
 def probability_metrics(probs: jax.Array, labels: np.ndarray, bins: int) -> dict[str, float]:
   """Accuracy, cross-entropy and calibration error of class probabilities `[N, K]`."""
+  values, _ = calibration_metrics(probs, labels, bins)
+  return values
+
+
+def calibration_metrics(
+  probs: jax.Array, labels: np.ndarray, bins: int
+) -> tuple[dict[str, float], metrics.ReliabilityDiagram]:
+  """`probability_metrics`, and the reliability diagram beside them."""
+  # Outside of the jitted function, where the labels and probabilities can be checked.
+  accuracy = metrics.accuracy(probs, labels)
+  loss, error, diagram = jax.device_get(_calibration(probs, labels, bins))
+  values = {"accuracy": accuracy, "cross_entropy": loss, "expected_calibration_error": error}
+  return {name: float(value) for name, value in values.items()}, diagram
+
+
+@functools.partial(jax.jit, static_argnames="bins")
+def _calibration(
+  probs: jax.Array, labels: jax.Array, bins: int
+) -> tuple[jax.Array, jax.Array, metrics.ReliabilityDiagram]:
   probs = jnp.maximum(probs, jnp.finfo(probs.dtype).tiny)  # A finite logarithm.
-  return {
-    "accuracy": float(metrics.accuracy(probs, labels)),
-    "cross_entropy": float(metrics.cross_entropy(jnp.log(probs), labels)),
-    "expected_calibration_error": float(
-      metrics.expected_calibration_error(probs, labels, num_bins=bins)
-    ),
-  }
+  return (
+    metrics.cross_entropy(jnp.log(probs), labels),
+    metrics.expected_calibration_error(probs, labels, num_bins=bins),
+    metrics.reliability_diagram(probs, labels, num_bins=bins),
+  )
+
+
+@functools.partial(jax.jit, static_argnames="rule")
+def combine(logits: jax.Array, rule: str, seed: int) -> tuple[jax.Array, jax.Array]:
+  """Probabilities `[N, K]` and predictions `[N]` of the ensemble of logits `[M, N, K]`.
+
+  A prediction is always where its probability is highest: of tied votes, the ones that were not
+  drawn are a millionth smaller.
+  """
+  probs = metrics.ensemble_probabilities(logits, rule)
+  predictions = metrics.ensemble_predictions(logits, rule, key=jax.random.key(seed))
+  if rule == "vote":
+    drawn = jax.nn.one_hot(predictions, probs.shape[-1], dtype=bool)
+    probs = jnp.where(drawn, probs, probs * (1.0 - 1e-6))
+  return probs, predictions
+
+
+def rule_metrics(
+  probs: jax.Array, labels: np.ndarray, rule: str, bins: int
+) -> tuple[dict[str, float], metrics.ReliabilityDiagram]:
+  """`calibration_metrics` of an ensemble; inf nats where no member voted for a label.
+
+  Nothing rounds a share of votes to 0, as it may round a probability.
+  """
+  values, diagram = calibration_metrics(probs, labels, bins)
+  if rule == "vote" and not np.asarray(probs)[np.arange(len(labels)), labels].all():
+    values["cross_entropy"] = math.inf
+  return values, diagram
+
+
+@jax.jit
+def _pair_values(
+  predictions: jax.Array, probs: jax.Array, labels: jax.Array
+) -> dict[str, jax.Array]:
+  """All measures of two members: `[2, N]`, `[2, N, K]`, `[N]`."""
+  values = {name: metric(*predictions, labels) for name, metric in PAIR_METRICS.items()}
+  values["label_disagreement"] = metrics.label_disagreement(*predictions)
+  values["jensen_shannon_divergence"] = metrics.jensen_shannon_divergence(*probs)
+  there, back = (metrics.kullback_leibler_divergence(*p) for p in (probs, probs[::-1]))
+  values["kullback_leibler_divergence"] = (there + back) / 2
+  values["cosine_similarity"] = metrics.cosine_similarity(*probs)
+  return values
 
 
 def mean_pair_metrics(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-  """Error-diversity measures of logits `[M, N, K]`: the mean over all pairs of the M members."""
+  """Error-diversity measures of logits `[M, N, K]`: the mean over all pairs of the M members.
+
+  The Kullback-Leibler divergence of a pair is the mean of both directions. A measure that is nan
+  for a pair is nan for all.
+  """
   predictions, probs = jnp.argmax(logits, -1), jax.nn.softmax(logits)
-  values = {
-    name: float(metrics.pairwise_mean(metric, predictions, labels))
-    for name, metric in PAIR_METRICS.items()
-  }
-  values["label_disagreement"] = float(
-    metrics.pairwise_mean(metrics.label_disagreement, predictions)
-  )
-  values["jensen_shannon_divergence"] = float(
-    metrics.pairwise_mean(metrics.jensen_shannon_divergence, probs)
-  )
-  return values
+  pairs = np.array(list(itertools.combinations(range(len(logits)), 2)))
+  values = [jax.device_get(_pair_values(predictions[p], probs[p], labels)) for p in pairs]
+  return {name: float(np.mean([pair[name] for pair in values])) for name in values[0]}
 
 
 def ensemble_rows(
@@ -56,6 +117,7 @@ def ensemble_rows(
   labels: np.ndarray,
   rule: str,
   bins: int,
+  seed: int = 0,
 ) -> list[dict]:
   """One row for the first 2, 3, … members of each sequence (Wald et al. 2023, Table 1).
 
@@ -64,15 +126,16 @@ def ensemble_rows(
     names: the members' names in the order of `logits`.
     logits: `[M, N, K]`.
     labels: `[N]`.
-    rule: how members are combined, see `metrics.ensemble_probabilities`.
+    rule: how members are combined, one of `metrics.RULES`; see `metrics.ensemble_probabilities`.
     bins: of the calibration error.
+    seed: of the draws that break tied votes.
   """
   rows = []
   for sequence, members in sequences.items():
     order = [names.index(member) for member in members]
     for size in range(2, len(order) + 1):
       chosen = logits[np.array(order[:size])]
-      combined = probability_metrics(metrics.ensemble_probabilities(chosen, rule), labels, bins)
+      combined = rule_metrics(combine(chosen, rule, seed)[0], labels, rule, bins)[0]
       row = {"sequence": sequence, "size": size, "members": list(members[:size])}
       row |= {f"ensemble_{name}": value for name, value in combined.items()}
       row["member_accuracy"] = float(metrics.accuracy(chosen[-1], labels))
