@@ -19,7 +19,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from dissim_jax import command_line, report
 from dissim_jax.errors import UserError
 from dissim_jax.report import __main__ as program
-from dissim_jax.report import figures, maps, summary, tables
+from dissim_jax.report import figures, maps, style, summary, tables, training
 from dissim_jax.report.results import Results, read_curves, read_results
 
 PAIR_KEYS = ("error_consistency", "cohens_kappa_label", "jensen_shannon_divergence",
@@ -416,10 +416,10 @@ def test_pictures_have_no_clipped_text(tmp_path):
   make_run(tmp_path, size=3, count=34, taps=(20,))
   results = read_results(tmp_path)
   with figures.matplotlib.rc_context(figures.STYLE):
-    for figure in (figures.training(results), figures.diagonal(results),
+    for figure in (training.curves(results), figures.diagonal(results),
                    figures.least_squares(results), maps.lincka_maps(results)):
       tight = figure.get_tightbbox(FigureCanvasAgg(figure).get_renderer())
       width, height = figure.get_size_inches()
       assert tight.x0 > 0 and tight.y0 > 0 and tight.x1 < width and tight.y1 < height
       size = struct.unpack(">II", figures.png(figure)[16:24])
-      assert size == (int(width * figures.DPI), int(height * figures.DPI))
+      assert size == (int(width * style.DPI), int(height * style.DPI))

@@ -1,32 +1,18 @@
-"""The pictures: training curves, similarity tap by tap, and (see maps) LinCKA heat maps.
+"""The pictures of representations tap by tap; see also training (curves) and maps (heat maps).
 
 Figures are built without pyplot: no global state, and the Agg canvas needs no display.
 """
 
-import io
 import math
 
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
 
-from dissim_jax.report import maps, tables
+from dissim_jax.report import maps, tables, training
+from dissim_jax.report.style import GREY, PALETTE, STYLE, WIDTH, colours, png
 
-# Told apart by colour-blind readers, and as greys in print.
-PALETTE = ("#1f5f8b", "#d1495b", "#e0992b", "#2f8f83", "#7a5195", "#8d6a4f", "#5c9e4a", "#c36f9e",
-           "#4c5560", "#70a9c9")
-GREY = "#868d96"
-STYLE = {
-  "font.family": "DejaVu Sans", "font.size": 9, "axes.titlesize": 10, "axes.labelsize": 9,
-  "axes.titleweight": "bold", "axes.spines.top": False, "axes.spines.right": False,
-  "axes.edgecolor": "#4c5560", "axes.linewidth": 0.8, "xtick.labelsize": 8, "ytick.labelsize": 8,
-  "legend.fontsize": 8, "legend.frameon": False, "axes.grid": True, "grid.color": "#e7e9ec",
-  "grid.linewidth": 0.7, "axes.axisbelow": True, "text.parse_math": False, "svg.hashsalt": "",
-}
-WIDTH = 10.8  # inches; the page shows it at its full width
-DPI = 130
 MANY_PAIRS = 6  # above this, pairs are drawn by relation, with a mean, rather than one by one
 
 
@@ -39,7 +25,7 @@ def draw_all(results) -> list:
   """
   with matplotlib.rc_context(STYLE):
     drawn = [
-      ("training", "Training curves", training(results)),
+      ("training", "Training curves", training.curves(results)),
       ("lincka_maps", "LinCKA of every pair of members" if results.pairs else
        "LinCKA between the taps", maps.lincka_maps(results)),
       ("diagonal", "LinCKA tap by tap", diagonal(results)),
@@ -47,13 +33,6 @@ def draw_all(results) -> list:
     ]
     return [{"name": name, "title": title, "alt": alt(name, results), "png": png(figure)}
             for name, title, figure in drawn if figure is not None]
-
-
-def png(figure) -> bytes:
-  """The figure as PNG bytes without a time or version stamp."""
-  buffer = io.BytesIO()
-  figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
-  return buffer.getvalue()
 
 
 def alt(name, results) -> str:
@@ -68,60 +47,6 @@ def alt(name, results) -> str:
     "r2": f"Lines: how well one member's tap linearly predicts the other's, in both directions, "
           f"for the pairs of {members}{mark}.",
   }[name]
-
-
-def training(results) -> Figure | None:
-  """Loss, accuracy, and similarity with its least-squares check, per epoch and member."""
-  if not results.curves:
-    return None
-  panels = [
-    ("Loss", (("train_cross_entropy", "-", "cross-entropy"),
-              ("train_loss", ":", "with the penalty"))),
-    ("Accuracy", (("train_accuracy", "-", "training"),
-                  ("validation_accuracy", "--", "validation"))),
-    ("Similarity to earlier members",
-     (("train_similarity", "-", tables.metric_name(results)),
-      ("r2_least_squares", "--", "least-squares R²"))),
-  ]
-  panels = [panel for panel in panels
-            if any(_defined(rows, key) for rows in results.curves.values() for key, *_ in panel[1])]
-  if not panels:
-    return None
-  longest = max(len(name) for name in results.curves)
-  columns = max(1, min(len(results.curves), 150 // (longest + 5)))  # what fits beside each other
-  height = 3.42 + 0.17 * math.ceil(len(results.curves) / columns)
-  figure = Figure(figsize=(WIDTH, height))
-  figure.subplots_adjust(left=0.055, right=0.99, top=1 - 0.3 / height, wspace=0.2,
-                         bottom=1 - 2.85 / height)
-  axes = figure.subplots(1, len(panels), squeeze=False)[0]
-  colours = dict(zip(results.members, _colours(len(results.members)), strict=True))
-  for ax, (title, series) in zip(axes, panels, strict=True):
-    _training_panel(ax, results, colours, title, series)
-  handles = [Line2D([], [], color=colours[name], lw=2, label=name) for name in results.curves]
-  figure.legend(handles=handles, loc="lower center", ncols=columns)
-  return figure
-
-
-def _training_panel(ax, results, colours, title, series):
-  styles = []
-  for key, line, label in series:
-    if key == "train_loss":  # equal to the cross-entropy where there is no penalty
-      shown = {name: rows for name, rows in results.curves.items()
-               if _defined(rows, "train_similarity")}
-    else:
-      shown = {name: rows for name, rows in results.curves.items() if _defined(rows, key)}
-    for name, rows in shown.items():
-      values = [math.nan if row.get(key) is None else row[key] for row in rows]
-      ax.plot([row["epoch"] for row in rows], values, line, color=colours[name], lw=1.4,
-              marker="." if len(rows) < 4 else None)
-    if shown:
-      styles.append(Line2D([], [], color="#4c5560", ls=line, lw=1.4, label=label))
-  ax.set(title=title, xlabel="epoch")
-  ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-  ax.margins(x=0.02)
-  ax.xaxis.get_major_locator().set_params(integer=True)
-  if len(styles) > 1 or title.startswith("Similarity"):
-    ax.legend(handles=styles, loc="best", framealpha=0.85, frameon=True, edgecolor="none")
 
 
 def diagonal(results) -> Figure | None:
@@ -186,7 +111,8 @@ def _tap_lines(ax, results, curves, pairs):
               ls=_RELATION[relation][1], zorder=3)
 
 
-_RELATION = {"independent": (GREY, "-"), "against": (PALETTE[1], "-"), "other": (PALETTE[0], "--")}
+_RELATION = {"independent": (GREY, "-"), "against": (PALETTE[1], "-"), "joint": (PALETTE[2], "-"),
+             "other": (PALETTE[0], "--")}
 
 
 def pair_styles(results, pairs) -> dict:
@@ -194,11 +120,12 @@ def pair_styles(results, pairs) -> dict:
   if len(pairs) > MANY_PAIRS:
     return {pair: {"color": _RELATION[results.relation(*pair)][0], "lw": 0.7, "alpha": 0.4}
             for pair in pairs}
-  own = iter(_colours(len(pairs) + 1)[1:])
+  own = iter(colours(len(pairs) + 1)[1:])
+  some = any(results.relation(*pair) != "independent" for pair in results.pairs)
   styles = {}
   for pair in pairs:
     relation = results.relation(*pair)
-    alone = relation == "independent" and len(results.regularised_taps) > 0
+    alone = relation == "independent" and some
     styles[pair] = {"color": GREY if alone else next(own), "lw": 1.7, "ls": _RELATION[relation][1]}
   return styles
 
@@ -224,11 +151,3 @@ def _tap_ticks(ax, names):
   fits = sum(max(len(name), 3) + 2 for name in names) < 72
   ax.set_xticks(list(ticks), [f"{tap}\n{names[tap]}" if fits else str(tap) for tap in ticks])
   ax.set(xlabel="" if fits else "tap", xlim=(-0.03 * len(names), 1.03 * len(names) - 1))
-
-
-def _colours(count):
-  return [PALETTE[index % len(PALETTE)] for index in range(count)]
-
-
-def _defined(rows, key):
-  return any(row.get(key) is not None and not math.isnan(row[key]) for row in rows)

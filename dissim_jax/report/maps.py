@@ -10,6 +10,7 @@ from matplotlib.patches import Rectangle
 COLOURS = "magma"
 # Inches.
 WIDTH, LEFT, GAP, TITLE, FOOT, BAR = 10.8, 0.72, 0.1, 0.38, 0.5, 0.75
+MANY_PAIRS = 40  # above this, pairs that share no sequence are left out
 LARGEST, SMALLEST, MARK = 2.75, 0.9, 0.13  # panel sides; side of the smallest outline
 
 
@@ -61,12 +62,15 @@ def lincka_maps(results) -> Figure | None:
 def map_blocks(results) -> list:
   """One block for each sequence, and one for the pairs that share no sequence.
 
-  A run of one member has no pairs: its taps are compared with each other.
+  Of more than `MANY_PAIRS` pairs only those of a sequence are shown. A run of one member has no
+  pairs: its taps are compared with each other.
   """
   groups = {name: [] for name in (*results.sequences, "across")}
   for a, b in results.pairs:
     if (a, b) in results.arrays["lincka"]:
       groups[results.kind(a, b)].append((a, b))
+  if len(results.pairs) > MANY_PAIRS:
+    groups["across"] = []
   titles = {"across": "across sequences"}
   blocks = [Block(titles.get(name, name), tuple(pairs)) for name, pairs in groups.items() if pairs]
   if blocks:
@@ -123,10 +127,10 @@ def _panel(ax, results, a, b, mark):
   ax.tick_params(length=2, pad=1.5, labelsize=7)
   for spine in ax.spines.values():
     spine.set_visible(False)
-  relation = results.relation(a, b) if a != b else "independent"
-  for tap in results.regularised_taps if relation != "independent" else []:
+  at_taps = a != b and (results.teachers(a) or results.teachers(b))
+  for tap in results.regularised_taps if at_taps else []:
     if 0 <= tap < min(values.shape):
-      _outline(ax, values.shape, tap, mark, dashed=relation == "other")
+      _outline(ax, values.shape, tap, mark, dashed=results.relation(a, b) == "other")
   return image
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from dissim_jax.errors import UserError
 
 BASELINE = "baseline"
+SEQUENTIAL, INDEPENDENT = "sequential", "independent"  # objectives without a diversity term
 _REQUIRED = ("dataset", "dissim", "members", "sequences", "ensembles", "pairs", "environment")
 
 
@@ -24,8 +25,9 @@ class Results:
     metrics: content of `evaluation/metrics.json`.
     arrays: {"lincka": {(a, b): float [L_a, L_b]}, "lincka_position": {(a, b): float [L]},
       "r2": {(a, b): float [L]}}; r2 of (a, b) is how well a's tap linearly predicts b's tap.
-    curves: for every member with saved curves, its epochs in order, one dict each.
-    unreadable: for every member with damaged curve lines, how many were left out.
+    curves: for every member, or group of members trained jointly, with saved curves, its epochs
+      in order, one dict each.
+    unreadable: for each of these with damaged curve lines, how many were left out.
   """
   workdir: str
   config: dict
@@ -50,8 +52,25 @@ class Results:
   def regularised_taps(self) -> list:
     """Tap numbers the penalty acted on; empty when no member was regularised."""
     dissim = self.metrics["dissim"]
-    active = dissim["weight"] and any(member["teachers"] for member in self.metrics["members"])
+    active = dissim["weight"] and any(self.teachers(name) for name in self.members)
     return list(dissim["taps"]) if active else []
+
+  def objective(self, name: str) -> str:
+    """What a member was trained for: "sequential", or the name of a joint objective."""
+    return self.members[name].get("objective") or SEQUENTIAL
+
+  def teachers(self, name: str) -> list:
+    """The members that a member was regularised against at taps."""
+    return self.members[name]["teachers"] if self.objective(name) == SEQUENTIAL else []
+
+  def enforces_diversity(self, name: str) -> bool:
+    """Whether a member's joint objective asks for diversity."""
+    return self.objective(name) not in (SEQUENTIAL, INDEPENDENT)
+
+  def sequence_objective(self, sequence: str) -> str:
+    """The joint objective that all members of a sequence share, else "sequential"."""
+    found = {self.objective(name) for name in self.sequences[sequence] if name in self.members}
+    return found.pop() if len(found) == 1 else SEQUENTIAL
 
   @property
   def pairs(self) -> list:
@@ -66,15 +85,22 @@ class Results:
   def relation(self, a: str, b: str) -> str:
     """How the penalty bears on a pair.
 
-    "against": one was regularised against the other; "other": at least one was regularised, but
-    not against the other; "independent": neither was regularised.
+    "against": one was regularised against the other; "joint": trained jointly with an objective
+    that asks for diversity; "other": at least one was regularised in one of these ways, but not
+    against the other; "independent": neither was regularised.
     """
-    if not self.regularised_taps:
-      return "independent"
-    teachers = {name: self.members[name]["teachers"] for name in (a, b)}
+    if self.enforces_diversity(a) and self._group(a) == self._group(b):
+      return "joint"
+    teachers = {name: self.teachers(name) if self.regularised_taps else [] for name in (a, b)}
     if a in teachers[b] or b in teachers[a]:
       return "against"
-    return "other" if teachers[a] or teachers[b] else "independent"
+    apart = any(teachers[name] or self.enforces_diversity(name) for name in (a, b))
+    return "other" if apart else "independent"
+
+  def _group(self, name):
+    """What members that were trained jointly have in common."""
+    member = self.members[name]
+    return member.get("group") or member.get("objective"), member.get("objective")
 
   def tap_names(self, name: str) -> list:
     """Display names of a member's taps."""
@@ -111,12 +137,12 @@ def read_results(workdir: str) -> Results:
     raise UserError(f"{metrics_path} lacks the field {missing[0]!r}: {_remedy(workdir)}.")
   arrays = _read_arrays(os.path.join(workdir, "evaluation", "similarity.npz"), workdir)
   curves, unreadable = {}, {}
-  for member in metrics["members"]:
-    rows, damaged = read_curves(os.path.join(workdir, member["name"], "metrics.jsonl"))
+  for name in dict.fromkeys(row.get("group") or row["name"] for row in metrics["members"]):
+    rows, damaged = read_curves(os.path.join(workdir, name, "metrics.jsonl"))
     if rows:
-      curves[member["name"]] = rows
+      curves[name] = rows
     if damaged:
-      unreadable[member["name"]] = damaged
+      unreadable[name] = damaged
   return Results(workdir, config, metrics, arrays, curves, unreadable)
 
 

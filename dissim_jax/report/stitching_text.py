@@ -2,12 +2,10 @@
 
 import math
 
-import rich.box
 import rich.console
-import rich.table
 import rich.text
 
-from dissim_jax.report import stitching, stitching_panels
+from dissim_jax.report import stitching, stitching_panels, terminal
 from dissim_jax.report.stitching_style import METHODS
 from dissim_jax.report.tables import number
 
@@ -56,10 +54,11 @@ _ALT = {
 }
 _WHOSE = {"independent": ("an independent member's accuracy", "an independent one's"),
           "against": ("a dissimilar member's accuracy", "a dissimilar one's"),
+          "joint": ("a jointly trained member's accuracy", "a jointly trained one's"),
           "other": ("a member's it was not trained against", "one's it was not trained against"),
           "itself": ("its own accuracy", "its own")}
-_SHORT = {"independent": "independent", "against": "dissimilar", "other": "other",
-          "itself": "itself", "regularised taps": "reg.", "all taps": "all"}
+_SHORT = {"independent": "independent", "against": "dissimilar", "joint": "joint",
+          "other": "other", "itself": "itself", "regularised taps": "reg.", "all taps": "all"}
 _HEADS = {"identity": "no map"}  # shorter, for a column
 KINDS_BESIDE = 2  # in a table of the page
 MOST_NAMED = 6  # taps in a sentence
@@ -212,7 +211,7 @@ def print_matching(results, found, console) -> None:
   console.print(rich.text.Text(f"Stitched: accuracy in % of the target's, mean over taps{reg}"))
   rows = [[_label(method), *texts] for method, *texts
           in zip(_ordered_methods(pairs), *columns, strict=True)]
-  _print_fitting("\nmethod", heads, rows, console)
+  terminal.print_fitting(["\nmethod"], heads, rows, console)
 
 
 def print_stitches(title: str, rows: list, console: rich.console.Console | None = None) -> None:
@@ -232,19 +231,4 @@ def print_stitches(title: str, rows: list, console: rich.console.Console | None 
     texts.append([_label(row["method"]),
                   *(number(value if value is None else scale * value, decimals)
                     for value, scale, decimals in values)])
-  _print_fitting("method", [head for _, head, *_ in STITCH_COLUMNS], texts, console)
-
-
-def _print_fitting(first, heads, rows, console):
-  """A table with as many columns as the console's width has room for."""
-  unbounded = console.options.update(width=1000)  # measured in full, not as squeezed
-  for count in range(len(heads), 0, -1):
-    table = rich.table.Table(box=rich.box.SIMPLE_HEAD, padding=(0, 1))
-    table.add_column(first, no_wrap=True)
-    for head in heads[:count]:
-      table.add_column(head, justify="right", no_wrap=True)
-    for row in rows:
-      table.add_row(*(rich.text.Text(text) for text in row[:count + 1]))
-    if console.measure(table, options=unbounded).maximum <= console.width:
-      break
-  console.print(table)
+  terminal.print_fitting(["method"], [head for _, head, *_ in STITCH_COLUMNS], texts, console)

@@ -2,7 +2,7 @@
 
 import math
 
-from dissim_jax.report import tables
+from dissim_jax.report import maps, tables
 from dissim_jax.report.results import BASELINE
 
 
@@ -10,17 +10,28 @@ def title(results) -> str:
   """E.g. "resnet8 on digits: ExpVar at tap 3 (block 3), λ = 1, seed 0"."""
   models = list(dict.fromkeys(member["model"] for member in results.metrics["members"]))
   text = f"{' + '.join(models)} on {results.metrics['dataset']['name']}: "
+  return f"{text}{method(results)}, seed {results.metrics['seed']}"
+
+
+def method(results) -> str:
+  """How members were made different: a penalty at taps, joint objectives, both, or neither."""
+  parts = []
   if results.regularised_taps:
     weight = results.metrics["dissim"]["weight"]
-    text += f"{tables.metric_name(results)} at {results.tap_label()}, λ = {weight:g}"
-  else:
-    text += "trained without a penalty"
-  return f"{text}, seed {results.metrics['seed']}"
+    parts.append(f"{tables.metric_name(results)} at {results.tap_label()}, λ = {weight:g}")
+  joint = list(dict.fromkeys(results.objective(name) for name in results.members
+                             if results.enforces_diversity(name)))
+  if joint:
+    names = " and ".join(map(tables.objective_name, joint))
+    weight = tables.objective_weight(results)
+    parts.append(f"{names}, trained jointly{weight and f', {weight}'}")
+  return "; ".join(parts) or "trained without a penalty"
 
 
 def sentences(results) -> list:
   """The findings: representation, accuracy, errors, and how sure the accuracy is."""
-  found = [representation(results), accuracy(results), errors(results), certainty(results)]
+  found = [representation(results), accuracy(results), errors(results), others(results),
+           certainty(results)]
   return [sentence for sentence in found if sentence]
 
 
@@ -79,6 +90,17 @@ def errors(results) -> str:
           f"{tables.number(consistency, 2)} against {tables.number(other, 2)} (0 = by chance).")
 
 
+def others(results) -> str:
+  """Accuracies of the ensembles besides the one that `accuracy` tells, each of its largest size."""
+  told = _largest(results)[0]
+  rows = {row["sequence"]: row for row in sorted(results.metrics["ensembles"],
+                                                 key=lambda row: row["size"])}
+  parts = [f"{name} {tables.number(100 * rows[name]['ensemble_accuracy'], 2)} %"
+           for name in results.sequences if name not in (told, BASELINE) and name in rows
+           and rows[name].get("ensemble_accuracy") is not None]
+  return f"Accuracy of the other ensembles: {', '.join(parts)}." if told and parts else ""
+
+
 def certainty(results) -> str:
   """The binomial standard error of an accuracy on this test set: what a difference must beat."""
   _, ours, _ = _largest(results)
@@ -127,6 +149,9 @@ def caption(name, results) -> str:
   marked = bool(results.regularised_taps)
   if name == "training":
     return ("One point an epoch."
+            + (" Members that were trained jointly share a line: the mean of their cross-entropies "
+               "and accuracies, and the accuracy of their ensemble."
+               if set(results.curves) - set(results.members) else "")
             + (" The least-squares R² at the regularised tap checks the similarity the game reads: "
                "a projection that lags behind makes it look too low." if marked else ""))
   if name == "lincka_maps":
@@ -134,7 +159,9 @@ def caption(name, results) -> str:
     return (f"Unbiased minibatch LinCKA on {split} images, every tap of one member (x) against "
             "every tap of the other (y), tap 0 at the lower left."
             + (" Solid outline: regularised against each other at this tap; dashed: regularised "
-               "there, but not against each other." if marked else ""))
+               "there, but not against each other." if marked else "")
+            + (" Pairs that share no sequence are left out."
+               if len(results.pairs) > maps.MANY_PAIRS else ""))
   if name == "diagonal":
     return ("LinCKA of equal taps; 1 = alike. A sample is an image, or one spatial position of one "
             "image where that is defined.")

@@ -1,13 +1,9 @@
-"""The numbers in words and tables: for the page, and for an 80-column terminal."""
+"""The numbers in words and tables."""
 
 import dataclasses
 import math
 
 import numpy as np
-import rich.box
-import rich.console
-import rich.table
-import rich.text
 
 from dissim_jax.report import results as results_lib
 
@@ -25,22 +21,30 @@ METRIC_NAMES = {
   "rsa": "RSA",
   "relative": "relative cosine",
 }
-RELATION_NAMES = {"independent": "independent", "against": "dissimilar",
+OBJECTIVE_NAMES = {
+  "independent": "independent, trained jointly",
+  "gncl": "GNCL",
+  "gncl_masked": "GNCL, masked",
+  "balanced": "GNCL, balanced",
+  "attribution": "attribution diversity",
+}
+RELATION_NAMES = {"independent": "independent", "against": "dissimilar", "joint": "trained jointly",
                   "other": "not trained against each other"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Measure:
-  """How one number is shown: `better` is +1 if higher is better, -1 if lower is."""
+  """How one number is shown: `better` is +1 if higher is better, -1 if lower is, 0 if neither."""
   key: str
   label: str
   better: int
   percent: bool = True
   decimals: int = 3
+  unit: str = "%"  # of what is shown in percent
 
   @property
   def title(self) -> str:
-    unit = " [%]" if self.percent else ""
+    unit = f" [{self.unit}]" if self.percent else ""
     return f"{self.label}{unit} {'↑' if self.better > 0 else '↓'}"
 
   def shown(self, value) -> float:
@@ -54,10 +58,15 @@ class Measure:
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-  """One printed value: `best` of its column, `better` than the baseline."""
+  """One printed value: `best` of its column, `better` than the baseline.
+
+  `spread` is a standard deviation, `mark` a sign that a note explains.
+  """
   text: str
   best: bool = False
   better: bool = False
+  spread: str = ""
+  mark: str = ""
 
 
 # Rows and order of Wald et al. 2023, Table 5.
@@ -75,7 +84,6 @@ FURTHER_MEASURES = (
   Measure("error_inconsistency", "Error inconsistency", +1),
   Measure("label_disagreement", "Label disagreement", +1),
 )
-_TERMINAL_HEADS = ("ens acc %", "acc %", "κ %", "κ label %", "JSD %", "EDR")
 
 
 def number(value, decimals=3) -> str:
@@ -89,14 +97,31 @@ def number(value, decimals=3) -> str:
 
 def metric_name(results) -> str:
   """Display name of the similarity that was minimised."""
-  metric = results.metrics["dissim"]["metric"]
-  return METRIC_NAMES.get(metric, str(metric))
+  return METRIC_NAMES.get(metric := results.metrics["dissim"]["metric"], str(metric))
+
+
+def objective_name(objective: str) -> str:
+  """Display name of a joint objective."""
+  return OBJECTIVE_NAMES.get(objective, objective.replace("_", " "))
+
+
+def objective_weight(results) -> str:
+  """The weight of the diversity term of joint objectives, e.g. "λ = 0.2", or nothing."""
+  weight = results.metrics.get("objective", {}).get("weight")
+  return "" if weight is None else f"λ = {weight:g}"
 
 
 def sequence_label(results, sequence) -> str:
   """Name of a sequence with what was done to it, e.g. "dissimilar (ExpVar, tap 3)"."""
-  taps = results.regularised_taps
-  if sequence == results_lib.BASELINE or not taps:
+  taps, objective = results.regularised_taps, results.sequence_objective(sequence)
+  if objective != results_lib.SEQUENTIAL:
+    parts = [objective_name(objective)] if sequence != objective else []
+    parts += ["jointly"] * ("jointly" not in "".join(parts))
+    weight = objective_weight(results) if objective != results_lib.INDEPENDENT else ""
+    return f"{sequence} ({', '.join(filter(None, [*parts, weight]))})"
+  regularised = any(results.teachers(name) for name in results.sequences[sequence]
+                    if name in results.members)
+  if sequence == results_lib.BASELINE or not taps or not regularised:
     return sequence
   return (f"{sequence} ({metric_name(results)}, tap{'s' if len(taps) > 1 else ''} "
           f"{', '.join(str(tap) for tap in taps)})")
@@ -117,10 +142,10 @@ def cells(measure: Measure, values: dict) -> dict:
   shown = {name: measure.shown(value) for name, value in values.items()}
   defined = [value for value in shown.values() if not math.isnan(value)]
   best = max(defined, key=lambda value: measure.better * value, default=math.nan)
-  compared = len(set(defined)) > 1
+  compared = measure.better and len(set(defined)) > 1
   baseline = shown.get(results_lib.BASELINE, math.nan)
   return {
-    name: Cell(number(value, measure.decimals), best=compared and value == best,
+    name: Cell(number(value, measure.decimals), best=bool(compared and value == best),
                better=measure.better * value > measure.better * baseline)
     for name, value in shown.items()}
 
@@ -153,7 +178,7 @@ def member_table(results) -> list:
     reused = member.get("reused_from")
     parameters, epochs = member.get("parameters"), member.get("epochs")
     rows.append({
-      "name": name, "model": member["model"], "teachers": ", ".join(member["teachers"]) or "–",
+      "name": name, "model": member["model"], "teachers": _regularised_against(results, name),
       "accuracy": Measure("accuracy", "", +1).text(member["accuracy"]),
       "cross_entropy": number(member["cross_entropy"], 4),
       "calibration": Measure("ece", "", -1).text(member["expected_calibration_error"]),
@@ -162,6 +187,14 @@ def member_table(results) -> list:
       "seconds": number(member.get("train_seconds"), 1),
       "reused_from": "" if reused is None else str(reused)})
   return rows
+
+
+def _regularised_against(results, name):
+  if results.enforces_diversity(name):
+    return f"jointly ({objective_name(results.objective(name))})"
+  if results.objective(name) == results_lib.INDEPENDENT:
+    return "– (trained jointly)"
+  return ", ".join(results.teachers(name)) or "–"
 
 
 def _at_taps(values, taps):
@@ -184,7 +217,7 @@ def tap_similarity(results) -> list:
   """
   taps, groups = results.regularised_taps, {}
   for a, b in results.pairs if taps else []:
-    a, b = (b, a) if b in results.members[a]["teachers"] else (a, b)
+    a, b = (b, a) if b in results.teachers(a) else (a, b)
     lincka = results.arrays["lincka"]
     position = results.arrays["lincka_position"]
     groups.setdefault(results.relation(a, b), []).append((
@@ -203,49 +236,6 @@ def tap_similarity(results) -> list:
                  **dict(zip(("r2", "r2_reverse", "lincka", "lincka_position"), means,
                             strict=True))})
   return rows
-
-
-def print_table(workdir: str, console: rich.console.Console | None = None) -> None:
-  """Prints the output metrics and the similarity at the regularised taps.
-
-  Columns that do not fit the console's width are left out from the right; nothing is clipped.
-
-  Args:
-    workdir: the directory of a finished run.
-    console: where to print; the default writes to stdout.
-
-  Raises:
-    UserError: a file of the run is missing or damaged.
-  """
-  results = results_lib.read_results(workdir)
-  console = console or rich.console.Console()
-  unbounded = console.options.update(width=1000)  # measured in full, not as squeezed
-  for count in range(len(OUTPUT_MEASURES), 0, -1):
-    table = terminal_table(results, count)
-    if console.measure(table, options=unbounded).maximum <= console.width:
-      break
-  if table.row_count:
-    console.print(table)
-  for line in tap_lines(results):
-    console.print(rich.text.Text(line))
-
-
-def terminal_table(results, count: int) -> rich.table.Table:
-  """Sequence x size rows with the first `count` output measures; bold and underline as in HTML."""
-  output = output_table(results, OUTPUT_MEASURES[:count])
-  table = rich.table.Table(box=rich.box.SIMPLE_HEAD, padding=(0, 1))
-  table.add_column("sequence", no_wrap=True)
-  for head in ("N", *_TERMINAL_HEADS[:count]):
-    table.add_column(head, justify="right", no_wrap=True)
-  for position, name in enumerate(output["sequences"]):
-    table.add_section()
-    for column, size in enumerate(output["sizes"]):
-      found = [group["rows"][position][1][column] for group in output["groups"]]
-      styles = [" ".join(["bold"] * cell.best + ["underline"] * cell.better) for cell in found]
-      table.add_row(rich.text.Text(name), str(size),
-                    *(rich.text.Text(cell.text, style=style)
-                      for cell, style in zip(found, styles, strict=True)))
-  return table
 
 
 def tap_lines(results) -> list:

@@ -1,0 +1,194 @@
+"""Where members look: diversity of input attribution, and the maps as a picture."""
+
+import dataclasses
+import math
+import textwrap
+
+import numpy as np
+
+from dissim_jax.report import blocks, canvas, optional, style, tables
+from dissim_jax.report.tables import Measure
+
+FILE, MAPS = "attribution.json", "attribution.npz"
+PICTURES = ("attribution",)
+METHODS = {"saliency": "saliency", "integrated_gradients": "integrated gradients"}
+MEASURES = (Measure("diversity", "Diversity A", +1, percent=False, decimals=4),
+            Measure("diversity_right", "A where all members are right", +1, percent=False,
+                    decimals=4))
+COLOURS, WRONG = "magma", "#c22f44"
+MOST_IMAGES = 10
+# Inches: the label of an image, least and most sides of a map, above a map, above all.
+LABEL, SMALLEST, LARGEST, TITLE, HEAD = 0.6, 0.78, 1.12, 0.17, 0.5
+LETTERS = 13  # of a member's name that fit into an inch
+
+
+@dataclasses.dataclass(frozen=True)
+class Attribution:
+  """What the files hold.
+
+  Attributes:
+    method, images, steps: how it was measured; steps of integrated gradients.
+    sequences: {name: {measure: value}}, the baseline first.
+    completeness: {member: (mean, largest error)}; empty where there is none.
+    shown: {"images", "labels", "predictions", "maps", "members"} or None.
+  """
+  method: str
+  images: int
+  steps: int | None
+  sequences: dict
+  completeness: dict
+  shown: dict | None = None
+
+
+def read(results) -> Attribution | None:
+  """Reads the files of a run; None where attribution was not measured.
+
+  Raises:
+    UserError: a file is damaged; the sentence names it.
+  """
+  content = optional.read_json(results.workdir, FILE)
+  if content is None:
+    return None
+  keys = ("diversity", "diversity_std", "diversity_right")
+  with optional.form(results.workdir, FILE):
+    completeness = {name: tuple(optional.number(row[f"completeness_error_{part}"])
+                                for part in ("mean", "max"))
+                    for name, row in content["members"].items() if row}
+    steps = content["steps"]
+    found = Attribution(
+      str(content["method"]), int(content["images"]), None if steps is None else int(steps),
+      {name: {key: optional.number(content["sequences"][name][key]) for key in keys}
+       for name in optional.in_order(results, content["sequences"])}, completeness)
+  arrays = optional.read_arrays(results.workdir, MAPS)
+  if arrays is None:
+    return found
+  with optional.form(results.workdir, MAPS):
+    return dataclasses.replace(found, shown=_shown(arrays))
+
+
+def _shown(arrays):
+  maps, members = arrays["maps"], [str(name) for name in arrays["members"]]
+  count = len(arrays["images"])
+  shapes = {"images": (count, *maps.shape[2:], arrays["images"].shape[-1]), "labels": (count,),
+            "predictions": (len(members), count), "maps": (len(members), count, *maps.shape[2:])}
+  for key, shape in shapes.items():
+    if arrays[key].shape != shape:
+      raise ValueError(f"{key} {arrays[key].shape}, expected {shape}")
+  if maps.ndim != 4 or arrays["images"].shape[-1] not in (1, 3):
+    raise ValueError(f"maps {maps.shape}, images {arrays['images'].shape}")
+  return {**{key: arrays[key] for key in shapes}, "members": members}
+
+
+def sections(results, found) -> list:
+  """The section on an `Attribution`."""
+  method = METHODS.get(found.method, found.method.replace("_", " "))
+  with_steps = found.method == "integrated_gradients" and found.steps
+  steps = f", {found.steps} steps" if with_steps else ""
+  parts = [table(found), blocks.Text(
+    f"By {method}{steps}, on {found.images:,} test images: the logit of the true class with "
+    "respect to the pixels. A (Rosales et al. 2023, Equation 7, of maps with unit norm) is the "
+    "variance over members, summed over pixels; 0 = all members look at the same pixels. ± "
+    "standard deviation over images.", note=True)]
+  if found.completeness:
+    means, largest = zip(*found.completeness.values(), strict=True)
+    ends = " to ".join(dict.fromkeys(tables.number(100 * end(means), 2) for end in (min, max)))
+    parts.append(blocks.Text(
+      "Completeness error, by which the sum of a map misses the change of the logit: means of "
+      f"members {ends} %, at most {tables.number(100 * max(largest), 2)} %.", note=True))
+  order = _members(results, found)
+  if order:
+    parts.append(_picture(results, found, order, method))
+  return [blocks.Section("Where members look", parts)]
+
+
+def table(found) -> blocks.Table:
+  """Diversity of maps by ensemble."""
+  columns = []
+  for measure in MEASURES:
+    columns.append(tables.cells(measure, {name: row[measure.key]
+                                          for name, row in found.sequences.items()}))
+  body = []
+  for name, row in found.sequences.items():
+    spread = tables.number(row["diversity_std"], 4)
+    first = dataclasses.replace(columns[0][name], spread="" if spread == "–" else spread)
+    body.append((name, [first, columns[1][name]]))
+  return blocks.Table("Ensemble", [("", [measure.title for measure in MEASURES])], [body])
+
+
+def _members(results, found) -> list:
+  """(sequence, its members not shown before) as far as they fit beside each other."""
+  if found.shown is None or not len(found.shown["images"]):
+    return []
+  room = int((style.WIDTH - LABEL) / SMALLEST) - 1
+  left, groups = list(found.shown["members"]), []
+  for sequence, names in [*results.sequences.items(), ("", list(left))]:
+    new = [name for name in names if name in left][:room]
+    left = [name for name in left if name not in new]
+    room -= len(new)
+    if new:
+      groups.append((sequence, new))
+  return groups
+
+
+def _picture(results, found, groups, method):
+  count = sum(len(names) for _, names in groups)
+  missing = len(found.shown["members"]) - count
+  names = ", ".join(name for _, members in groups for name in members)
+  caption = (f"Test images of {results.metrics['dataset']['name']} and each member's map by "
+             f"{method}: bright pixels matter most to the logit of the true class. One colour "
+             "scale a row; above a map the predicted class, red where it is wrong. Each member is "
+             "shown once, in its first ensemble."
+             + (f" {missing} more member{'s' * (missing > 1)} did not fit." if missing > 0 else ""))
+  return blocks.picture("attribution", draw(found, groups),
+                        f"Images: test images and the attribution maps of {names}.", caption)
+
+
+def draw(found, groups):
+  """Rows are images, columns the image and every member's map.
+
+  Args:
+    found: an `Attribution` with maps.
+    groups: [(sequence, members)] to show.
+  """
+  shown, columns = found.shown, 1 + sum(len(names) for _, names in groups)
+  count = min(MOST_IMAGES, len(shown["images"]))
+  side = min(LARGEST, (style.WIDTH - LABEL) / columns)
+  across = LABEL + columns * side
+  parts = max(1, min(count, int(style.WIDTH / across)))  # beside each other
+  each = math.ceil(count / parts)
+  figure, ax = canvas.blank(style.WIDTH, HEAD + each * (side + TITLE))
+  for start in range(0, count, each):
+    _part(ax, shown, groups, range(start, min(count, start + each)), start // each * across, side)
+  return figure
+
+
+def _part(ax, shown, groups, rows, left, side):
+  """The images `rows` below each other, with heads above them."""
+  top, inner = ax.get_ylim()[1], 0.94 * side
+  bottoms = {row: top - HEAD - (place + 1) * (side + TITLE) for place, row in enumerate(rows)}
+  left += LABEL
+  for row, bottom in bottoms.items():
+    canvas.image(ax, shown["images"][row], left, bottom, inner)
+    ax.text(left - 0.08, bottom + inner / 2, f"class {shown['labels'][row]}", size=8, ha="right",
+            va="center")
+  for sequence, names in groups:
+    ax.text(left + side, top - 0.16, sequence, size=9, weight="bold")
+    for name in names:
+      left += side
+      lines = textwrap.wrap(name.replace("_", " "), max(4, int(LETTERS * inner)),
+                            break_long_words=False)
+      ax.text(left + inner / 2, top - 0.22, "\n".join(lines[:2]), size=7, ha="center", va="top",
+              linespacing=0.95)
+      for row, bottom in bottoms.items():
+        _map(ax, shown, shown["members"].index(name), row, left, bottom, inner)
+
+
+def _map(ax, shown, member, row, left, bottom, side):
+  """A map, the largest value of any member's at full brightness, below the predicted class."""
+  largest = float(np.nanmax(shown["maps"][:, row], initial=0.0)) or 1.0
+  canvas.image(ax, np.asarray(shown["maps"][member, row], np.float64), left, bottom, side,
+               cmap=COLOURS, vmin=0, vmax=largest)
+  predicted = int(shown["predictions"][member, row])
+  right = predicted == shown["labels"][row]
+  ax.text(left + side / 2, bottom + side + 0.03, str(predicted), size=8, ha="center",
+          color=canvas.INK if right else WRONG, weight="normal" if right else "bold")

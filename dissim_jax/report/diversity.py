@@ -1,0 +1,189 @@
+"""Diversity of errors and predictions, calibration, specialisation: what was measured."""
+
+import dataclasses
+from typing import NamedTuple
+
+import numpy as np
+
+from dissim_jax.report import optional
+from dissim_jax.report.tables import Measure
+
+FILE = "diversity.json"
+_TITLES = (
+  ("error_inconsistency", "Error inconsistency", +1),
+  ("error_consistency", "Error consistency κ", -1),
+  ("cohens_kappa_label", "κ with label agreement", -1),
+  ("error_correlation", "Error correlation ρ", -1),
+  ("q_statistic", "Q statistic", -1),
+  ("double_fault", "Double fault", -1),
+  ("label_disagreement", "Label disagreement", +1),
+  ("error_disagreement_ratio", "Error disagreement ratio", +1),
+  ("jensen_shannon_divergence", "Jensen-Shannon divergence [bits]", +1),
+  ("kullback_leibler_divergence", "Kullback-Leibler divergence [bits]", +1),
+  ("cosine_similarity", "Cosine similarity of probabilities", -1),
+  ("entropy_measure", "Entropy measure", +1),
+  ("kohavi_wolpert_variance", "Kohavi-Wolpert variance", +1),
+  ("coincident_failure_diversity", "Coincident failure diversity", +1),
+  ("shannon_equitability", "Shannon equitability", +1),
+  ("shannon_equitability_right", "Shannon equitability, ensemble right", +1),
+  ("shannon_equitability_wrong", "Shannon equitability, ensemble wrong", +1),
+  ("all_wrong_fraction", "All members wrong", -1),
+)
+# Higher or lower is more diverse.
+DIVERSITY = {key: Measure(key, title, better, percent=False) for key, title, better in _TITLES}
+ENSEMBLE = (
+  Measure("accuracy", "Accuracy", +1, decimals=2),
+  Measure("cross_entropy", "Cross-entropy", -1, percent=False, decimals=4),
+  Measure("expected_calibration_error", "Calibration error", -1, decimals=2),
+  Measure("gain_over_best", "Gain over the best member", +1, decimals=2, unit="points"),
+  Measure("conversion_rate", "Conversion rate", +1, decimals=1),
+  Measure("error_reduction_rate", "Error reduction", +1, decimals=1),
+)
+SCORES = ENSEMBLE[:3]
+GROUPS = ("both_right", "only_a", "only_b", "neither")
+_CURVES = ("validation_accuracy", "test_accuracy", "by_class_validation_accuracy",
+           "by_class_test_accuracy")
+
+
+class Reliability(NamedTuple):
+  """A reliability diagram: float64 [bins]; `edges` [bins + 1]."""
+  edges: np.ndarray
+  count: np.ndarray
+  confidence: np.ndarray
+  accuracy: np.ndarray
+
+
+class Scores(NamedTuple):
+  """How good and how sure predictions are: {measure: value} and a reliability diagram."""
+  values: dict
+  reliability: Reliability
+
+
+class Block(NamedTuple):
+  """An ensemble before or after calibration: {measure: value}, {rule: Scores}."""
+  diversity: dict
+  ensembles: dict
+
+
+class Sequence(NamedTuple):
+  """An ensemble; what is None was not measured."""
+  before: Block
+  after: Block | None
+  interpolation: dict | None
+  specialisation: dict | None
+
+
+class Member(NamedTuple):
+  """A member; `after` is None and the temperature NaN without validation images."""
+  temperature: float
+  before: Scores
+  after: Scores | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Diversity:
+  """What `evaluation/diversity.json` holds.
+
+  Attributes:
+    num_validation: images that temperatures were fitted on; 0: nothing is calibrated.
+    rules: how members are combined, in the order of tables.
+    members: {name: Member}.
+    sequences: {name: Sequence}, the baseline first.
+    names: {sequence: its members}.
+    greedy: {"first", "order", "validation_accuracy", "test_accuracy"} or None.
+  """
+  num_validation: int
+  rules: list
+  members: dict
+  sequences: dict
+  names: dict
+  greedy: dict | None
+
+  @property
+  def calibrated(self) -> bool:
+    return any(sequence.after is not None for sequence in self.sequences.values())
+
+  @property
+  def rule(self) -> str:
+    """The rule whose ensembles are drawn."""
+    return "probs" if "probs" in self.rules else self.rules[0]
+
+
+def read(results) -> Diversity | None:
+  """Reads the file of a run; None where diversity was not measured.
+
+  Raises:
+    UserError: it is damaged; the sentence names it.
+  """
+  content = optional.read_json(results.workdir, FILE)
+  if content is None:
+    return None
+  with optional.form(results.workdir, FILE):
+    rules = [str(rule) for rule in content["rules"]]
+    order = optional.in_order(results, content["sequences"])
+    sequences = {name: _sequence(content["sequences"][name], rules) for name in order}
+    if not rules or not sequences:
+      raise ValueError("nothing was measured")
+    return Diversity(
+      int(content["num_validation"]), rules,
+      {name: _member(row) for name, row in content["members"].items()}, sequences,
+      {name: list(content["sequences"][name]["members"]) for name in order},
+      _greedy(content["greedy"]))
+
+
+def _member(row):
+  after = row["calibrated"]
+  return Member(optional.number(row["temperature"]), _scores(row["uncalibrated"], SCORES),
+                None if after is None else _scores(after, SCORES))
+
+
+def _scores(row, measures):
+  found = row["reliability"]
+  reliability = Reliability(optional.places(found["edges"]), *(
+    optional.numbers(found[key]) for key in Reliability._fields[1:]))
+  optional.same_length(edges=reliability.edges[1:], count=reliability.count,
+                       confidence=reliability.confidence, accuracy=reliability.accuracy)
+  return Scores({measure.key: optional.number(row[measure.key]) for measure in measures},
+                reliability)
+
+
+def _sequence(row, rules):
+  blocks = [None if row[key] is None else _block(row[key], rules)
+            for key in ("uncalibrated", "calibrated")]
+  if blocks[0] is None:
+    raise ValueError("uncalibrated is null")
+  return Sequence(*blocks, _interpolation(row["interpolation"]),
+                  _specialisation(row["specialisation"]))
+
+
+def _block(row, rules):
+  return Block({key: optional.number(value) for key, value in row["diversity"].items()},
+               {rule: _scores(row["ensembles"][rule], ENSEMBLE) for rule in rules})
+
+
+def _interpolation(row):
+  if row is None:
+    return None
+  found = {"a": str(row["a"]), "b": str(row["b"]), "weights": optional.places(row["weights"]),
+           **{key: optional.numbers(row[key]) for key in _CURVES}}
+  optional.same_length(**{key: found[key] for key in ("weights", *_CURVES)})
+  return found
+
+
+def _specialisation(row):
+  if row is None:
+    return None
+  found = {"a": str(row["a"]), "b": str(row["b"]),
+           "edges": optional.places(row["edges"]),
+           **{key: optional.numbers(row[key]) for key in (*GROUPS, "by_class")}}
+  optional.same_length(edges=found["edges"][1:], **{key: found[key] for key in GROUPS})
+  return found
+
+
+def _greedy(row):
+  if row is None:
+    return None
+  found = {"order": [str(name) for name in row["order"]],
+           **{key: optional.numbers(row[key]) for key in ("validation_accuracy", "test_accuracy")}}
+  optional.same_length(**found)
+  return found

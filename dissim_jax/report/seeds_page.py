@@ -1,0 +1,201 @@
+"""The page of several runs: tables as mean ± standard deviation over seeds, and errors with bands.
+
+Reads saved files only, as the report of one run does.
+"""
+
+import math
+import os
+
+import matplotlib
+import numpy as np
+import rich.console
+import rich.text
+
+from dissim_jax.errors import UserError
+from dissim_jax.report import (
+  blocks,
+  robustness,
+  robustness_figures,
+  robustness_text,
+  seeds,
+  seeds_text,
+  tables,
+  terminal,
+)
+from dissim_jax.report.files import write_file
+from dissim_jax.report.results import BASELINE
+from dissim_jax.report.style import STYLE
+from dissim_jax.report.tables import Cell, Measure
+
+PAGE, PICTURE = "report.html", "seeds_errors"
+_DIFFERENCE = Measure("difference", "Ensemble accuracy minus the baseline's", +1, decimals=2,
+                      unit="points")
+_WIDEST = 10  # columns "mean ± standard deviation" that fit the page
+_HEADS = ("ens acc %", "acc %", "κ %", "κ label %", "JSD %", "EDR")  # of tables.OUTPUT_MEASURES
+
+
+def write_seeds(workdirs: list, output: str | None = None) -> str:
+  """Writes the page of several runs of one experiment, and its picture.
+
+  Args:
+    workdirs: directories of finished runs that differ in the seed alone.
+    output: folder of the page; by default `report/` in the folder that all runs lie in.
+
+  Returns:
+    Path of the page. It embeds its picture and loads nothing; made again from the same files, it is
+    the same.
+
+  Raises:
+    UserError: the runs are not of one experiment, one is given twice, a file is missing or damaged,
+      or the page would be that of a run.
+  """
+  runs = seeds.read_runs(workdirs)
+  folder = output_folder(workdirs, output)
+  try:
+    os.makedirs(folder, exist_ok=True)
+  except OSError as error:
+    raise UserError(f"--output={folder}: the folder cannot be made ({error.strerror}).") from None
+  parts = sections(runs)
+  for picture in (picture for part in parts for picture in part.pictures):
+    write_file(os.path.join(folder, f"{picture.name}.png"), picture.png)
+  stale = os.path.join(folder, f"{PICTURE}.png")
+  if not any(part.pictures for part in parts) and os.path.exists(stale):
+    os.remove(stale)
+  path = os.path.join(folder, PAGE)
+  output = output_table(runs)
+  partial = any(cell.mark for group in output["groups"] for _, row in group["rows"]
+                for cell in row)
+  page = blocks.template("seeds.html.j2").render(
+    title=seeds_text.title(runs), facts=seeds_text.facts(runs),
+    findings=seeds_text.findings(runs), output=output, partial=partial, sections=parts,
+    runs=[(run.metrics["seed"], run.workdir) for run in runs.runs],
+    environment=seeds_text.environment(runs))
+  write_file(path, page.encode("utf-8"))
+  return path
+
+
+def output_folder(workdirs: list, output: str | None) -> str:
+  """Where the page goes: never into a run's report."""
+  if not output:
+    output = os.path.join(os.path.commonpath(list(map(os.path.abspath, workdirs))), "report")
+  parent = os.path.dirname(os.path.realpath(output))
+  if os.path.isfile(os.path.join(parent, "evaluation", "metrics.json")):
+    raise UserError(f"--output={output}: this is the report of the run {parent}; give another "
+                    "folder.")
+  return output
+
+
+def sections(runs) -> list:
+  """The sections after the clean output metrics."""
+  parts = []
+  found = differences_table(runs)
+  if found is not None:
+    parts.append(blocks.Section("Against the baseline of the same seed", [found, blocks.Text(
+      "Ensemble accuracy minus that of the baseline with the same seed, mean ± standard deviation "
+      "over seeds, which are paired.", note=True)]))
+  if runs.robust is None:
+    return parts
+  table = comparison(runs)
+  note = robustness_text.note(runs.robust[0], robustness_text.marked(table))
+  with matplotlib.rc_context(STYLE):
+    figure = robustness_figures.errors(runs.robust[0], error_curves(runs),
+                                       runs.robust[0].sequences)
+    picture = blocks.picture(
+      PICTURE, figure, "Lines with bands: error of the ensembles "
+      f"{', '.join(runs.robust[0].sequences)} against severity, a panel each for "
+      f"{robustness_figures.titles(runs.robust[0])}.",
+      "Error of the ensembles against the severity of a corruption; 0 is the clean test set. Mean "
+      "over seeds, bands ± one standard deviation. One y axis for all panels.")
+  return [*parts, blocks.Section(robustness_text.TITLE, [
+    *table.split(_WIDEST),
+    blocks.Text(f"Mean ± standard deviation over seeds. {note}", note=True), picture])]
+
+
+def output_table(runs) -> dict:
+  """As `tables.output_table`, of means and standard deviations over runs."""
+  groups = []
+  for measure in tables.OUTPUT_MEASURES:
+    columns = []
+    for size in runs.sizes:
+      found = {name: seeds.clean_spread(runs, name, size, measure.key) for name in runs.sequences}
+      marked = seeds.cells(measure, found)
+      columns.append({name: robustness_text.partial(cell, not found[name].complete)
+                      for name, cell in marked.items()})
+    groups.append({"title": measure.title,
+                   "rows": [(tables.sequence_label(runs.first, name),
+                             [column[name] for column in columns]) for name in runs.sequences]})
+  return {"sizes": runs.sizes, "sequences": runs.sequences, "groups": groups if runs.sizes else []}
+
+
+def comparison(runs) -> blocks.Table:
+  """As `robustness_text.comparison`, of means and standard deviations over runs."""
+  first, rows = runs.robust[0], {}
+  for row, label in first.rows.items():
+    cells = []
+    for measure in robustness.COMPARED:
+      found = {name: seeds.corrupted_spread(runs, row, name, measure.key)
+               for name in first.sequences}
+      marked = seeds.cells(measure, found)
+      cells += [robustness_text.partial(marked[name], not found[name].complete)
+                for name in first.sequences]
+    rows[row] = label, cells
+  bodies = [[rows[robustness.CLEAN]], [rows[name] for name in first.corruptions],
+            [rows[robustness.MEAN]]]
+  return blocks.Table("Test images", [(measure.title, first.sequences)
+                                      for measure in robustness.COMPARED], bodies)
+
+
+def differences_table(runs) -> blocks.Table | None:
+  """Paired differences to the baseline by condition; None without a baseline."""
+  bodies = seeds.differences(runs)
+  if not bodies:
+    return None
+  others = [name for name in runs.sequences if name != BASELINE]
+  nothing = seeds.Spread(math.nan, math.nan, True)
+  return blocks.Table("Test images", [(_DIFFERENCE.title, others)], [
+    [(label, [_difference_cell(found.get(name, nothing)) for name in others])
+     for label, found in body] for body in bodies])
+
+
+def _difference_cell(value):
+  text = _DIFFERENCE.text(value.mean)
+  sign = "+" if _DIFFERENCE.shown(value.mean) > 0 else ""
+  cell = seeds.with_spread(Cell(sign + text, better=bool(sign)), _DIFFERENCE, value)
+  return robustness_text.partial(cell, not value.complete)
+
+
+def error_curves(runs) -> dict:
+  """Mean and standard deviation over runs of the curves of `robustness_figures.errors`."""
+  single = [robustness_figures.error_curves(found) for found in runs.robust]
+  curves = {}
+  for key, (x, _, _) in single[0].items():
+    found = [seeds.spread(list(values)) for values in
+             np.array([curve[key][1] for curve in single]).T]
+    curves[key] = (x, np.array([value.mean for value in found]),
+                   np.array([value.std for value in found]))
+  return curves
+
+
+def print_seeds(workdirs: list, console: rich.console.Console | None = None) -> None:
+  """Prints the output metrics and the comparison; columns that do not fit are left out.
+
+  Args:
+    workdirs: directories of finished runs that differ in the seed alone.
+    console: where to print; the default writes to stdout.
+
+  Raises:
+    UserError: see `write_seeds`.
+  """
+  console = console or rich.console.Console()
+  runs, rows = seeds.read_runs(workdirs), []
+  console.print(rich.text.Text(f"Mean ± standard deviation over {len(runs.runs)} seeds"))
+  output = output_table(runs)
+  for position, name in enumerate(output["sequences"]):
+    rows.append(None)
+    for column, size in enumerate(output["sizes"]):
+      rows.append([name, str(size),
+                   *(group["rows"][position][1][column] for group in output["groups"])])
+  if rows:
+    terminal.print_fitting(["sequence", "N"], list(_HEADS), rows, console)
+  if runs.robust is not None:
+    robustness_text.print_table(comparison(runs), runs.robust[0], console)

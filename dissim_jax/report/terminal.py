@@ -1,0 +1,56 @@
+"""Tables for a terminal: as many columns as fit, nothing clipped."""
+
+import rich.box
+import rich.console
+import rich.table
+import rich.text
+
+from dissim_jax.report import tables
+
+_HEADS = ("ens acc %", "acc %", "κ %", "κ label %", "JSD %", "EDR")  # of tables.OUTPUT_MEASURES
+
+
+def print_fitting(first: list, heads: list, rows: list, console) -> None:
+  """Prints a table with as many columns, from the left, as the console's width has room for.
+
+  Args:
+    first: heads of the columns that are always shown, the first of them to the left.
+    heads: of the others.
+    rows: texts or `tables.Cell`s of all columns; None is a rule.
+    console: where to print.
+  """
+  unbounded = console.options.update(width=1000)  # measured in full, not as squeezed
+  for count in range(len(heads), -1, -1):
+    table = rich.table.Table(box=rich.box.SIMPLE_HEAD, padding=(0, 1))
+    for index, head in enumerate([*first, *heads[:count]]):
+      table.add_column(head, justify="right" if index else "left", no_wrap=True)
+    for row in rows:
+      if row is None:
+        table.add_section()
+      else:
+        table.add_row(*map(_text, row[:len(first) + count]))
+    if console.measure(table, options=unbounded).maximum <= console.width:
+      break
+  console.print(table)
+
+
+def _text(cell) -> rich.text.Text:
+  if not isinstance(cell, tables.Cell):
+    return rich.text.Text(cell)
+  style = " ".join(["bold"] * cell.best + ["underline"] * cell.better)
+  spread = f" ±{cell.spread}" if cell.spread else ""
+  return rich.text.Text(f"{cell.text}{spread}{cell.mark}", style=style)
+
+
+def print_outputs(results, console: rich.console.Console) -> None:
+  """Prints the output metrics by sequence and size, and the similarity at the regularised taps."""
+  output, rows = tables.output_table(results), []
+  for position, name in enumerate(output["sequences"]):
+    rows.append(None)
+    for column, size in enumerate(output["sizes"]):
+      found = [group["rows"][position][1][column] for group in output["groups"]]
+      rows.append([name, str(size), *found])
+  if rows:
+    print_fitting(["sequence", "N"], list(_HEADS), rows, console)
+  for line in tables.tap_lines(results):
+    console.print(rich.text.Text(line))
