@@ -19,7 +19,7 @@ import numpy as np
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from dissim_jax import command_line, members, parallel, sequence, train
+from dissim_jax import command_line, evaluation, loop, members, parallel, train
 from dissim_jax.game import Game, make_game
 from dissim_jax.optimizer import sgd
 from dissim_jax.projections import identity
@@ -71,7 +71,7 @@ def timer(config: ConfigDict, model, game: Game | None, mesh) -> Callable[[], fl
   )
   data = parallel.replicate(data, mesh)
   rows = rng.integers(0, _IMAGES, (steps, config.train.batch_size)).astype(np.int32)
-  block = train.steps_per_dispatch(
+  block = loop.steps_per_dispatch(
     config.train.steps_per_dispatch, steps, mesh.devices.flat[0].platform
   )
   carry = [parallel.replicate(state, mesh)]
@@ -114,7 +114,7 @@ def main(argv: list[str]) -> None:
     "projection and similarity": whole - forward,
   }
   print("\nOf U's step: " + ", ".join(f"{k} {v / whole:.1%}" for k, v in shares.items()) + ".")
-  print(", ".join(f"{name} {value}" for name, value in sequence.environment().items()))
+  print(", ".join(f"{name} {value}" for name, value in evaluation.environment().items()))
 
 
 if __name__ == "__main__":

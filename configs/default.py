@@ -38,6 +38,12 @@ def get_config() -> ConfigDict:
   config.ensemble.size = 2  # members of the sequence, the first is not regularised
   config.ensemble.teachers = ()  # member folders of other runs that are the first members
   config.ensemble.baseline = True  # also train independent members, to compare with
+  config.ensemble.models = ()  # architecture of each member, if not all model.name
+  config.ensemble.compare = ()  # objectives of further ensembles of this size, trained jointly
+
+  config.objective = ConfigDict()
+  config.objective.name = "sequential"  # or jointly: a name in joint_objectives.JOINT
+  config.objective.weight = 0.2  # lambda of the objectives of members trained jointly
 
   config.dissim = ConfigDict()
   config.dissim.metric = "expvar"  # a name in dissim_jax.similarity.PENALTIES
@@ -94,8 +100,26 @@ def get_config() -> ConfigDict:
 
   config.evaluate = ConfigDict()
   config.evaluate.batch_size = 128  # images; also the minibatch of LinCKA
-  config.evaluate.ensemble_rule = "probs"  # mean of probabilities (probs) or of logits (logits)
+  config.evaluate.ensemble_rule = "probs"  # mean of these; or logits, median, geometric, vote
   config.evaluate.calibration_bins = 15  # equal-width bins of the calibration error
+
+  config.corruption = ConfigDict()  # members and ensembles on corrupted test images
+  config.corruption.names = ()  # names in evaluate.corruptions.CORRUPTIONS, or all
+  config.corruption.severities = (1, 2, 3, 4, 5)  # 1-5 are the published levels, 0 = none
+  config.corruption.seed = 0  # determines where and how images are corrupted
+
+  config.attribution = ConfigDict()  # which pixels members decide by, on test images
+  config.attribution.method = "none"  # none, saliency, integrated_gradients
+  config.attribution.steps = 512  # integrated_gradients: points on the line from black
+  config.attribution.images = 500  # test images, the first ones
+
+  config.features = ConfigDict()  # what the last representations of two members hold together
+  config.features.shares = ()  # of the first member's features, 0..1; () = not done
+  config.features.dimensions = ()  # features kept; () = powers of two
+  config.features.images = 10_000  # training images that classifiers are fitted on, the first
+  config.features.draws = 5  # random choices of features
+  config.features.regularisation = 1.0  # C of scikit-learn's logistic regression
+  config.features.max_iter = 1000  # of L-BFGS
 
   config.stitch = ConfigDict()  # joining the lower half of one member to the upper half of another
   config.stitch.experiments = ()  # names in evaluate.stitch_experiments.EXPERIMENTS, or all

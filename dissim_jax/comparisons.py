@@ -18,11 +18,11 @@ from dissim_jax.errors import UserError
 from dissim_jax.evaluate import comparable
 from dissim_jax.evaluate.comparison import Arrays, compare
 from dissim_jax.evaluate.subjects import Chosen, Subject
+from dissim_jax.evaluation import environment
 from dissim_jax.finished import Finished, find_members
 from dissim_jax.records import write_arrays, write_json
 from dissim_jax.report import heatmaps
 from dissim_jax.report.files import write_file
-from dissim_jax.sequence import environment
 from dissim_jax.workdirs import load_member
 
 SAMPLES = ("position", "pooled")

@@ -84,7 +84,7 @@ def _places(workdir: Path) -> list[tuple[str, Path, Path]]:
   config = _config(workdir)
   reused = enumerate(config.ensemble.teachers)
   folders = {f"member_{i}": _resolve(Path(path).expanduser(), workdir) for i, path in reused}
-  for pattern in ("member_*", "independent_*"):
+  for pattern in ("member_*", "independent_*", "*_[0-9]*"):
     own = [path for path in workdir.glob(pattern) if member_files.is_done(path)]
     folders |= {path.name: path for path in sorted(own, key=lambda path: _number(path.name))}
   if not folders:

@@ -8,10 +8,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import ml_collections
 from jax.sharding import Mesh
 
 from dissim_jax import parallel
 from dissim_jax.checkpoint import load_weights, save_weights
+from dissim_jax.data import Dataset
 from dissim_jax.errors import UserError
 from dissim_jax.models import MODELS, Layered
 from dissim_jax.records import read_json, write_json
@@ -32,6 +34,20 @@ def build_model(facts: dict, dtype: Any) -> Layered:
     dtype=dtype,
     axis_name=parallel.BATCH_AXIS,
   )
+
+
+def planned_facts(config: ml_collections.ConfigDict, dataset: Dataset, model: str) -> dict:
+  """What a member's file says of the member, before training."""
+  return {
+    "model": model,
+    "width_multiplier": config.model.width_multiplier,
+    "num_classes": dataset.num_classes,
+    "image_shape": list(dataset.image_shape),
+    "mean": list(config.data.mean),
+    "std": list(config.data.std),
+    "data": config.data.name,
+    "epochs": config.train.epochs,
+  }
 
 
 def is_done(directory: Path) -> bool:

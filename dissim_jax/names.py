@@ -14,3 +14,9 @@ def nearest(value: Any, allowed: Iterable[str]) -> str:
 def listed(values: Iterable[str]) -> list[str]:
   """The names in a config's tuple; one given on the command line as `a,b` is two."""
   return [name.strip() for value in values for name in str(value).split(",")]
+
+
+def expanded(values: Iterable[str], known: Iterable[str]) -> list[str]:
+  """As `listed`, with every known name in the place of `all`."""
+  names = listed(values)
+  return list(known) if "all" in names else names

@@ -7,6 +7,10 @@ import ml_collections
 import numpy as np
 
 from dissim_jax import members as member_files
+from dissim_jax.names import listed
+
+SEQUENTIAL = "sequential"
+BASELINE = "baseline"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -14,26 +18,52 @@ class Plan:
   """One member of an experiment.
 
   Attributes:
-    name: unique in the experiment, e.g. `member_1`, `independent_1`.
+    name: unique in the experiment, e.g. `member_1`, `independent_1`, `gncl_0`.
     directory: where it is, or will be.
     index: its place in its sequence; with the config's seed it determines the member's seed, so
-      that a dissimilar and an independent member of one place start from the same weights and
-      see the same batches.
+      that members of one place start from the same weights whatever they are trained for.
+    model: the name of its architecture.
     teachers: the members it is made dissimilar to.
     reused: it was trained by another run.
+    objective: of members that are trained jointly, what they minimise; else `sequential`.
+    group: the folder of a training that several members share; of others their own.
   """
 
   name: str
   directory: Path
   index: int
+  model: str
   teachers: tuple["Plan", ...] = ()
   reused: bool = False
+  objective: str = SEQUENTIAL
+  group: Path | None = None
 
 
 def make_plan(
   config: ml_collections.ConfigDict, workdir: Path
 ) -> tuple[list[Plan], dict[str, list[str]]]:
   """The members to train in order, and the sequences of member names to compare."""
+  main, size = config.objective.name, config.ensemble.size
+  if main == SEQUENTIAL:
+    plans, sequences = _sequential(config, workdir)
+  else:
+    plans = _joint(config, workdir, main, "member")
+    sequences = {main: [plan.name for plan in plans]}
+    if config.ensemble.baseline and size > 1:
+      alone = [_alone(config, workdir, f"independent_{i}", i) for i in range(size)]
+      sequences = {BASELINE: [plan.name for plan in alone], **sequences}
+      plans += alone
+  for name in listed(config.ensemble.compare):
+    joint = _joint(config, workdir, name, name)
+    sequences[name] = [plan.name for plan in joint]
+    plans += joint
+  return plans, sequences
+
+
+def _sequential(
+  config: ml_collections.ConfigDict, workdir: Path
+) -> tuple[list[Plan], dict[str, list[str]]]:
+  """Member after member, each dissimilar to all before it, and independent ones beside them."""
   reused, dissimilar = config.ensemble.teachers, config.dissim.weight > 0
   plans: list[Plan] = []
   for index in range(config.ensemble.size):
@@ -41,25 +71,55 @@ def make_plan(
     if index < len(reused):
       plans.append(_reused_plan(name, Path(reused[index]).expanduser(), index, plans))
     else:
-      plans.append(Plan(name, workdir / name, index, tuple(plans) if dissimilar else ()))
-  sequences = {"dissimilar" if dissimilar else "baseline": [plan.name for plan in plans]}
+      teachers = tuple(plans) if dissimilar else ()
+      plans.append(_alone(config, workdir, name, index, teachers))
+  sequences = {"dissimilar" if dissimilar else BASELINE: [plan.name for plan in plans]}
   if dissimilar and config.ensemble.baseline and config.ensemble.size > 1:
     independent = [
-      Plan(f"independent_{i}", workdir / f"independent_{i}", i)
-      for i in range(1, config.ensemble.size)
+      _alone(config, workdir, f"independent_{i}", i) for i in range(1, config.ensemble.size)
     ]
-    sequences = {"baseline": [plans[0].name, *(p.name for p in independent)], **sequences}
+    sequences = {BASELINE: [plans[0].name, *(p.name for p in independent)], **sequences}
     plans += independent
   return plans, sequences
 
 
+def _alone(
+  config: ml_collections.ConfigDict,
+  workdir: Path,
+  name: str,
+  index: int,
+  teachers: tuple[Plan, ...] = (),
+) -> Plan:
+  """A member that is trained by itself."""
+  return Plan(name, workdir / name, index, model_names(config)[index], teachers)
+
+
+def _joint(
+  config: ml_collections.ConfigDict, workdir: Path, objective: str, prefix: str
+) -> list[Plan]:
+  """Members that are trained together; their training's folder is that of the objective."""
+  return [
+    Plan(
+      f"{prefix}_{i}", workdir / f"{prefix}_{i}", i, model, objective=objective,
+      group=workdir / objective,
+    )  # fmt: skip
+    for i, model in enumerate(model_names(config))
+  ]
+
+
+def model_names(config: ml_collections.ConfigDict) -> list[str]:
+  """The architecture of the member at each place."""
+  return listed(config.ensemble.models) or [config.model.name] * config.ensemble.size
+
+
 def member_names(config: ml_collections.ConfigDict) -> list[str]:
   """The members that a run of the config has, without a look at any folder."""
-  later = range(1, config.ensemble.size)
-  names = [f"member_{i}" for i in range(config.ensemble.size)]
-  if config.dissim.weight > 0 and config.ensemble.baseline:
-    names += [f"independent_{i}" for i in later]
-  return names
+  size = config.ensemble.size
+  names = [f"member_{i}" for i in range(size)]
+  sequential = config.objective.name == SEQUENTIAL
+  if config.ensemble.baseline and size > 1 and (config.dissim.weight > 0 or not sequential):
+    names += [f"independent_{i}" for i in range(int(sequential), size)]
+  return names + [f"{name}_{i}" for name in listed(config.ensemble.compare) for i in range(size)]
 
 
 def _reused_plan(name: str, directory: Path, index: int, earlier: list[Plan]) -> Plan:
@@ -67,7 +127,7 @@ def _reused_plan(name: str, directory: Path, index: int, earlier: list[Plan]) ->
   facts = member_files.read_facts(directory, "ensemble.teachers")
   its_teachers = {(directory / teacher).resolve() for teacher in facts["teachers"]}
   teachers = (plan for plan in earlier if plan.directory.resolve() in its_teachers)
-  return Plan(name, directory, index, tuple(teachers), reused=True)
+  return Plan(name, directory, index, facts["model"], tuple(teachers), reused=True)
 
 
 def member_seed(seed: int, index: int) -> int:

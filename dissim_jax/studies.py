@@ -15,14 +15,14 @@ import jax
 import ml_collections
 import numpy as np
 
-from dissim_jax import parallel, sequence
+from dissim_jax import evaluation, parallel, sequence
 from dissim_jax.data import Dataset, load
 from dissim_jax.errors import UserError
 from dissim_jax.evaluate.stitch_experiments import EXPERIMENTS
 from dissim_jax.evaluate.stitch_study import Study, make_study
 from dissim_jax.evaluate.stitched import Taps
 from dissim_jax.evaluate.streaming import Member
-from dissim_jax.names import listed
+from dissim_jax.names import expanded, listed
 from dissim_jax.plan import make_plan, member_names
 from dissim_jax.records import read_json, write_arrays, write_json
 from dissim_jax.workdirs import load_member
@@ -100,8 +100,7 @@ def tasks(config: ml_collections.ConfigDict, workdir: Path) -> Iterator[dict[str
 
 def chosen(settings: ml_collections.ConfigDict) -> list[str]:
   """The experiments to do; `all` stands for every one."""
-  names = listed(settings.experiments)
-  return list(EXPERIMENTS) if "all" in names else names
+  return expanded(settings.experiments, EXPERIMENTS)
 
 
 def pairs(config: ml_collections.ConfigDict) -> list[tuple[str, str]]:
@@ -157,7 +156,7 @@ def describe(study: Study, task: dict[str, Any]) -> dict[str, Any]:
     "num_test": len(data.test_labels),
     "seed": study.seed,
     "settings": _plain(study.settings),
-    "environment": sequence.environment(),
+    "environment": evaluation.environment(),
   }
 
 

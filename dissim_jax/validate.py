@@ -1,10 +1,8 @@
 """Checks of a config before anything starts; every complaint is one sentence."""
 
-import json
 import math
 import numbers
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import ml_collections
@@ -12,13 +10,16 @@ import ml_collections
 from dissim_jax.data import SOURCES
 from dissim_jax.data.augment import check_config as check_augment
 from dissim_jax.errors import UserError
+from dissim_jax.evaluate.attribution import METHODS
+from dissim_jax.evaluate.corruptions import CORRUPTIONS
 from dissim_jax.evaluate.stitch_experiments import EXPERIMENTS
 from dissim_jax.evaluate.stitch_study import STARTS
+from dissim_jax.joint_objectives import JOINT
+from dissim_jax.metrics import RULES
 from dissim_jax.models import MODELS
 from dissim_jax.names import listed, nearest
-from dissim_jax.plan import member_names
+from dissim_jax.plan import SEQUENTIAL, member_names, model_names
 from dissim_jax.projections import PROJECTIONS
-from dissim_jax.records import read_json, write_json
 from dissim_jax.similarity import PENALTIES
 
 _POSITIVE = (
@@ -35,6 +36,11 @@ _POSITIVE = (
   "stitch.epochs",
   "stitch.batch_size",
   "stitch.starts",
+  "attribution.steps",
+  "attribution.images",
+  "features.images",
+  "features.draws",
+  "features.max_iter",
 )
 _NOT_NEGATIVE = (
   "seed",
@@ -42,6 +48,7 @@ _NOT_NEGATIVE = (
   "dissim.warmup_start_epoch",
   "dissim.warmup_steps",
   "stitch.steps_per_dispatch",
+  "corruption.seed",
 )
 _FINITE = (
   "dissim.weight",
@@ -55,6 +62,7 @@ _FINITE = (
   "stitch.learning_rate",
   "stitch.cka_weight",
   "stitch.connected_accuracy",
+  "objective.weight",
 )
 _OPTIONS = {
   "dissim.options.lincka.samples": ("example", "position"),
@@ -81,7 +89,7 @@ def check_config(config: ml_collections.ConfigDict) -> None:
   check_name("dissim.projection.name", config.dissim.projection.name, PROJECTIONS)
   check_name("dissim.combine", config.dissim.combine, ("concatenate", "mean"))
   check_name("dtype", config.dtype, ("auto", "float32", "bfloat16"))
-  check_name("evaluate.ensemble_rule", config.evaluate.ensemble_rule, ("probs", "logits"))
+  check_name("evaluate.ensemble_rule", config.evaluate.ensemble_rule, RULES)
   for field in _POSITIVE:
     _check_number(config, field, 1, "a whole number of at least 1")
   for field in _NOT_NEGATIVE:
@@ -101,8 +109,10 @@ def check_config(config: ml_collections.ConfigDict) -> None:
   if not math.isfinite(bandwidth) or bandwidth <= 0:
     raise UserError(f"dissim.options.rbfcka.bandwidth={bandwidth!r}: must be a number above 0")
   check_augment(config.augment)
+  _check_objective(config)
   _check_taps(config)
   _check_stitch(config)
+  _check_further(config)
   if len(config.ensemble.teachers) > config.ensemble.size:
     raise UserError(
       f"ensemble.teachers names {len(config.ensemble.teachers)} members: "
@@ -126,14 +136,21 @@ def _check_number(config: ml_collections.ConfigDict, field: str, least: int, all
 def _check_taps(config: ml_collections.ConfigDict) -> None:
   """Taps must exist in the model, once each; at least one where members are regularised."""
   taps = list(config.dissim.taps)
-  last = len(MODELS[config.model.name](2).layers) - 1
+  name, last = _smallest(config)
   wrong = [t for t in taps if isinstance(t, bool) or not isinstance(t, int) or not 0 <= t <= last]
   if wrong:
-    raise UserError(f"dissim.taps={taps}: {config.model.name} has taps 0..{last}")
+    raise UserError(f"dissim.taps={taps}: {name} has taps 0..{last}")
   if len(set(taps)) < len(taps):
     raise UserError(f"dissim.taps={taps}: each tap may be named once")
-  if not taps and config.dissim.weight > 0:
+  if not taps and config.dissim.weight > 0 and config.objective.name == SEQUENTIAL:
     raise UserError(f"dissim.taps=[]: name at least one of taps 0..{last}, or set dissim.weight=0")
+
+
+def _smallest(config: ml_collections.ConfigDict) -> tuple[str, int]:
+  """The architecture with the fewest taps, and its last one."""
+  last = {name: len(MODELS[name](2).layers) - 1 for name in model_names(config)}
+  name = min(last, key=last.get)
+  return name, last[name]
 
 
 def _check_stitch(config: ml_collections.ConfigDict) -> None:
@@ -150,10 +167,10 @@ def _check_stitch(config: ml_collections.ConfigDict) -> None:
       raise UserError(f"stitch.pairs={pair!r}: must be source:target, such as member_0:member_1")
     for name in pair.split(":"):
       check_name("stitch.pairs", name, members)
-  last = len(MODELS[config.model.name](2).layers) - 1
+  name, last = _smallest(config)
   for tap in settings.taps:
     if isinstance(tap, bool) or not isinstance(tap, int) or not 0 <= tap <= last:
-      raise UserError(f"stitch.taps={tap!r}: {config.model.name} has taps 0..{last}")
+      raise UserError(f"stitch.taps={tap!r}: {name} has taps 0..{last}")
   for field, least in (("decay_epochs", 1), ("ranks", 1)):
     for value in settings[field]:
       if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
@@ -164,51 +181,55 @@ def _check_stitch(config: ml_collections.ConfigDict) -> None:
         raise UserError(f"stitch.{field}={value!r}: must be finite numbers of at least 0")
 
 
-def claim_workdir(config: ml_collections.ConfigDict, workdir: Path, command: str) -> None:
-  """Writes `config.json` into a new workdir, or checks that it is the same experiment.
-
-  The `stitch` block may differ: finished members can be stitched later, and the results of that say
-  how they were made.
-
-  Raises:
-    UserError: the workdir belongs to another config (the fields that differ are named), or holds
-      other files than an experiment's.
-  """
-  path = workdir / "config.json"
-  values = json.loads(json.dumps(config.to_dict()))
-  if not path.exists():
-    if workdir.exists() and (not workdir.is_dir() or any(workdir.iterdir())):
-      raise UserError(
-        f"workdir={str(workdir)!r}: it holds no config.json but is not empty; "
-        "choose a new folder or one of an earlier run"
-      )
-    write_json(path, values | {"command": command})
-    return
-  try:
-    saved = read_json(path)
-  except ValueError as error:
-    raise UserError(f"workdir={str(workdir)!r}: config.json cannot be read ({error})") from error
-  saved.pop("command", None)
-  old, new = _flat(saved), _flat(values)
-  differ = [
-    key
-    for key in sorted(old | new)
-    if old.get(key) != new.get(key) and not key.startswith("stitch.")
-  ]
-  if differ:
-    told = ", ".join(f"{key} ({old.get(key)!r} there, {new.get(key)!r} now)" for key in differ)
+def _check_objective(config: ml_collections.ConfigDict) -> None:
+  """Objectives, and whether they fit the ensemble."""
+  ensemble, objective = config.ensemble, config.objective
+  check_name("objective.name", objective.name, (SEQUENTIAL, *JOINT))
+  compared = listed(ensemble.compare)
+  for name in compared:
+    check_name("ensemble.compare", name, JOINT)
+  if len({*compared, objective.name}) <= len(compared):
+    raise UserError(f"ensemble.compare={compared}: each objective may be trained once")
+  if (objective.name == "balanced" or "balanced" in compared) and objective.weight > 1:
+    raise UserError(f"objective.weight={objective.weight}: balanced needs a share in 0..1")
+  if objective.name != SEQUENTIAL and ensemble.teachers:
     raise UserError(
-      f"workdir={str(workdir)!r}: it belongs to another config, which differs in {told}; "
-      "choose another workdir"
+      f"ensemble.teachers: members of objective.name={objective.name!r} are all trained together, "
+      "none can be of another run"
+    )
+  models = listed(ensemble.models)
+  for name in models:
+    check_name("ensemble.models", name, MODELS)
+  if models and len(models) != ensemble.size:
+    raise UserError(
+      f"ensemble.models names {len(models)} architectures: ensemble.size={ensemble.size} needs as "
+      "many, or none"
+    )
+  regularised = objective.name == SEQUENTIAL and config.dissim.weight > 0
+  if regularised and len(set(models)) > 1:
+    raise UserError(
+      f"ensemble.models={models}: members made dissimilar to each other must be of one "
+      "architecture; set dissim.weight=0 or objective.name"
     )
 
 
-def _flat(values: dict, prefix: str = "") -> dict[str, Any]:
-  """A nested dict by dotted key."""
-  flat = {}
-  for key, value in values.items():
-    if isinstance(value, dict) and value:
-      flat |= _flat(value, f"{prefix}{key}.")
-    else:
-      flat[f"{prefix}{key}"] = value
-  return flat
+def _check_further(config: ml_collections.ConfigDict) -> None:
+  """The blocks `corruption`, `attribution` and `features`."""
+  for name in listed(config.corruption.names):
+    check_name("corruption.names", name, (*CORRUPTIONS, "all"))
+  check_name("attribution.method", config.attribution.method, ("none", *METHODS))
+  if not config.features.regularisation > 0:
+    raise UserError(f"features.regularisation={config.features.regularisation!r}: must be above 0")
+  for field, low, high, allowed in (
+    ("corruption.severities", 0, math.inf, "finite numbers of at least 0"),
+    ("features.shares", 0, 1, "numbers in 0..1"),
+  ):
+    values = _get(config, field)
+    if not all(isinstance(v, numbers.Real) and math.isfinite(v) and low <= v <= high
+               for v in values):  # fmt: skip
+      raise UserError(f"{field}={tuple(values)}: must be {allowed}")
+  if config.corruption.names and not len(config.corruption.severities):
+    raise UserError("corruption.severities=(): name at least one, or no corruption.names")
+  for value in config.features.dimensions:
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
+      raise UserError(f"features.dimensions={value!r}: must be whole numbers of at least 1")

@@ -1,6 +1,8 @@
-"""What other programs need of a finished run: its config, its data set, its members."""
+"""The folder of a run: claiming it, and what other programs need of it once it is finished."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import ml_collections
 from jax.sharding import Mesh
@@ -8,7 +10,60 @@ from jax.sharding import Mesh
 from dissim_jax import members as member_files
 from dissim_jax.errors import UserError
 from dissim_jax.evaluate.streaming import Member
-from dissim_jax.records import read_json
+from dissim_jax.records import read_json, write_json
+
+# Blocks that may differ when a finished run is measured further: their results say how they were
+# made.
+_LATER = ("stitch.", "corruption.", "attribution.", "features.")
+
+
+def claim_workdir(config: ml_collections.ConfigDict, workdir: Path, command: str) -> None:
+  """Writes `config.json` into a new workdir, or checks that it is the same experiment.
+
+  The blocks of what is done with finished members may differ.
+
+  Raises:
+    UserError: the workdir belongs to another config (the fields that differ are named), or holds
+      other files than an experiment's.
+  """
+  path = workdir / "config.json"
+  values = json.loads(json.dumps(config.to_dict()))
+  if not path.exists():
+    if workdir.exists() and (not workdir.is_dir() or any(workdir.iterdir())):
+      raise UserError(
+        f"workdir={str(workdir)!r}: it holds no config.json but is not empty; "
+        "choose a new folder or one of an earlier run"
+      )
+    write_json(path, values | {"command": command})
+    return
+  try:
+    saved = read_json(path)
+  except ValueError as error:
+    raise UserError(f"workdir={str(workdir)!r}: config.json cannot be read ({error})") from error
+  saved.pop("command", None)
+  old, new = _flat(saved), _flat(values)
+  differ = [
+    key
+    for key in sorted(old | new)
+    if old.get(key) != new.get(key) and not key.startswith(_LATER)
+  ]
+  if differ:
+    told = ", ".join(f"{key} ({old.get(key)!r} there, {new.get(key)!r} now)" for key in differ)
+    raise UserError(
+      f"workdir={str(workdir)!r}: it belongs to another config, which differs in {told}; "
+      "choose another workdir"
+    )
+
+
+def _flat(values: dict, prefix: str = "") -> dict[str, Any]:
+  """A nested dict by dotted key."""
+  flat = {}
+  for key, value in values.items():
+    if isinstance(value, dict) and value:
+      flat |= _flat(value, f"{prefix}{key}.")
+    else:
+      flat[f"{prefix}{key}"] = value
+  return flat
 
 
 def read_config(workdir: Path, field: str) -> ml_collections.ConfigDict:

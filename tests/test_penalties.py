@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from configs import default
-from dissim_jax import parallel, train
+from dissim_jax import loop, parallel, train
 from dissim_jax.data import load
 from dissim_jax.data.augment import normalise
 from dissim_jax.errors import UserError
@@ -74,7 +74,7 @@ def trained(metric, weight, seed, teachers=()):
   """Variables of a member after a few steps of the training loop's own step."""
   step, state = training_step(metric, weight, len(teachers)), fresh_state(seed)
   for epoch in range(STEPS * BATCH // 100):
-    for rows in train.epoch_order(0, epoch, 100, BATCH):
+    for rows in loop.epoch_order(0, epoch, 100, BATCH):
       batch = {"image": dataset().train_images[rows], "label": dataset().train_labels[rows]}
       state, metrics = step(state, batch, teachers)
   assert np.isfinite(metrics["loss"])

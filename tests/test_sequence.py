@@ -18,8 +18,8 @@ from configs import default
 from dissim_jax import command_line, main, report, sequence
 from dissim_jax.checkpoint import load_weights
 from dissim_jax.errors import UserError
+from dissim_jax.loop import TrainingDivergedError
 from dissim_jax.plan import make_plan
-from dissim_jax.train import TrainingDivergedError
 
 DIGITS = "--config=configs/digits_expvar.py"
 TINY = {

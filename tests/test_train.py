@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from configs import default
-from dissim_jax import parallel, train
+from dissim_jax import loop, parallel, train
 from dissim_jax.data import load
 from dissim_jax.game import make_game
 from dissim_jax.members import build_model
@@ -62,7 +62,7 @@ def losses(config, dataset, devices, steps, teachers=1):
   data = parallel.replicate((dataset.train_images, dataset.train_labels), mesh)
   values = []
   for i in range(steps):
-    rows = train.epoch_order(0, i, 100, config.train.batch_size)[:1]
+    rows = loop.epoch_order(0, i, 100, config.train.batch_size)[:1]
     totals = parallel.replicate({n: np.float32(0) for n in train.metric_names(game)}, mesh)
     state, totals = run(state, totals, data, rows, frozen)
     values.append([float(totals[name]) for name in ("loss", "similarity")])
@@ -133,7 +133,7 @@ def test_many_steps_in_one_dispatch_are_the_same_steps(dataset):
   step, game, mesh, state, frozen = setup(config, 1)
   run = parallel.pmapped(step, mesh)
   data = parallel.replicate((dataset.train_images, dataset.train_labels), mesh)
-  order = train.epoch_order(0, 1, 100, 20)
+  order = loop.epoch_order(0, 1, 100, 20)
   zero = lambda: parallel.replicate({n: np.float32(0) for n in train.metric_names(game)}, mesh)  # noqa: E731
   # The state is donated, so the second run needs its own copy.
   copy = jax.tree.map(jnp.copy, state)
@@ -159,7 +159,7 @@ def test_step_is_traced_once(dataset):
   data = parallel.replicate((dataset.train_images, dataset.train_labels), mesh)
   for epoch in range(3):
     totals = parallel.replicate({n: np.float32(0) for n in train.metric_names(game)}, mesh)
-    for rows in train.epoch_order(0, epoch, 100, 20):
+    for rows in loop.epoch_order(0, epoch, 100, 20):
       state, totals = run(state, totals, data, rows[None], frozen)
   assert len(traces) == 1
 
@@ -194,10 +194,10 @@ def test_sixty_four_images_are_overfitted(dataset, tmp_path):
 
 
 def test_epochs_are_permutations_and_differ():
-  first, again, second = (train.epoch_order(5, e, 103, 20) for e in (1, 1, 2))
+  first, again, second = (loop.epoch_order(5, e, 103, 20) for e in (1, 1, 2))
   assert first.shape == (5, 20) and len(set(first.ravel())) == 100 and first.dtype == np.int32
   np.testing.assert_array_equal(first, again)
-  assert (first != second).any() and (first != train.epoch_order(6, 1, 103, 20)).any()
+  assert (first != second).any() and (first != loop.epoch_order(6, 1, 103, 20)).any()
 
 
 @pytest.mark.parametrize(
@@ -211,7 +211,7 @@ def test_epochs_are_permutations_and_differ():
   ],
 )
 def test_steps_per_dispatch_by_platform(setting, steps, platform, expected):
-  assert train.steps_per_dispatch(setting, steps, platform) == expected
+  assert loop.steps_per_dispatch(setting, steps, platform) == expected
 
 
 def test_members_of_one_place_start_from_the_same_weights():

@@ -20,8 +20,8 @@ from dissim_jax import parallel
 from dissim_jax.data.batches import make_feed
 from dissim_jax.evaluate.stitched import Pair
 from dissim_jax.evaluate.stitching import Stitch, apply_stitch
+from dissim_jax.loop import epoch_order, steps_per_dispatch
 from dissim_jax.similarity import lincka
-from dissim_jax.train import epoch_order, steps_per_dispatch
 
 Params = dict[str, jax.Array]
 
@@ -36,7 +36,7 @@ class TaskLoss:
     learning_rate: of Adam, at the first step.
     decay_epochs: after each of them the rate is divided by ten.
     cka: whether the CKA penalty is a part of the program; its weight is in the state.
-    steps_per_dispatch: as in `train.steps_per_dispatch`.
+    steps_per_dispatch: as in `loop.steps_per_dispatch`.
     resident_bytes: a larger training set stays on the host.
   """
 

@@ -48,11 +48,32 @@ def batches(images: np.ndarray, batch_size: int) -> list[np.ndarray]:
   return np.array_split(images, max(1, parts))
 
 
+def predict(
+  members: Sequence[Member],
+  images: np.ndarray,
+  preprocess: Callable[[jax.Array], jax.Array],
+  batch_size: int,
+) -> np.ndarray:
+  """Logits float32 `[M, N, K]` of all members for uint8 images `[N, H, W, C]`."""
+
+  @jax.jit
+  def logits(variables, images):
+    images = preprocess(images)
+    return jnp.stack(
+      [m.model.apply(v, images)[0] for m, v in zip(members, variables, strict=True)]
+    )
+
+  variables = [member.variables for member in members]
+  found = [np.asarray(logits(variables, batch)) for batch in batches(images, batch_size)]
+  return np.concatenate(found, axis=1)
+
+
 def measure(
   members: Sequence[Member],
   images: np.ndarray,
   preprocess: Callable[[jax.Array], jax.Array],
   batch_size: int,
+  compared: Sequence[tuple[int, int]] | None = None,
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
   """Predictions of all members and the similarity of all their taps.
 
@@ -61,16 +82,18 @@ def measure(
     images: uint8 `[N, H, W, C]`.
     preprocess: from uint8 images to the networks' input.
     batch_size: minibatch of LinCKA, at least 4.
+    compared: pairs (i, j), i < j, of members for the position-wise measures; None for all pairs.
 
   Returns:
     Logits float32 `[M, N, K]`, and arrays by name.
     For members a, b in the order given: `lincka/a/b` `[L_a, L_b]`, unbiased minibatch LinCKA with
-    examples as samples (Wald et al. 2023, Eq. 12-13), for a up to b. For a before b and taps of
-    equal size: `lincka_position/a/b` `[L]`, LinCKA with positions as samples, and `r2/a/b`,
+    examples as samples (Wald et al. 2023, Eq. 12-13), for a up to b. For compared a before b and
+    taps of equal size: `lincka_position/a/b` `[L]`, LinCKA with positions as samples, and `r2/a/b`,
     `r2/b/a` `[L]`, the R^2 of the affine least-squares map from the first to the second; NaN at
     taps whose spatial sizes differ.
   """
-  pairs = [(i, j) for j in range(len(members)) for i in range(j)]
+  everyone = [(i, j) for j in range(len(members)) for i in range(j)]
+  pairs = everyone if compared is None else list(compared)
 
   @jax.jit
   def statistics(variables, images):

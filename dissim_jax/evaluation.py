@@ -1,0 +1,207 @@
+"""What is measured of an experiment's members once they are trained, and the files it leaves."""
+
+import functools
+import importlib.metadata
+import json
+import platform
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import ml_collections
+import numpy as np
+
+import dissim_jax
+from dissim_jax import members as member_files
+from dissim_jax.data import Dataset
+from dissim_jax.data.augment import normalise
+from dissim_jax.evaluate import attribution, ensembles, features, robustness, streaming
+from dissim_jax.evaluate.corruptions import CORRUPTIONS
+from dissim_jax.evaluate.diversity import diversity
+from dissim_jax.evaluate.streaming import Member
+from dissim_jax.names import expanded, listed
+from dissim_jax.plan import SEQUENTIAL, Plan
+from dissim_jax.records import read_json, write_arrays, write_json
+
+
+def evaluate(
+  config: ml_collections.ConfigDict,
+  workdir: Path,
+  dataset: Dataset,
+  plans: list[Plan],
+  sequences: dict[str, list[str]],
+  frozen: dict[str, tuple[Any, Any]],
+) -> dict:
+  """Measures all members on the test set.
+
+  Writes to `evaluation/`: `predictions.npz` (logits `[M, N, K]`, labels, member names, and the same
+  of the validation images), `similarity.npz` (see `streaming.measure`), `diversity.json`, and what
+  the blocks `corruption`, `attribution` and `features` of the config ask for.
+
+  Returns:
+    The numbers for `metrics.json`.
+  """
+  names, settings = [plan.name for plan in plans], config.evaluate
+  preprocess = functools.partial(normalise, mean=config.data.mean, std=config.data.std)
+  mean, std = tuple(config.data.mean), tuple(config.data.std)
+  members = [Member(name, *frozen[name], mean, std) for name in names]
+  images, labels = dataset.test_images, dataset.test_labels
+  logits, similarity = streaming.measure(
+    members, images, preprocess, settings.batch_size, _compared(plans)
+  )
+  held_out = dataset.validation_labels
+  predictions = {"logits": logits, "labels": labels, "members": np.array(names)}
+  if len(held_out):
+    predictions["validation_logits"] = streaming.predict(
+      members, dataset.validation_images, preprocess, settings.batch_size
+    )
+    predictions["validation_labels"] = held_out
+  folder = workdir / "evaluation"
+  write_arrays(folder / "predictions.npz", predictions)
+  write_arrays(folder / "similarity.npz", similarity)
+  rule, bins = settings.ensemble_rule, settings.calibration_bins
+  found = diversity(
+    names, sequences, logits, labels, predictions.get("validation_logits"),
+    held_out if len(held_out) else None, bins=bins, seed=config.seed,
+  )  # fmt: skip
+  write_json(folder / "diversity.json", found)
+  _further(config, folder, dataset, members, sequences)
+  return {
+    "dataset": {
+      "name": config.data.name,
+      "num_train": len(dataset.train_labels),
+      "num_validation": len(held_out),
+      "num_test": len(labels),
+      "num_classes": dataset.num_classes,
+    },
+    "split": "test",
+    "seed": config.seed,
+    "objective": {
+      "name": config.objective.name,
+      "weight": config.objective.weight,
+      "compare": listed(config.ensemble.compare),
+    },
+    "dissim": {
+      "metric": config.dissim.metric,
+      "taps": list(config.dissim.taps),
+      "weight": config.dissim.weight,
+      "projection": config.dissim.projection.name,
+    },
+    "members": [
+      _member_row(plan, frozen[plan.name][0], logits[i], labels, bins)
+      for i, plan in enumerate(plans)
+    ],
+    "sequences": sequences,
+    "ensembles": ensembles.ensemble_rows(sequences, names, logits, labels, rule, bins),
+    "pairs": ensembles.pair_rows(names, logits, labels),
+    "environment": environment(),
+  }
+
+
+def _compared(plans: list[Plan]) -> list[tuple[int, int]]:
+  """The pairs whose taps are compared by regression: those of one kind of training.
+
+  Of sequences all pairs, for a dissimilar member is compared with an independent one; of members
+  trained jointly those that were trained together.
+  """
+  return [
+    (i, j) for j in range(len(plans)) for i in range(j) if plans[i].group == plans[j].group
+  ]
+
+
+def _further(
+  config: ml_collections.ConfigDict,
+  folder: Path,
+  dataset: Dataset,
+  members: list[Member],
+  sequences: dict[str, list[str]],
+) -> None:
+  """Corruptions, attribution and features, where the config asks and they are not yet there."""
+  images, labels = dataset.test_images, dataset.test_labels
+  size, rule = config.evaluate.batch_size, config.evaluate.ensemble_rule
+  if config.corruption.names:
+    settings = config.corruption.to_dict() | {"rule": rule}
+    settings["names"] = expanded(config.corruption.names, CORRUPTIONS)
+    _once(
+      folder, "robustness", "corruptions", settings,
+      lambda: robustness.robustness(
+        members, sequences, images, labels, batch_size=size, **settings
+      ),
+    )  # fmt: skip
+  if config.attribution.method != "none":
+    settings = config.attribution.to_dict()
+    shown = slice(settings["images"])
+    _once(
+      folder, "attribution", "attribution", settings,
+      lambda: attribution.attribute(
+        members, sequences, images[shown], labels[shown],
+        method=settings["method"], steps=settings["steps"], batch_size=size,
+      ),
+    )  # fmt: skip
+  if config.features.shares:
+    settings = config.features.to_dict()
+    options = {key: value for key, value in settings.items() if key != "images"}
+    used = slice(settings["images"])
+    _once(
+      folder, "features", "", settings,
+      lambda: (features.study_features(
+        members, sequences, dataset.train_images[used], dataset.train_labels[used], images, labels,
+        batch_size=size, seed=config.seed, **options,
+      ), {}),
+    )  # fmt: skip
+
+
+def _once(
+  folder: Path,
+  name: str,
+  arrays_name: str,
+  settings: dict,
+  compute: Callable[[], tuple[dict, dict[str, np.ndarray]]],
+) -> None:
+  """Writes `<name>.json` and its arrays, unless they are there, made with the same settings.
+
+  Members of a run never change, so that settings are all that a result depends on.
+  """
+  settings = json.loads(json.dumps(settings))
+  try:
+    if read_json(folder / f"{name}.json")["settings"] == settings:
+      return
+  except (OSError, ValueError, KeyError):
+    pass
+  values, arrays = compute()
+  if arrays:
+    write_arrays(folder / f"{arrays_name}.npz", arrays)
+  write_json(folder / f"{name}.json", values | {"settings": settings})
+
+
+def _member_row(plan: Plan, model: Any, logits: np.ndarray, labels: np.ndarray, bins: int) -> dict:
+  """One member in `metrics.json`."""
+  facts = member_files.read_facts(plan.directory, plan.name)
+  together = {} if plan.objective == SEQUENTIAL else {"group": plan.group.name}
+  return {
+    "name": plan.name,
+    "model": facts["model"],
+    "taps": list(model.tap_names),
+    "teachers": [teacher.name for teacher in plan.teachers],
+    "objective": plan.objective,
+    "reused_from": str(plan.directory) if plan.reused else None,
+    "parameters": facts["parameters"],
+    "epochs": facts["epochs"],
+    "train_seconds": facts["train_seconds"],
+    **together,
+    **ensembles.member_metrics(logits, labels, bins),
+  }
+
+
+def environment() -> dict[str, Any]:
+  """Versions and hardware, as they belong beside every result."""
+  packages = ("jax", "flax", "optax", "orbax-checkpoint", "numpy")
+  return {
+    "dissim_jax": dissim_jax.__version__,
+    **{package: importlib.metadata.version(package) for package in packages},
+    "python": platform.python_version(),
+    "platform": jax.default_backend(),
+    "device": jax.devices()[0].device_kind,
+    "device_count": jax.device_count(),
+  }

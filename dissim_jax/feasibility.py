@@ -1,0 +1,70 @@
+"""Whether a config, its data, its devices and its reused members fit together."""
+
+import jax
+import ml_collections
+import numpy as np
+
+from dissim_jax import members as member_files
+from dissim_jax.data import Dataset
+from dissim_jax.errors import UserError
+from dissim_jax.evaluate import streaming
+from dissim_jax.plan import Plan
+
+
+def check_dataset(
+  config: ml_collections.ConfigDict, dataset: Dataset, plans: list[Plan]
+) -> None:
+  """Whether data, batches, devices and reused members fit together."""
+  size, devices = config.train.batch_size, jax.device_count()
+  if size > len(dataset.train_labels):
+    raise UserError(
+      f"train.batch_size={size}: there are only {len(dataset.train_labels)} training images"
+    )
+  if len(dataset.test_labels) < streaming.SMALLEST_BATCH:
+    raise UserError(
+      f"data.name={config.data.name!r}: {len(dataset.test_labels)} test images are too few to "
+      f"compare members, at least {streaming.SMALLEST_BATCH} are needed"
+    )
+  if size % devices:
+    raise UserError(f"train.batch_size={size}: must be a multiple of the {devices} devices")
+  if config.stitch.experiments and config.stitch.batch_size % devices:
+    raise UserError(
+      f"stitch.batch_size={config.stitch.batch_size}: must be a multiple of the {devices} devices"
+    )
+  channels = dataset.image_shape[-1]
+  for field in ("mean", "std"):
+    if len(config.data[field]) != channels:
+      raise UserError(
+        f"data.{field}={tuple(config.data[field])}: images have {channels} channel(s), one number "
+        "each is needed"
+      )
+  if min(config.data.std) <= 0:
+    raise UserError(f"data.std={tuple(config.data.std)}: every number must be above 0")
+  if max(config.corruption.names, default="") and channels not in (1, 3):
+    raise UserError(f"corruption.names: images have {channels} channels, 1 or 3 can be corrupted")
+  expected = member_files.planned_facts(config, dataset, config.model.name)
+  for name in dict.fromkeys(plan.model for plan in plans if not plan.reused):
+    _check_image_size(name, member_files.planned_facts(config, dataset, name))
+  for plan in plans:
+    if plan.reused:
+      facts = member_files.read_facts(plan.directory, "ensemble.teachers")
+      for key in ("num_classes", "image_shape", "mean", "std"):
+        if facts[key] != expected[key]:
+          raise UserError(
+            f"ensemble.teachers: {str(plan.directory)!r} has {key}={facts[key]}, "
+            f"but {config.data.name} here has {expected[key]}"
+          )
+
+
+def _check_image_size(name: str, facts: dict) -> None:
+  """Networks without padding need images of some size."""
+  model = member_files.build_model(facts, np.float32)
+  image = np.zeros((1, *facts["image_shape"]), np.float32)
+  _, taps = jax.eval_shape(lambda: model.init_with_output(jax.random.key(0), image))[0]
+  for index, tap in enumerate(taps):
+    if 0 in tap.shape:
+      height, width, _ = facts["image_shape"]
+      raise UserError(
+        f"model.name={name!r}: images of {height}x{width} are too small, nothing is left of them "
+        f"at tap {index}"
+      )

@@ -1,0 +1,207 @@
+"""Training members together: one step for all of them, with an objective of all their outputs."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+import optax
+from jax.sharding import Mesh
+
+from dissim_jax import objective, parallel
+from dissim_jax.attribution import attribution_diversity
+from dissim_jax.data import Dataset
+from dissim_jax.joint_objectives import ATTRIBUTION, JOINT, diversity
+from dissim_jax.loop import fit
+from dissim_jax.models import Layered, init_variables
+from dissim_jax.optimizer import sgd
+from dissim_jax.train import TrainState, make_step
+
+SHOWN = ("loss", "cross_entropy", "accuracy", "ensemble_accuracy", "diversity")
+
+
+def make_joint_step(
+  config: ml_collections.ConfigDict,
+  name: str,
+  models: Sequence[Layered],
+  optimizer: optax.GradientTransformation,
+) -> Callable:
+  """One step of all members for one replica; `state.params` is a tuple, one entry a member.
+
+  What is minimised is M times the objective, so that a member's gradient is of the size it has
+  when the member is trained alone, and weight 0 is independent training at the same learning rate
+  and weight decay.
+
+  Args:
+    config: its `augment`, `data` and `objective.weight` are used.
+    name: in `joint_objectives.JOINT`.
+    models: the members' architectures, which may differ.
+    optimizer: of all parameters.
+
+  Returns:
+    See `train.make_step`. `loss` is the objective, `cross_entropy` and `accuracy` are means over
+    members, `ensemble_accuracy` is that of the mean of probabilities, and `diversity` is what the
+    objective rewards: that of the attribution maps for `attribution`, else of the logits.
+  """
+  axis, weight = parallel.BATCH_AXIS, config.objective.weight
+
+  def mean(values):
+    return jax.lax.pmean(jnp.mean(values), axis)
+
+  def run(params, stats, images, labels):
+    """Logits, batch statistics and, where they are needed, attribution maps of one member."""
+
+    def outputs(model, params, stats, images):
+      variables = {"params": params, "batch_stats": stats}
+      (logits, _), updates = model.apply(variables, images, True, mutable=["batch_stats"])
+      return logits, updates["batch_stats"]
+
+    def score(images, model, params, stats):
+      logits, updated = outputs(model, params, stats, images)
+      chosen = jnp.take_along_axis(logits, labels[:, None], axis=-1)
+      return jnp.sum(chosen), (logits, updated)
+
+    results = []
+    for model, own, own_stats in zip(models, params, stats, strict=True):
+      if name == ATTRIBUTION:
+        maps, (logits, updated) = jax.grad(score, has_aux=True)(images, model, own, own_stats)
+        results.append((logits, updated, jnp.abs(maps)))
+      else:
+        results.append((*outputs(model, own, own_stats, images), None))
+    logits, updated, maps = zip(*results, strict=True)
+    return jnp.stack(logits), updated, jnp.stack(maps) if name == ATTRIBUTION else None
+
+  def loss_fn(params, state, images, labels, teachers):
+    del teachers
+    logits, batch_stats, maps = run(params, state.batch_stats, images, labels)
+    loss = mean(JOINT[name](logits, labels, weight))
+    rewarded = mean(diversity(logits) if maps is None else attribution_diversity(maps))
+    if name == ATTRIBUTION:
+      loss -= weight * rewarded
+    probs = jnp.mean(jax.nn.softmax(logits.astype(jnp.float32)), axis=0)
+    metrics = {
+      "loss": loss,
+      "cross_entropy": jnp.mean(
+        jnp.stack([objective.mean_cross_entropy(own, labels, axis) for own in logits])
+      ),
+      "accuracy": mean(jnp.argmax(logits, -1) == labels),
+      "ensemble_accuracy": mean(jnp.argmax(probs, -1) == labels),
+      "diversity": rewarded,
+    }
+    return len(models) * loss, (batch_stats, state.projection, metrics)
+
+  return make_step(config, optimizer, loss_fn)
+
+
+def init_joint_state(
+  models: Sequence[Layered],
+  optimizer: optax.GradientTransformation,
+  image_shape: tuple[int, ...],
+  seeds: Sequence[int],
+) -> TrainState:
+  """Fresh members; each starts from the weights it has when it is trained alone with its seed."""
+  variables = [
+    init_variables(model, jax.random.split(jax.random.key(seed))[0], image_shape)
+    for model, seed in zip(models, seeds, strict=True)
+  ]
+  params = tuple(own["params"] for own in variables)
+  return TrainState(
+    step=jnp.zeros((), jnp.int32),
+    seed=jnp.asarray(seeds[0], jnp.int32),
+    params=params,
+    batch_stats=tuple(own["batch_stats"] for own in variables),
+    opt_state=optimizer.init(params),
+    projection={},
+  )
+
+
+def members_of(state: TrainState) -> tuple[dict, ...]:
+  """The members in a training state, as linen variables."""
+  return tuple(
+    {"params": params, "batch_stats": stats}
+    for params, stats in zip(state.params, state.batch_stats, strict=True)
+  )
+
+
+def make_joint_monitor(
+  models: Sequence[Layered],
+  preprocess: Callable[[jax.Array], jax.Array],
+  images: np.ndarray,
+  labels: np.ndarray,
+  batch_size: int,
+) -> Callable[[TrainState], dict[str, float]]:
+  """Accuracy of the members (mean) and of the ensemble on held-out images, after an epoch.
+
+  Without images it measures nothing. It chooses nothing: the numbers are only shown.
+  """
+  if not len(labels):
+    return lambda state: {}
+  parts = -(-len(labels) // batch_size)
+  batches = list(zip(np.array_split(images, parts), np.array_split(labels, parts), strict=True))
+
+  @jax.jit
+  def count(members, images, labels):
+    images = preprocess(images)
+    logits = [m.apply(v, images)[0] for m, v in zip(models, members, strict=True)]
+    probs = jax.nn.softmax(jnp.stack(logits).astype(jnp.float32))
+    right = jnp.mean(jnp.sum(jnp.argmax(probs, -1) == labels, axis=-1))
+    return right, jnp.sum(jnp.argmax(jnp.mean(probs, 0), -1) == labels)
+
+  def monitor(state):
+    counts = np.sum([count(members_of(state), *batch) for batch in batches], axis=0)
+    members, ensemble = counts / len(labels)
+    return {
+      "validation_accuracy": float(members),
+      "validation_ensemble_accuracy": float(ensemble),
+    }
+
+  return monitor
+
+
+def train_jointly(
+  config: ml_collections.ConfigDict,
+  name: str,
+  models: Sequence[Layered],
+  dataset: Dataset,
+  monitor: Callable[[TrainState], dict[str, float]],
+  mesh: Mesh,
+  directory: Path,
+  seeds: Sequence[int],
+) -> tuple[tuple[Any, ...], float]:
+  """Trains all members of an ensemble together, or goes on where a killed run stopped.
+
+  Args:
+    config: the experiment, see `configs/default.py`.
+    name: of the objective, in `joint_objectives.JOINT`.
+    models: the members' architectures, with batch norm over `parallel.BATCH_AXIS`.
+    dataset: its training images and labels are used.
+    monitor: what is measured after an epoch besides the training sums.
+    mesh: the devices.
+    directory: where checkpoints, `metrics.jsonl` and TensorBoard events of all members go.
+    seeds: one a member, for its initial weights; the first also determines the order of the data
+      and the augmentation, which all members share.
+
+  Returns:
+    The final variables of every member, and the seconds spent in epochs.
+
+  Raises:
+    TrainingDivergedError: the loss is not finite; the last checkpoint is from before that.
+  """
+  steps = len(dataset.train_labels) // config.train.batch_size
+  optimizer = sgd(config.optimizer, config.train.epochs * steps)
+  state, seconds = fit(
+    config,
+    make_joint_step(config, name, models, optimizer),
+    init_joint_state(models, optimizer, dataset.image_shape, seeds),
+    SHOWN,
+    (),
+    dataset,
+    monitor,
+    mesh,
+    directory,
+    seeds[0],
+  )
+  return members_of(state), seconds

@@ -1,0 +1,155 @@
+"""The only training loop: epochs of a mapped step, with checkpoints, logs and resume."""
+
+import functools
+import math
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import ml_collections
+import numpy as np
+from jax.sharding import Mesh
+
+from dissim_jax import parallel
+from dissim_jax.checkpoint import Checkpoints
+from dissim_jax.data import Dataset
+from dissim_jax.data.batches import make_feed
+from dissim_jax.errors import UserError
+from dissim_jax.optimizer import learning_rate
+from dissim_jax.records import MetricsLog, Progress
+
+
+def epoch_order(seed: int, epoch: int, num_examples: int, batch_size: int) -> np.ndarray:
+  """The examples of one epoch, `[steps, batch]` int32: a seeded permutation.
+
+  The examples left over at the end of the permutation are dropped, as a batch of another size
+  would be compiled again.
+  """
+  order = np.random.default_rng([seed, epoch]).permutation(num_examples)
+  steps = num_examples // batch_size
+  return order[: steps * batch_size].reshape(steps, batch_size).astype(np.int32)
+
+
+def steps_per_dispatch(setting: int, steps_per_epoch: int, platform: str) -> int:
+  """How many steps are sent to the device at once.
+
+  A positive setting is used as it is. 0 chooses by platform: one on CPU, where a loop over steps
+  is slow; elsewhere at most 100, and the largest divisor of the epoch where that is not much
+  less, because what is left over is compiled as a second program.
+  """
+  if setting > 0:
+    return min(setting, steps_per_epoch)
+  if platform == "cpu":
+    return 1
+  most = min(100, steps_per_epoch)
+  divisor = max(n for n in range(1, most + 1) if steps_per_epoch % n == 0)
+  return divisor if 2 * divisor >= most else most
+
+
+class TrainingDivergedError(UserError):
+  """The loss of a member is no longer finite."""
+
+
+def fit(
+  config: ml_collections.ConfigDict,
+  step: Callable,
+  state: Any,
+  shown: Sequence[str],
+  teachers: tuple[Any, ...],
+  dataset: Dataset,
+  monitor: Callable[[Any], dict[str, float]],
+  mesh: Mesh,
+  directory: Path,
+  seed: int,
+) -> tuple[Any, float]:
+  """Takes all steps of a training, or goes on where a killed run stopped.
+
+  Args:
+    config: the experiment, see `configs/default.py`.
+    step: `(state, batch, teachers) -> (state, metrics)` for one replica, see `parallel.pmapped`.
+    state: the first state; its field `step` counts the steps.
+    shown: the metrics whose mean over an epoch is logged. The step returns these, `steps` (1) and
+      `finite` (1 where the loss is finite).
+    teachers: frozen variables, replicated over the mesh, handed to every step.
+    dataset: its training images and labels are used.
+    monitor: what is measured after an epoch besides the training sums, from the state.
+    mesh: the devices.
+    directory: where checkpoints, `metrics.jsonl` and TensorBoard events go.
+    seed: determines the order of the data.
+
+  Returns:
+    The last state and the seconds spent in epochs, those before a resume included.
+
+  Raises:
+    TrainingDivergedError: the loss is not finite; the last checkpoint is from before that.
+  """
+  settings = config.train
+  steps = len(dataset.train_labels) // settings.batch_size
+  schedule = learning_rate(config.optimizer, settings.epochs * steps)
+  state = parallel.replicate(state, mesh)
+  checkpoints = Checkpoints(directory / "checkpoints", settings.keep_checkpoints)
+  state = checkpoints.restore(state) or state
+  start = int(state.step) // steps
+  run = parallel.pmapped(step, mesh)
+  block = steps_per_dispatch(settings.steps_per_dispatch, steps, mesh.devices.flat[0].platform)
+  feed = make_feed(
+    dataset.train_images,
+    dataset.train_labels,
+    functools.partial(parallel.replicate, mesh=mesh),
+    config.data.resident_gib * 2**30,
+  )
+  metrics_log = MetricsLog(directory, start, start * steps)
+  progress = Progress(directory.name, settings.epochs, start)
+  try:
+    for epoch in range(start + 1, settings.epochs + 1):
+      began = time.monotonic()
+      order = epoch_order(seed, epoch, len(dataset.train_labels), settings.batch_size)
+      names = ("steps", "finite", *shown)
+      totals = parallel.replicate({name: np.float32(0) for name in names}, mesh)
+      state, sums, rate = _run_epoch(run, state, totals, feed, order, block, teachers, progress)
+      _check_finite(directory, (epoch - 1) * steps, sums, checkpoints.latest_step())
+      if epoch % settings.checkpoint_every_epochs == 0 or epoch == settings.epochs:
+        checkpoints.save(epoch * steps, state)
+      values = {"epoch": epoch, "step": epoch * steps}
+      values |= {f"train_{name}": sums[name] / sums["steps"] for name in shown}
+      values |= monitor(state)
+      values["learning_rate"] = float(schedule(epoch * steps - 1))
+      values["images_per_second"] = rate * settings.batch_size
+      metrics_log.write(values, time.monotonic() - began)
+      progress.epoch(values)
+  finally:
+    progress.close()
+    metrics_log.close()
+    checkpoints.close()
+  return state, metrics_log.seconds
+
+
+def _run_epoch(run, state, totals, feed, order, block, teachers, progress):
+  """All steps of one epoch; returns the state, the summed metrics and the steps per second.
+
+  The first dispatch does not count for the speed: it may compile, and it starts an idle device.
+  """
+  began, timed = time.monotonic(), 0
+  for first in range(0, order.shape[0], block):
+    data, rows = feed(order[first : first + block])
+    state, totals = run(state, totals, data, rows, teachers)
+    if first == 0:
+      jax.block_until_ready(totals)
+      began = time.monotonic()
+    else:
+      timed += rows.shape[0]
+    progress.advance(rows.shape[0] / order.shape[0])
+  sums = {name: float(total) for name, total in jax.device_get(totals).items()}
+  return state, sums, timed / (time.monotonic() - began) if timed else math.nan
+
+
+def _check_finite(directory: Path, step: int, sums: dict, saved: int | None) -> None:
+  """Stops a training whose loss was not finite in the epoch that began after `step`."""
+  if sums["finite"] < sums["steps"]:
+    where = f"step {saved} in {directory / 'checkpoints'}" if saved else "none was saved"
+    raise TrainingDivergedError(
+      f"{directory.name}: the loss is not finite at step {step + int(sums['finite']) + 1} "
+      f"(last good checkpoint: {where}); a lower optimizer.learning_rate or dissim.weight may help"
+    )

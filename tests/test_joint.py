@@ -1,0 +1,304 @@
+"""Objectives of members trained together, and their training."""
+
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from configs import default
+from dissim_jax import joint, joint_objectives, loop, parallel, train
+from dissim_jax.attribution import attribution_diversity
+from dissim_jax.data import load
+from dissim_jax.joint_objectives import JOINT
+from dissim_jax.members import build_model
+from dissim_jax.optimizer import sgd
+
+MEMBERS, BATCH, CLASSES = 3, 7, 5
+
+
+def random_logits(seed=0, scale=2.0):
+  rng = np.random.default_rng(seed)
+  logits = scale * rng.standard_normal((MEMBERS, BATCH, CLASSES))
+  return logits.astype(np.float32), rng.integers(0, CLASSES, BATCH)
+
+
+def loss(logits, label):
+  """Cross-entropy of one float64 logit vector."""
+  return np.log(np.exp(logits - logits.max()).sum()) + logits.max() - logits[label]
+
+
+def oracle(logits, labels, weight, masked=False):
+  """Eq. 2 example by example, with the matrix D written out."""
+  logits, total = logits.astype(np.float64), 0.0
+  members = len(logits)
+  for b, label in enumerate(labels):
+    f = logits[:, b].mean(0)
+    p = np.exp(f - f.max()) / np.exp(f - f.max()).sum()
+    matrix = np.diag(p) - np.outer(p, p)
+    for i in range(members):
+      d = logits[i, b] - f
+      own = weight * (not masked or logits[i, b].argmax() == label)
+      total += loss(logits[i, b], label) / members - own / (2 * members) * d @ matrix @ d
+  return total / len(labels)
+
+
+def oracle_balanced(logits, labels, weight):
+  """Eq. 3 with its outer sum."""
+  logits, members, total = logits.astype(np.float64), len(logits), 0.0
+  for b, label in enumerate(labels):
+    own = sum(loss(logits[i, b], label) for i in range(members))
+    f = logits[:, b].mean(0)
+    total += sum(
+      (weight * loss(f, label) + (1 - weight) / members * own) / members for _ in range(members)
+    )
+  return total / len(labels)
+
+
+ORACLES = {
+  "independent": lambda logits, labels, weight: oracle(logits, labels, 0.0),
+  "gncl": oracle,
+  "gncl_masked": lambda logits, labels, weight: oracle(logits, labels, weight, masked=True),
+  "balanced": oracle_balanced,
+  "attribution": lambda logits, labels, weight: oracle(logits, labels, 0.0),
+}
+
+
+@pytest.mark.parametrize("name", JOINT)
+@pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])
+def test_objective_is_that_of_the_paper(name, weight):
+  logits, labels = random_logits()
+  value = JOINT[name](logits, labels, weight)
+  assert value.dtype == jnp.float32 and value.shape == ()
+  np.testing.assert_allclose(value, ORACLES[name](logits, labels, weight), rtol=2e-6)
+
+
+def test_objectives_differ():
+  logits, labels = random_logits()
+  values = {float(JOINT[name](logits, labels, 0.5)) for name in ORACLES}
+  assert len({round(value, 4) for value in values}) == 4  # independent and attribution agree
+
+
+def test_matrix_is_the_hessian_of_the_cross_entropy_at_the_mean_logit():
+  logits, labels = random_logits()
+  found = joint_objectives.disagreements(logits)
+  mean = logits.mean(0)
+  one = lambda f, label: -jax.nn.log_softmax(f)[label]  # noqa: E731
+  hessians = jax.vmap(jax.hessian(one))(mean, labels)
+  difference = logits - mean
+  expected = np.einsum("mbk,bkl,mbl->mb", difference, hessians, difference)
+  np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_gncl_of_weight_one_is_the_loss_of_the_ensemble_to_second_order():
+  """What is left is of third order: halving the distance of the members divides it by eight."""
+  logits, labels = random_logits(1)
+  mean = logits.mean(0)
+  rest = []
+  for scale in (0.2, 0.1):
+    near = mean + scale * (logits - mean)
+    ensemble = joint_objectives.balanced(near, labels, 1.0)
+    rest.append(float(joint_objectives.gncl(near, labels, 1.0) - ensemble))
+  assert 5 < rest[0] / rest[1] < 12
+
+
+def test_wrong_members_are_not_rewarded():
+  logits = np.zeros((2, 1, 3), np.float32)
+  logits[0, 0, 0], logits[1, 0, 1] = 2.0, 2.0  # member 0 is right, member 1 wrong
+  label = np.array([0])
+  each = joint_objectives.disagreements(logits)
+  gain = joint_objectives.mean_member_loss(logits, label) - joint_objectives.gncl_masked(
+    logits, label, 1.0
+  )
+  np.testing.assert_allclose(gain, each[0, 0] / 4, rtol=1e-5)
+  both = joint_objectives.gncl_masked(logits, np.array([2]), 1.0)
+  np.testing.assert_allclose(both, joint_objectives.mean_member_loss(logits, np.array([2])))
+
+
+LOGITS = hnp.arrays(
+  np.float32, (MEMBERS, BATCH, CLASSES), elements=st.floats(-50, 50, width=32)
+)
+LABELS = hnp.arrays(np.int32, (BATCH,), elements=st.integers(0, CLASSES - 1))
+PROPERTY = settings(max_examples=40, deadline=None, derandomize=True)
+
+
+@PROPERTY
+@given(LOGITS, LABELS)
+def test_balanced_is_the_members_at_zero_and_the_ensemble_at_one(logits, labels):
+  members = joint_objectives.mean_member_loss(logits, labels)
+  np.testing.assert_allclose(joint_objectives.balanced(logits, labels, 0.0), members, rtol=1e-5)
+  ensemble = np.mean([loss(f, y) for f, y in zip(logits.mean(0, np.float64), labels, strict=True)])
+  found = joint_objectives.balanced(logits, labels, 1.0)
+  np.testing.assert_allclose(found, ensemble, rtol=1e-4, atol=1e-4)
+
+
+@PROPERTY
+@given(LOGITS)
+def test_penalty_is_never_negative_and_zero_for_identical_members(logits):
+  assert float(joint_objectives.diversity(logits)) >= 0
+  same = np.broadcast_to(logits[:1], logits.shape)
+  np.testing.assert_allclose(joint_objectives.diversity(same), 0.0, atol=1e-9)
+
+
+@PROPERTY
+@given(LOGITS, LABELS)
+def test_order_of_members_and_offset_of_logits_do_not_matter(logits, labels):
+  order = [2, 0, 1]
+  for name in ("gncl", "gncl_masked", "balanced"):
+    value = JOINT[name](logits, labels, 0.4)
+    np.testing.assert_allclose(JOINT[name](logits[order], labels, 0.4), value, rtol=1e-4, atol=1e-3)
+    moved = JOINT[name](logits + 1.0, labels, 0.4)
+    np.testing.assert_allclose(moved, value, rtol=1e-3, atol=1e-3)
+
+
+def test_extreme_logits_and_one_member():
+  logits, labels = random_logits(scale=1e4)
+  for name in JOINT:
+    value, gradient = jax.value_and_grad(lambda x, n=name: JOINT[n](x, labels, 0.2))(logits)
+    assert np.isfinite(value) and np.isfinite(gradient).all()
+    alone = JOINT[name](logits[:1], labels, 0.7)
+    np.testing.assert_allclose(alone, oracle(logits[:1], labels, 0.0), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+  "logits, labels, expected",
+  [
+    (np.zeros((2, 3), np.float32), np.zeros(2, int), "logits are float32"),
+    (np.zeros((2, 3, 4), int), np.zeros(3, int), "logits are int"),
+    (np.zeros((2, 3, 4), np.float32), np.zeros(4, int), "labels are int"),
+    (np.zeros((2, 3, 4), np.float32), np.zeros(3), "labels are float"),
+  ],
+)
+def test_wrong_shapes_are_told(logits, labels, expected):
+  with pytest.raises(ValueError, match=expected):
+    joint_objectives.gncl(logits, labels, 0.1)
+
+
+SHAPE = (8, 8, 1)
+SEEDS = (11, 12)
+FACTS = {"model": "resnet8", "width_multiplier": 0.5, "num_classes": 10}
+
+
+@pytest.fixture(scope="module")
+def dataset():
+  return load(default.get_config().data)
+
+
+def config_of(**overrides):
+  config = default.get_config()
+  config.update_from_flattened_dict(
+    {"train.batch_size": 20, "train.epochs": 2, "train.checkpoint_every_epochs": 1}
+    | {key.replace("__", "."): value for key, value in overrides.items()}
+  )
+  return config
+
+
+def models(names=("resnet8", "resnet8")):
+  return [build_model(FACTS | {"model": name}, jnp.float32) for name in names]
+
+
+def steps_of(dataset, name, weight, devices=1, steps=6):
+  """The metrics of each step, and the last state."""
+  config = config_of(objective__weight=weight)
+  mesh = parallel.make_mesh(jax.devices()[:devices])
+  optimizer = sgd(config.optimizer, 10)
+  step = joint.make_joint_step(config, name, models(), optimizer)
+  state = parallel.replicate(joint.init_joint_state(models(), optimizer, SHAPE, SEEDS), mesh)
+  run = parallel.pmapped(step, mesh)
+  data = parallel.replicate((dataset.train_images, dataset.train_labels), mesh)
+  values = []
+  for i in range(steps):
+    totals = {n: np.float32(0) for n in ("steps", "finite", *joint.SHOWN)}
+    rows = loop.epoch_order(0, i, 100, 20)[:1]
+    state, totals = run(state, parallel.replicate(totals, mesh), data, rows, ())
+    values.append({name: float(total) for name, total in totals.items()})
+  return values, jax.device_get(state)
+
+
+@pytest.mark.parametrize("name, weight", [("gncl_masked", 0.5), ("attribution", 2.0)])
+def test_four_devices_train_as_one(dataset, name, weight):
+  one, _ = steps_of(dataset, name, weight)
+  four, _ = steps_of(dataset, name, weight, devices=4)
+  for key in ("loss", "diversity", "cross_entropy"):
+    np.testing.assert_allclose(
+      [step[key] for step in four], [step[key] for step in one], rtol=2e-4, err_msg=key
+    )
+
+
+def test_diversity_is_what_the_weight_asks_for(dataset):
+  """More weight, more of the rewarded diversity, for logits and for attribution maps."""
+  for name, weight in (("gncl", 0.5), ("attribution", 5.0)):
+    free, with_weight = (steps_of(dataset, name, w, steps=20)[0][-1] for w in (0.0, weight))
+    assert with_weight["diversity"] > 1.2 * free["diversity"], name
+    expected = with_weight["cross_entropy"] - weight * with_weight["diversity"]
+    np.testing.assert_allclose(with_weight["loss"], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_attribution_maps_are_those_of_the_true_class(dataset):
+  """The rewarded number of the first step, by hand."""
+  config = config_of(objective__weight=1.0)
+  optimizer = sgd(config.optimizer, 10)
+  state = joint.init_joint_state(models(), optimizer, SHAPE, SEEDS)
+  values, _ = steps_of(dataset, "attribution", 1.0, steps=1)
+  rows = loop.epoch_order(0, 0, 100, 20)[0]
+  labels = dataset.train_labels[rows]
+  images = (dataset.train_images[rows] / 255 - 0.5) / 0.5
+  maps = []
+  for model, member in zip(models(), joint.members_of(state), strict=True):
+    alone = model.clone()
+
+    @jax.jit
+    def score(images, model=alone, member=member):
+      def mapped(images):
+        return model.apply(member, images, True, mutable=["batch_stats"])[0][0]
+
+      logits = jax.vmap(mapped, axis_name=parallel.BATCH_AXIS)(images[None])[0]
+      return logits[np.arange(20), labels].sum()
+
+    maps.append(np.abs(jax.grad(score)(jnp.asarray(images, jnp.float32))))
+  expected = attribution_diversity(jnp.stack(maps)).mean()
+  np.testing.assert_allclose(values[0]["diversity"], expected, rtol=1e-3)
+
+
+def train_whole(config, dataset, directory, name="gncl", names=("resnet8", "resnet8")):
+  mesh = parallel.make_mesh(jax.devices()[:1])
+  return joint.train_jointly(
+    config, name, models(names), dataset, lambda state: {}, mesh, directory, SEEDS
+  )[0]
+
+
+def test_weight_zero_trains_each_member_as_if_it_were_alone(dataset, tmp_path):
+  config = config_of(objective__weight=0.0)
+  together = train_whole(config, dataset, tmp_path / "gncl")
+  alone, _ = train.train_member(
+    config, models()[0], None, (), dataset, lambda variables, teachers: {},
+    parallel.make_mesh(jax.devices()[:1]), tmp_path / "alone", SEEDS[0],
+  )  # fmt: skip
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), together[0], alone
+  )
+  other = jax.tree.leaves(together[1]["params"])
+  assert any(np.abs(a - b).max() > 0.1 for a, b in zip(
+    jax.tree.leaves(alone["params"]), other, strict=True))  # fmt: skip
+
+
+def test_resumed_training_is_the_uninterrupted_one(dataset, tmp_path):
+  config = config_of()
+  whole = train_whole(config, dataset, tmp_path / "whole")
+  shutil.copytree(tmp_path / "whole", tmp_path / "killed")
+  shutil.rmtree(tmp_path / "killed" / "checkpoints" / "10")
+  resumed = train_whole(config, dataset, tmp_path / "killed")
+  jax.tree.map(np.testing.assert_array_equal, whole, resumed)
+  for run in ("whole", "killed"):
+    assert (tmp_path / run / "metrics.jsonl").read_text().count("\n") == 2
+
+
+def test_members_of_different_architecture(dataset, tmp_path):
+  names = ("resnet8", "resnet14")
+  members = train_whole(config_of(train__epochs=1), dataset, tmp_path / "mixed", names=names)
+  sizes = [sum(x.size for x in jax.tree.leaves(own["params"])) for own in members]
+  assert sizes[1] > 1.5 * sizes[0]
