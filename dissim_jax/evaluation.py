@@ -4,6 +4,8 @@ import functools
 import importlib.metadata
 import json
 import platform
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -169,7 +171,10 @@ def _once(
       return
   except (OSError, ValueError, KeyError):
     pass
+  began = time.monotonic()
+  print(f"measuring {name}", end="", flush=True, file=sys.stderr)
   values, arrays = compute()
+  print(f" ({time.monotonic() - began:.0f} s)", file=sys.stderr)
   if arrays:
     write_arrays(folder / f"{arrays_name}.npz", arrays)
   write_json(folder / f"{name}.json", values | {"settings": settings})
