@@ -1,12 +1,15 @@
 """Sections on robustness, diversity, attribution, features and joint training: what files hold."""
 
+import io
 import json
 import re
+from pathlib import Path
 
 import matplotlib
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from rich.console import Console
 from test_report import _html, _printed, make_run, save_metrics
 
 from dissim_jax import report
@@ -25,6 +28,7 @@ from dissim_jax.report import (
   robustness_text,
   summary,
   tables,
+  terminal,
   training,
 )
 from dissim_jax.report.results import read_results
@@ -307,6 +311,21 @@ def test_comparison_is_the_mean_over_severities(tmp_path):
                 for key in keys for name in found.sequences]
     assert _shown(rows[label]) == expected
   assert {len(body) for body in table.bodies} == {1, 2}
+
+
+def test_every_severity_is_shown_folded(tmp_path):
+  make_run(tmp_path, size=3)
+  content = add_robustness(tmp_path, FEW, (1, 2, 4.5))
+  table = robustness_text.every_severity(robustness.read(read_results(tmp_path)))
+  rows = _cells(table)
+  assert len(rows) == 3 * len(FEW) and table.folded
+  keys = ("ensemble_accuracy", "error_consistency", "gain_over_best")
+  for row in content["conditions"]:
+    expected = [f"{100 * row['sequences'][name][key]:.2f}".replace("-", "−")
+                for key in keys for name in ("baseline", "dissimilar")]
+    assert _shown(rows[f"{NAMES[row['corruption']]} {row['severity']:g}"]) == expected
+  page = report.write_report(str(tmp_path))
+  assert "<details><summary>Every severity</summary>" in Path(page).read_text()
 
 
 def _constant(workdir, **values):
@@ -760,6 +779,16 @@ def test_wide_tables_are_split_by_measure(tmp_path):
   for label, cells in _cells(table).items():
     assert [cell for part in parts for cell in _cells(part)[label]] == cells
   assert len(table.split(1)) == 4 and table.split(8)[0].groups == table.groups
+
+
+@pytest.mark.parametrize("width, columns", [(80, 4), (60, 4), (40, 2), (100, 8)])
+def test_terminal_tables_leave_out_whole_groups(width, columns):
+  """But for the first group, of which there is as much as fits."""
+  heads = [f"column {i}" for i in range(8)]
+  rows = [["row", *("1234567" for _ in heads)]]
+  console = Console(width=width, record=True, file=io.StringIO())
+  terminal.print_fitting(["name"], heads, rows, console, group=4)
+  assert console.export_text().count("1234567") == columns
 
 
 def test_pictures_have_no_clipped_text(tmp_path):

@@ -35,10 +35,12 @@ class Table:
     corner: head of the labels.
     groups: [(title, heads of its columns)]; groups without titles have one row of heads.
     bodies: [[(label, [Cell, ...])]], ruled apart; all rows have as many cells as there are heads.
+    folded: what to click on to see the table; "" shows it at once.
   """
   corner: str
   groups: list
   bodies: list
+  folded: str = ""
   kind: str = "table"
 
   @property
@@ -54,7 +56,6 @@ class Table:
   def tall(self) -> bool:
     """Whether the heads of columns stand upright: many columns of short numbers."""
     return self.titled and len(self.heads) >= TALL
-
 
   def split(self, most: int) -> list:
     """Tables of whole groups, each of at most `most` columns where a group is not wider."""

@@ -48,7 +48,7 @@ def _grid(count, height, handles, columns=None, left=LEFT, gap=0.35):
   if handles:
     middle = (left + min(count, columns) * step / 2) / style.WIDTH
     figure.legend(handles=handles, loc="lower center", ncols=min(8, len(handles)),
-                  bbox_to_anchor=(middle, 0))
+                  bbox_to_anchor=(middle, 0), handlelength=2.8)
   return figure, axes
 
 

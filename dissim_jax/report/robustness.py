@@ -19,6 +19,8 @@ COMPARED = (
   Measure("jensen_shannon_divergence", "JSD", +1, decimals=2),
 )
 GAIN = "gain_over_best"
+# Columns of the table of every severity.
+DETAILED = (*COMPARED[1:3], Measure(GAIN, "Gain over the best member", +1, decimals=2))
 
 
 class Mean(NamedTuple):

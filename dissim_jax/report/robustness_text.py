@@ -4,7 +4,7 @@ import dataclasses
 import math
 
 from dissim_jax.report import blocks, robustness_figures, tables, terminal
-from dissim_jax.report.robustness import CLEAN, COMPARED, MEAN
+from dissim_jax.report.robustness import CLEAN, COMPARED, DETAILED, MEAN
 
 TITLE = "Ensembles compared, clean and corrupted"
 PICTURES = ("robustness_errors", "robustness_gains", "robustness_examples")
@@ -19,7 +19,7 @@ def sections(results, found) -> list:
   table = comparison(found)
   return [blocks.Section(TITLE, [*table.split(WIDEST),
                                  blocks.Text(note(found, marked(table)), note=True),
-                                 *_pictures(results, found)])]
+                                 every_severity(found), *_pictures(results, found)])]
 
 
 def marked(table: blocks.Table) -> bool:
@@ -36,6 +36,22 @@ def comparison(found) -> blocks.Table:
   bodies = [[rows[CLEAN]], [rows[name] for name in found.corruptions], [rows[MEAN]]]
   return blocks.Table("Test images", [(measure.title, found.sequences) for measure in COMPARED],
                       bodies)
+
+
+def every_severity(found) -> blocks.Table:
+  """Accuracy, shared errors and gain of the ensembles under each corruption at each severity."""
+  bodies = []
+  for name, title in found.corruptions.items():
+    body = []
+    for severity in found.severities:
+      values = found.values[name, severity]
+      cells = [tables.cells(measure, {ensemble: values[ensemble][measure.key]
+                                      for ensemble in found.sequences}) for measure in DETAILED]
+      body.append((f"{title} {severity:g}", [row[ensemble] for row in cells
+                                             for ensemble in found.sequences]))
+    bodies.append(body)
+  groups = [(measure.title, found.sequences) for measure in DETAILED]
+  return blocks.Table("Test images", groups, bodies, folded="Every severity")
 
 
 def _cells(found, measure, row):
@@ -94,4 +110,4 @@ def print_table(table: blocks.Table, found, console) -> None:
   rows = []
   for body in table.bodies:
     rows += [None, *([label, *(row[column] for column in columns)] for label, row in body)]
-  terminal.print_fitting(["\ntest images"], heads, rows[1:], console)
+  terminal.print_fitting(["\ntest images"], heads, rows[1:], console, group=width)

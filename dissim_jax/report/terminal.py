@@ -10,7 +10,7 @@ from dissim_jax.report import tables
 _HEADS = ("ens acc %", "acc %", "κ %", "κ label %", "JSD %", "EDR")  # of tables.OUTPUT_MEASURES
 
 
-def print_fitting(first: list, heads: list, rows: list, console) -> None:
+def print_fitting(first: list, heads: list, rows: list, console, group: int = 1) -> None:
   """Prints a table with as many columns, from the left, as the console's width has room for.
 
   Args:
@@ -18,9 +18,12 @@ def print_fitting(first: list, heads: list, rows: list, console) -> None:
     heads: of the others.
     rows: texts or `tables.Cell`s of all columns; None is a rule.
     console: where to print.
+    group: so many columns belong together and are left out together, but for the first ones.
   """
   unbounded = console.options.update(width=1000)  # measured in full, not as squeezed
   for count in range(len(heads), -1, -1):
+    if count > group and count % group:
+      continue
     table = rich.table.Table(box=rich.box.SIMPLE_HEAD, padding=(0, 1))
     for index, head in enumerate([*first, *heads[:count]]):
       table.add_column(head, justify="right" if index else "left", no_wrap=True)
