@@ -110,7 +110,8 @@ def check_config(config: ml_collections.ConfigDict) -> None:
     raise UserError(f"dissim.options.rbfcka.bandwidth={bandwidth!r}: must be a number above 0")
   check_augment(config.augment)
   _check_objective(config)
-  _check_taps(config)
+  if config.objective.name == SEQUENTIAL:
+    _check_taps(config)
   _check_stitch(config)
   _check_further(config)
   if len(config.ensemble.teachers) > config.ensemble.size:
@@ -142,7 +143,7 @@ def _check_taps(config: ml_collections.ConfigDict) -> None:
     raise UserError(f"dissim.taps={taps}: {name} has taps 0..{last}")
   if len(set(taps)) < len(taps):
     raise UserError(f"dissim.taps={taps}: each tap may be named once")
-  if not taps and config.dissim.weight > 0 and config.objective.name == SEQUENTIAL:
+  if not taps and config.dissim.weight > 0:
     raise UserError(f"dissim.taps=[]: name at least one of taps 0..{last}, or set dissim.weight=0")
 
 

@@ -15,6 +15,7 @@ from dissim_jax.errors import UserError
 from dissim_jax.finished import find_members
 from dissim_jax.loop import TrainingDivergedError
 from dissim_jax.plan import make_plan, member_names
+from dissim_jax.validate import check_config
 
 TINY = {
   "data.validation": 20,
@@ -169,6 +170,12 @@ def test_plans_have_every_ensemble_at_the_same_size(tmp_path, sizes, expected):
   assert {name: len(members) for name, members in sequences.items()} == expected
   assert len({plan.name for plan in plans}) == len(plans)
   assert sorted(plan.name for plan in plans) == sorted(member_names(config))
+
+
+def test_taps_of_the_dissimilarity_do_not_matter_to_members_trained_together():
+  check_config(tiny_config(dissim__taps=(17,)))
+  with pytest.raises(UserError, match="resnet8 has taps 0..3"):
+    check_config(tiny_config(dissim__taps=(17,), objective__name="sequential"))
 
 
 @pytest.mark.parametrize(

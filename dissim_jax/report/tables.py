@@ -24,8 +24,8 @@ METRIC_NAMES = {
 OBJECTIVE_NAMES = {
   "independent": "independent, trained jointly",
   "gncl": "GNCL",
-  "gncl_masked": "GNCL, masked",
-  "balanced": "GNCL, balanced",
+  "gncl_masked": "masked GNCL",
+  "balanced": "balanced loss",
   "attribution": "attribution diversity",
 }
 RELATION_NAMES = {"independent": "independent", "against": "dissimilar", "joint": "trained jointly",

@@ -36,24 +36,18 @@ def box_matrix(size: int, coarse: jax.Array) -> jax.Array:
 def pixelate(keys: jax.Array, images: jax.Array, severity: jax.Array) -> jax.Array:
   """Shrunk to c / 32 of its size and enlarged again by the box filter; no random choice.
 
-  Differs from the reference: where the smaller size is no whole number, the result is the mixture
-  of the two whole sizes beside it.
+  As in the reference the smaller size is cut to a whole number of pixels, so that on small images
+  neighbouring severities can be the same.
   """
   image = pixels(keys, images)
   (size,) = constants("pixelate", severity)
-  lengths = [jnp.maximum(size * side / REFERENCE_SIDE, 1) for side in images.shape[1:3]]
-  # One fraction for both axes keeps it at two products.
-  fraction = lengths[0] - jnp.floor(lengths[0])
-
-  def coarse(rounded):
-    rows, columns = (
-      box_matrix(side, jnp.clip(rounded(length), 1, side).astype(jnp.int32))
-      for side, length in zip(images.shape[1:3], lengths, strict=True)
-    )
-    return apply_separable(image, rows, columns)
-
-  mixed = (1 - fraction) * coarse(jnp.floor) + fraction * coarse(jnp.ceil)
-  return finish(images, mixed, severity)
+  # What interpolation rounds away must not cost a pixel.
+  sides = [jnp.floor(size * side / REFERENCE_SIDE + 1e-3) for side in images.shape[1:3]]
+  rows, columns = (
+    box_matrix(side, jnp.maximum(coarse, 1).astype(jnp.int32))
+    for side, coarse in zip(images.shape[1:3], sides, strict=True)
+  )
+  return finish(images, apply_separable(image, rows, columns), severity)
 
 
 def jpeg(keys: jax.Array, images: np.ndarray, severity: float) -> np.ndarray:
