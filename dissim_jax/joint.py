@@ -11,10 +11,10 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from dissim_jax import objective, parallel
+from dissim_jax import parallel
 from dissim_jax.attribution import attribution_diversity
 from dissim_jax.data import Dataset
-from dissim_jax.joint_objectives import ATTRIBUTION, JOINT, diversity
+from dissim_jax.joint_objectives import ATTRIBUTION, JOINT, diversity, mean_member_loss
 from dissim_jax.loop import fit
 from dissim_jax.models import Layered, init_variables
 from dissim_jax.optimizer import sgd
@@ -51,42 +51,24 @@ def make_joint_step(
   def mean(values):
     return jax.lax.pmean(jnp.mean(values), axis)
 
-  def run(params, stats, images, labels):
-    """Logits, batch statistics and, where they are needed, attribution maps of one member."""
-
-    def outputs(model, params, stats, images):
-      variables = {"params": params, "batch_stats": stats}
-      (logits, _), updates = model.apply(variables, images, True, mutable=["batch_stats"])
-      return logits, updates["batch_stats"]
-
-    def score(images, model, params, stats):
-      logits, updated = outputs(model, params, stats, images)
-      chosen = jnp.take_along_axis(logits, labels[:, None], axis=-1)
-      return jnp.sum(chosen), (logits, updated)
-
-    results = []
-    for model, own, own_stats in zip(models, params, stats, strict=True):
-      if name == ATTRIBUTION:
-        maps, (logits, updated) = jax.grad(score, has_aux=True)(images, model, own, own_stats)
-        results.append((logits, updated, jnp.abs(maps)))
-      else:
-        results.append((*outputs(model, own, own_stats, images), None))
-    logits, updated, maps = zip(*results, strict=True)
-    return jnp.stack(logits), updated, jnp.stack(maps) if name == ATTRIBUTION else None
-
   def loss_fn(params, state, images, labels, teachers):
     del teachers
-    logits, batch_stats, maps = run(params, state.batch_stats, images, labels)
+    results = [
+      _outputs(model, own, stats, images, labels, name == ATTRIBUTION)
+      for model, own, stats in zip(models, params, state.batch_stats, strict=True)
+    ]
+    logits, batch_stats, maps = zip(*results, strict=True)
+    logits = jnp.stack(logits)
     loss = mean(JOINT[name](logits, labels, weight))
-    rewarded = mean(diversity(logits) if maps is None else attribution_diversity(maps))
     if name == ATTRIBUTION:
+      rewarded = mean(attribution_diversity(jnp.stack(maps)))
       loss -= weight * rewarded
+    else:
+      rewarded = mean(diversity(logits))
     probs = jnp.mean(jax.nn.softmax(logits.astype(jnp.float32)), axis=0)
     metrics = {
       "loss": loss,
-      "cross_entropy": jnp.mean(
-        jnp.stack([objective.mean_cross_entropy(own, labels, axis) for own in logits])
-      ),
+      "cross_entropy": mean(mean_member_loss(logits, labels)),
       "accuracy": mean(jnp.argmax(logits, -1) == labels),
       "ensemble_accuracy": mean(jnp.argmax(probs, -1) == labels),
       "diversity": rewarded,
@@ -94,6 +76,27 @@ def make_joint_step(
     return len(models) * loss, (batch_stats, state.projection, metrics)
 
   return make_step(config, optimizer, loss_fn)
+
+
+def _outputs(
+  model: Layered, params: Any, stats: Any, images: jax.Array, labels: jax.Array, with_map: bool
+) -> tuple[jax.Array, Any, jax.Array | None]:
+  """Logits, new batch statistics and, if asked for, saliency maps of one member in training mode.
+
+  The maps are of the true class, with the batch's own statistics, so that an image has a small
+  part in the maps of the others.
+  """
+
+  def score(images):
+    variables = {"params": params, "batch_stats": stats}
+    (logits, _), updates = model.apply(variables, images, True, mutable=["batch_stats"])
+    chosen = jnp.take_along_axis(logits, labels[:, None], axis=-1)
+    return jnp.sum(chosen), (logits, updates["batch_stats"])
+
+  if not with_map:
+    return *score(images)[1], None
+  gradient, (logits, updated) = jax.grad(score, has_aux=True)(images)
+  return logits, updated, jnp.abs(gradient)
 
 
 def init_joint_state(
