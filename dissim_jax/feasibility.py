@@ -40,7 +40,7 @@ def check_dataset(
       )
   if min(config.data.std) <= 0:
     raise UserError(f"data.std={tuple(config.data.std)}: every number must be above 0")
-  if max(config.corruption.names, default="") and channels not in (1, 3):
+  if config.corruption.names and channels not in (1, 3):
     raise UserError(f"corruption.names: images have {channels} channels, 1 or 3 can be corrupted")
   expected = member_files.planned_facts(config, dataset, config.model.name)
   for name in dict.fromkeys(plan.model for plan in plans if not plan.reused):
