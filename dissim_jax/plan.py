@@ -122,6 +122,21 @@ def member_names(config: ml_collections.ConfigDict) -> list[str]:
   return names + [f"{name}_{i}" for name in listed(config.ensemble.compare) for i in range(size)]
 
 
+def training_folders(config: ml_collections.ConfigDict) -> dict[str, int]:
+  """The folder of each training of a run, and how many models it trains.
+
+  Members of other runs are not trained; those trained together share a folder.
+  """
+  size, together = config.ensemble.size, listed(config.ensemble.compare)
+  names = member_names(config)
+  alone = names[: len(names) - size * len(together)]
+  if config.objective.name == SEQUENTIAL:
+    alone = alone[len(config.ensemble.teachers) :]
+  else:
+    alone, together = alone[size:], [config.objective.name, *together]
+  return {name: 1 for name in alone} | {name: size for name in together}
+
+
 def _reused_plan(name: str, directory: Path, index: int, earlier: list[Plan]) -> Plan:
   """The plan of a member that another run trained, with those of its teachers that are here too."""
   facts = member_files.read_facts(directory, "ensemble.teachers")

@@ -8,7 +8,7 @@ import hashlib
 import logging
 import os
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -235,3 +235,10 @@ def _write_cache(path: Path, arrays: Arrays) -> None:
     os.replace(part, path)
   finally:
     part.unlink(missing_ok=True)
+
+
+def training_images(config: Mapping[str, Any]) -> int | None:
+  """How many images a run of this `data` block trains on; None if only the data themselves tell."""
+  known = {"digits": 10 * config["train_per_class"], "cifar10": 50_000, "cifar100": 50_000}
+  count = known.get(config["name"])
+  return None if count is None else count - config["validation"]

@@ -1,0 +1,54 @@
+"""What the flags of an engine say to do."""
+
+import dataclasses
+from pathlib import Path
+
+import rich.console
+from absl import flags
+
+from dissim_jax import command_line
+from dissim_jax.data.sources import training_images
+from dissim_jax.errors import UserError
+from launch import sweep, table, tasks
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+  """A checked sweep and where it goes.
+
+  Attributes:
+    name: of the sweep: its file's, without the ending.
+    tasks: what to do, parents first.
+    root: an absolute path.
+  """
+
+  name: str
+  tasks: list[tasks.Task]
+  root: Path
+
+
+def request(holders: dict[str, flags.FlagHolder]) -> Request:
+  """The sweep that the parsed flags describe, checked; nothing is written.
+
+  Raises:
+    UserError: a flag is missing, or the sweep cannot be run.
+  """
+  command_line.require(holders["sweep"])
+  path = Path(holders["sweep"].value)
+  name = path.stem
+  root = Path(holders["root"].value or Path("runs") / name).expanduser().absolute()
+  if not str(root).isprintable():
+    raise UserError(f"--root={str(root)!r}: must not hold characters that cannot be printed")
+  entries = sweep.choose(sweep.load(path), holders["only"].value)
+  return Request(name, tasks.make_tasks(entries, root, holders["override"].value), root)
+
+
+def dry_run(
+  asked: Request, holders: dict[str, flags.FlagHolder], console: rich.console.Console
+) -> None:
+  """Prints the plan."""
+  tasks.check_root(asked.name, asked.tasks, asked.root)
+  table.print_plan(
+    asked.name, asked.tasks, asked.root, lambda task: training_images(task.config["data"]),
+    holders["images_per_second"].value, console,
+  )  # fmt: skip

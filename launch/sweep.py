@@ -1,0 +1,189 @@
+"""What a sweep file yields, and the checks that it makes sense before anything starts.
+
+A sweep is a Python file with a function `get_sweep()` that yields `Run`s and `Comparison`s; see
+`configs/sweeps/`.
+"""
+
+import dataclasses
+import fnmatch
+import runpy
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dissim_jax.errors import UserError
+from dissim_jax.names import nearest
+
+RESERVED = ("launch", "tables", "sweep.json")  # names in a root that are not those of runs
+_LONGEST = 200  # bytes of a part of a name; file systems allow 255
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+  """One call of `dissim_jax.main`.
+
+  Attributes:
+    name: unique in the sweep, and the run's folder below the root; it may have several parts
+      (`seed_0/baseline`) and any characters that a file name can have.
+    config: file of the base config, relative to where the launcher is started.
+    overrides: values by dotted field: `{"dissim.taps": (8,)}`.
+    teachers: members of other runs that are the first members of this one instead of being trained
+      again: `("seed_0/baseline/member_0",)`. The run starts when those runs are finished.
+  """
+
+  name: str
+  config: str
+  overrides: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  teachers: tuple[str, ...] = ()
+
+  @property
+  def needs(self) -> tuple[str, ...]:
+    """The runs that must be finished before."""
+    return tuple(dict.fromkeys(teacher.rpartition("/")[0] for teacher in self.teachers))
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+  """One call of `dissim_jax.compare`, on members of two finished runs.
+
+  Attributes:
+    name: unique in the sweep, and the folder of the results below the root.
+    runs: names of one or two runs.
+    members: which members to compare; all if empty.
+    measures: names in `similarity.MEASURES`.
+  """
+
+  name: str
+  runs: tuple[str, ...]
+  members: tuple[str, ...] = ()
+  measures: tuple[str, ...] = ("lincka",)
+
+  @property
+  def needs(self) -> tuple[str, ...]:
+    """The runs that must be finished before."""
+    return tuple(dict.fromkeys(self.runs))
+
+
+Entry = Run | Comparison
+
+
+def load(path: str | Path) -> list[Entry]:
+  """Everything a sweep file yields, in an order in which parents come first.
+
+  Raises:
+    UserError: the file cannot be read, or what it yields cannot be run; nothing was started.
+  """
+  path = Path(path)
+  if not path.is_file():
+    raise UserError(f"--sweep={str(path)!r}: there is no such file")
+  try:
+    entries = list(runpy.run_path(str(path))["get_sweep"]())
+  except KeyError as error:
+    if error.args == ("get_sweep",):
+      raise UserError(f"--sweep={str(path)!r}: it has no function get_sweep()") from error
+    raise UserError(f"--sweep={str(path)!r} cannot be loaded: KeyError: {error}") from error
+  except Exception as error:  # The file is the user's Python: anything can be wrong in it.
+    told = f"{type(error).__name__}: {error}".splitlines()[0]
+    raise UserError(f"--sweep={str(path)!r} cannot be loaded: {told}") from error
+  if not entries:
+    raise UserError(f"--sweep={str(path)!r}: get_sweep() yields no run")
+  return check(entries)
+
+
+def check(entries: Sequence[Entry]) -> list[Entry]:
+  """The entries with parents first, otherwise in their order.
+
+  Raises:
+    UserError: an entry that is no Run or Comparison, a name that cannot be a folder, a name given
+      twice, a missing parent, or a cycle.
+  """
+  for entry in entries:
+    if not isinstance(entry, Run | Comparison):
+      raise UserError(f"get_sweep() yields {entry!r}: only Run and Comparison can be launched")
+    check_name(entry.name)
+  by_name = {entry.name: entry for entry in entries}
+  if len(by_name) < len(entries):
+    names = [entry.name for entry in entries]
+    twice = next(name for name in names if names.count(name) > 1)
+    raise UserError(f"two runs of the sweep are named {twice!r}: every name may be given once")
+  for entry in entries:
+    _check_parents(entry, by_name)
+  return _ordered(entries, by_name)
+
+
+def check_name(name: Any) -> None:
+  """A name must be a relative path that stays below the root."""
+  problem = ""
+  parts = name.split("/") if isinstance(name, str) else []
+  if not isinstance(name, str) or not name:
+    problem = "must be a text that is not empty"
+  elif any(part in ("", ".", "..") for part in parts):
+    problem = "must be a path below the root, without empty parts, '.' or '..'"
+  elif not name.isprintable():
+    problem = "must not hold line breaks or other characters that cannot be printed"
+  elif any(len(part.encode()) > _LONGEST for part in parts):
+    problem = f"each part must be at most {_LONGEST} bytes long"
+  elif parts[0] in RESERVED:
+    problem = f"must not begin with {', '.join(RESERVED)}, which are the launcher's own"
+  if problem:
+    raise UserError(f"run name {name!r}: {problem}")
+
+
+def _check_parents(entry: Entry, by_name: Mapping[str, Entry]) -> None:
+  """Parents must be runs of the sweep, and no run may lie in the folder of another."""
+  folder = entry.name
+  while "/" in folder:
+    folder = folder.rpartition("/")[0]
+    if folder in by_name:
+      raise UserError(
+        f"run {entry.name!r} would lie in the folder of run {folder!r}: give it another name"
+      )
+  if isinstance(entry, Run):
+    for teacher in entry.teachers:
+      if not isinstance(teacher, str) or not all(teacher.rpartition("/")):
+        raise UserError(f"run {entry.name!r}: teachers={teacher!r}: give 'run/member'")
+  elif not 1 <= len(entry.runs) <= 2:
+    raise UserError(f"comparison {entry.name!r}: runs={entry.runs}: one or two are allowed")
+  runs = [name for name, other in by_name.items() if isinstance(other, Run)]
+  for parent in entry.needs:
+    if parent not in runs:
+      raise UserError(
+        f"run {entry.name!r} needs {parent!r}, which is no run of the sweep"
+        f"{nearest(parent, runs)}"
+      )
+
+
+def _ordered(entries: Sequence[Entry], by_name: Mapping[str, Entry]) -> list[Entry]:
+  """Parents first; a cycle is told with the names on it."""
+  found: dict[str, Entry] = {}
+
+  def visit(entry, path):
+    if entry.name in path:
+      cycle = " needs ".join(map(repr, [*path[path.index(entry.name) :], entry.name]))
+      raise UserError(f"the runs wait for each other: {cycle}")
+    if entry.name not in found:
+      for parent in entry.needs:
+        visit(by_name[parent], [*path, entry.name])
+      found[entry.name] = entry
+
+  for entry in entries:
+    visit(entry, [])
+  return list(found.values())
+
+
+def choose(entries: Sequence[Entry], patterns: Iterable[str]) -> list[Entry]:
+  """The entries whose names match one of the patterns (`seed_0/*`), and the runs they need."""
+  patterns = list(patterns)
+  if not patterns:
+    return list(entries)
+  wanted: set[str] = set()
+  for pattern in patterns:
+    matching = {entry.name for entry in entries if fnmatch.fnmatchcase(entry.name, pattern)}
+    if not matching:
+      names = [entry.name for entry in entries]
+      raise UserError(f"--only={pattern!r}: no run is named so{nearest(pattern, names)}")
+    wanted |= matching
+  for entry in reversed(entries):  # Parents come before those who need them.
+    if entry.name in wanted:
+      wanted |= set(entry.needs)
+  return [entry for entry in entries if entry.name in wanted]

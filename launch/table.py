@@ -1,0 +1,190 @@
+"""The table of runs that every engine shows, and the plan of a dry run."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import rich.box
+import rich.console
+import rich.live
+import rich.table
+import rich.text
+
+from launch import progress
+from launch.tasks import Task, is_done
+
+_STYLES = {
+  progress.DONE: "green", progress.RUNNING: "bold", progress.FAILED: "bold red",
+  progress.BLOCKED: "red", progress.WAITING: "dim", progress.READY: "dim",
+}  # fmt: skip
+_PERIOD = 0.5  # seconds between two looks at the files
+
+
+def duration(seconds: float) -> str:
+  """Seconds as a person says them: `42 s`, `3:05 min`, `2:10 h`."""
+  seconds = round(seconds)
+  if seconds < 60:
+    return f"{seconds} s"
+  if seconds < 3600:
+    return f"{seconds // 60}:{seconds % 60:02d} min"
+  return f"{seconds // 3600}:{seconds % 3600 // 60:02d} h"
+
+
+def where(task: Task, root: Path, state: str) -> tuple[str, str]:
+  """(what a task is at, time left), as far as they can be told."""
+  if state == progress.FAILED:
+    return progress.last_line(task, root) or f"exit code {progress.exit_code(task, root)}", ""
+  if state == progress.BLOCKED:
+    return "a run it needs failed", ""
+  if state == progress.WAITING:
+    return "for " + ", ".join(name for name in task.needs), ""
+  if not task.trainings or state in (progress.DONE, progress.READY):
+    return "", ""
+  found = progress.progress(task, root)
+  if not found.done:
+    return "starting" if state == progress.RUNNING else "", ""
+  if found.done == found.total:
+    return "evaluating" if state == progress.RUNNING else "", ""
+  left = "" if found.seconds_left is None else duration(found.seconds_left)
+  return f"{found.training} epoch {found.epoch}/{task.epochs}", left
+
+
+def counts(states: Mapping[str, str]) -> str:
+  """`12 done, 2 running, 11 waiting`."""
+  found = Counter(states.values())
+  order = [*_STYLES, *sorted(set(found) - set(_STYLES))]
+  return ", ".join(f"{found[state]} {state}" for state in order if found[state])
+
+
+def make(
+  tasks: Sequence[Task], root: Path, states: Mapping[str, str], height: int | None = None
+) -> rich.table.Table:
+  """The runs and how far they are.
+
+  Args:
+    tasks: in order.
+    root: folder of the sweep.
+    states: of every task.
+    height: lines to fill; runs that are done, then those that wait, are left out where there are
+      more. None shows all.
+  """
+  table = rich.table.Table(box=rich.box.SIMPLE_HEAD, padding=(0, 1), expand=False)
+  table.add_column("run", overflow="ellipsis", no_wrap=True, ratio=2)
+  table.add_column("state", no_wrap=True)
+  table.add_column("at", overflow="ellipsis", no_wrap=True, ratio=3)
+  table.add_column("left", justify="right", no_wrap=True)
+  shown = _fitting(tasks, states, height)
+  for task in shown:
+    state = states[task.name]
+    at, left = where(task, root, state)
+    style = _STYLES.get(state, "")
+    table.add_row(*(rich.text.Text(cell, style) for cell in (task.name, state, at, left)))
+  hidden = len(tasks) - len(shown)
+  table.caption = counts(states) + (f" ({hidden} not shown)" if hidden else "")
+  table.caption_justify = "left"
+  return table
+
+
+def _fitting(
+  tasks: Sequence[Task], states: Mapping[str, str], height: int | None
+) -> list[Task]:
+  """The tasks that are shown, in order; the most interesting ones where not all fit."""
+  interest = (progress.RUNNING, progress.FAILED, progress.BLOCKED)
+  if height is None or len(tasks) <= height:
+    return list(tasks)
+  def rank(task):
+    state = states[task.name]
+    return 3 if state == progress.DONE else 2 if state == progress.WAITING else (
+      0 if state in interest else 1)
+  chosen = {task.name for task in sorted(tasks, key=rank)[: max(1, height)]}
+  return [task for task in tasks if task.name in chosen]
+
+
+class LiveTable:
+  """The table, redrawn on a terminal; elsewhere a line for every change of a state."""
+
+  def __init__(self, tasks: Sequence[Task], root: Path, console: rich.console.Console):
+    self._tasks, self._root, self._console = tasks, root, console
+    self._states: dict[str, str] = {}
+    self._drawn = 0.0
+    self._live = rich.live.Live(console=console, auto_refresh=False, transient=True)
+
+  def __enter__(self) -> "LiveTable":
+    if self._console.is_terminal:
+      self._live.start()
+    return self
+
+  def __exit__(self, *exception) -> None:
+    self._live.stop()
+    self._console.print(make(self._tasks, self._root, self._states))
+
+  def show(self, states: Mapping[str, str]) -> None:
+    """Shows new states."""
+    if self._console.is_terminal:
+      if states != self._states or time.monotonic() - self._drawn > _PERIOD:
+        height = self._console.height - 5
+        self._live.update(make(self._tasks, self._root, states, height), refresh=True)
+        self._drawn = time.monotonic()
+    else:
+      quiet = (progress.WAITING, progress.READY)
+      for task in self._tasks:
+        state = states[task.name]
+        if state != self._states.get(task.name) and state not in quiet:
+          at, _ = where(task, self._root, state)
+          told = f"{state} {task.name}" + (f": {at}" if at and state == progress.FAILED else "")
+          self._console.print(told, soft_wrap=True, highlight=False, markup=False)
+    self._states = dict(states)
+
+
+def print_plan(
+  name: str,
+  tasks: Sequence[Task],
+  root: Path,
+  images: Callable[[Task], int | None],
+  images_per_second: float | None,
+  console: rich.console.Console,
+) -> None:
+  """Prints what a sweep would do: runs, dependencies, models to train, and hours on GPUs.
+
+  Args:
+    name: of the sweep.
+    tasks: in order.
+    root: folder of the sweep.
+    images: training images of a run's data set; None if only the data themselves tell.
+    images_per_second: of one GPU, training one model, as measured by the user.
+    console: where to print.
+  """
+  table = rich.table.Table(box=rich.box.SIMPLE_HEAD, padding=(0, 1))
+  table.add_column("run", overflow="fold")
+  table.add_column("models", justify="right", no_wrap=True)
+  table.add_column("needs", overflow="fold")
+  for task in tasks:
+    done = " (done)" if is_done(task, root) else ""
+    models = str(task.models) if task.kind == "run" else "-"
+    table.add_row(*map(rich.text.Text, (task.name + done, models, ", ".join(task.needs))))
+  console.print(table)
+  runs = [task for task in tasks if task.kind == "run"]
+  comparisons = len(tasks) - len(runs)
+  told = f"{name}: {len(runs)} runs, {sum(task.models for task in runs)} models to train"
+  told += f", {comparisons} comparisons" if comparisons else ""
+  console.print(told, highlight=False, markup=False)
+  done = [task for task in tasks if is_done(task, root)]
+  if done:
+    console.print(
+      f"{len(done)} are done in {root}; {sum(task.models for task in runs if task not in done)} "
+      "models are left", highlight=False, markup=False, soft_wrap=True,
+    )  # fmt: skip
+  sizes = [images(task) for task in runs if task not in done]
+  if None in sizes:
+    told = "How many training images there are, only the data tell: no estimate of hours."
+  else:
+    left = [task for task in runs if task not in done]
+    work = sum(t.models * t.epochs * size for t, size in zip(left, sizes, strict=True))
+    told = f"{work:.3g} images (models x epochs x training images)"
+    if images_per_second:
+      hours = work / images_per_second / 3600
+      told += f"; at {images_per_second:g} images/s: {hours:.1f} GPU hours"
+    else:
+      told += "; --images_per_second=RATE of one GPU gives the hours"
+  console.print(told, highlight=False, markup=False)
