@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
+from dissim_jax import processes
+
 log = logging.getLogger(__name__)
 
 
@@ -62,7 +64,7 @@ class Checkpoints:
       "checkpoint %s cannot be read (%s); it is set aside as %s and the one before it is used",
       path, reason, target.name,
     )
-    path.rename(target)
+    processes.first_does(lambda: None if target.exists() else path.rename(target))
     self._manager.close()
     self._manager = ocp.CheckpointManager(self._directory, options=self._options)
 

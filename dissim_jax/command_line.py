@@ -3,6 +3,7 @@
 What the user can mend is told in one sentence on stderr, with exit code 2.
 """
 
+import errno
 import functools
 import re
 import runpy
@@ -11,8 +12,10 @@ from collections.abc import Callable, Iterator
 
 from absl import flags
 
-from dissim_jax.errors import UserError
+from dissim_jax.errors import TRY_AGAIN, BusyError, Stopped, UserError
 from dissim_jax.names import nearest
+
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)  # what the user can mend
 
 
 def fail(message: str) -> None:
@@ -69,15 +72,45 @@ def _fields(config, prefix: str = "") -> Iterator[str]:
       yield from _fields(value, f"{prefix}{name}.")
 
 
+def define_processes(values: flags.FlagValues = flags.FLAGS) -> dict[str, flags.FlagHolder]:
+  """Defines the flags that make a process one of several; by name."""
+  where = {"flag_values": values}
+  holders = (
+    flags.DEFINE_string(
+      "coordinator", None, "HOST:PORT of the first of several processes. srun needs none of these "
+      "flags.", **where,
+    ),
+    flags.DEFINE_integer(
+      "num_processes", None, "How many processes train together.", lower_bound=1, **where
+    ),
+    flags.DEFINE_integer("process_id", None, "Which of them this is, from 0.", lower_bound=0,
+                         **where),
+  )  # fmt: skip
+  return {holder.name: holder for holder in holders}
+
+
 def guarded(main: Callable[[list[str]], None]) -> Callable[[list[str]], None]:
-  """`main`, with UserError as a sentence and exit code 2, and Ctrl-C without a traceback."""
+  """`main`, with what the user can mend as a sentence and an exit code instead of a traceback.
+
+  2 for bad input and a full disk, 75 where the same command can go on later, 130 after Ctrl-C.
+  """
 
   @functools.wraps(main)
   def wrapped(argv):
     try:
       main(argv)
+    except BusyError as error:
+      print(f"error: {error}", file=sys.stderr)
+      sys.exit(TRY_AGAIN)
     except UserError as error:
       fail(str(error))
+    except OSError as error:
+      if error.errno not in _DISK:
+        raise
+      fail(f"{error.filename or 'a file'} cannot be written: {error.strerror}")
+    except Stopped as error:
+      print(f"{error}; the same command goes on from here", file=sys.stderr)
+      sys.exit(TRY_AGAIN)
     except KeyboardInterrupt:
       print("stopped; the same command goes on from the last checkpoint", file=sys.stderr)
       sys.exit(130)

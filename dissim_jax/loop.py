@@ -1,6 +1,5 @@
 """The only training loop: epochs of a mapped step, with checkpoints, logs and resume."""
 
-import functools
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -12,13 +11,12 @@ import ml_collections
 import numpy as np
 from jax.sharding import Mesh
 
-from dissim_jax import parallel
+from dissim_jax import parallel, preemption, processes
 from dissim_jax.checkpoint import Checkpoints
 from dissim_jax.data import Dataset
-from dissim_jax.data.batches import make_feed
-from dissim_jax.errors import UserError
+from dissim_jax.errors import Stopped, UserError
 from dissim_jax.optimizer import learning_rate
-from dissim_jax.records import MetricsLog, Progress
+from dissim_jax.records import MetricsLog, NoLog, NoProgress, Progress
 
 
 def epoch_order(seed: int, epoch: int, num_examples: int, batch_size: int) -> np.ndarray:
@@ -84,41 +82,48 @@ def fit(
 
   Raises:
     TrainingDivergedError: the loss is not finite; the last checkpoint is from before that.
+    Stopped: the process was told to stop; everything is saved.
   """
-  settings = config.train
+  settings, images = config.train, dataset.train_images
   steps = len(dataset.train_labels) // settings.batch_size
   schedule = learning_rate(config.optimizer, settings.epochs * steps)
-  state = parallel.replicate(state, mesh)
+  zeros = {name: np.float32(0) for name in ("steps", "finite", *shown)}
   checkpoints = Checkpoints(directory / "checkpoints", settings.keep_checkpoints)
-  state = checkpoints.restore(state) or state
-  start = int(state.step) // steps
-  run = parallel.pmapped(step, mesh)
+  state, totals = parallel.replicate((state, zeros), mesh)
+  state, totals = checkpoints.restore((state, totals)) or (state, totals)
+  done = int(parallel.local(state.step))
+  # Several processes read only what their own devices work on.
+  resident = images.nbytes <= config.data.resident_gib * 2**30 and jax.process_count() == 1
+  feed = parallel.make_feed(images, dataset.train_labels, mesh, resident=resident)
+  run = parallel.pmapped(step, mesh, resident=resident)
   block = steps_per_dispatch(settings.steps_per_dispatch, steps, mesh.devices.flat[0].platform)
-  feed = make_feed(
-    dataset.train_images,
-    dataset.train_labels,
-    functools.partial(parallel.replicate, mesh=mesh),
-    config.data.resident_gib * 2**30,
-  )
-  metrics_log = MetricsLog(directory, start, start * steps)
-  progress = Progress(directory.name, settings.epochs, start)
+  metrics_log, progress = _records(directory, settings.epochs, done // steps, done)
   try:
-    for epoch in range(start + 1, settings.epochs + 1):
-      began = time.monotonic()
+    for epoch in range(done // steps + 1, settings.epochs + 1):
+      began, start = time.monotonic(), (epoch - 1) * steps
       order = epoch_order(seed, epoch, len(dataset.train_labels), settings.batch_size)
-      names = ("steps", "finite", *shown)
-      totals = parallel.replicate({name: np.float32(0) for name in names}, mesh)
-      state, sums, rate = _run_epoch(run, state, totals, feed, order, block, teachers, progress)
-      _check_finite(directory, (epoch - 1) * steps, sums, checkpoints.latest_step())
-      if epoch % settings.checkpoint_every_epochs == 0 or epoch == settings.epochs:
-        checkpoints.save(epoch * steps, state)
-      values = {"epoch": epoch, "step": epoch * steps}
-      values |= {f"train_{name}": sums[name] / sums["steps"] for name in shown}
-      values |= monitor(state)
-      values["learning_rate"] = float(schedule(epoch * steps - 1))
-      values["images_per_second"] = rate * settings.batch_size
-      metrics_log.write(values, time.monotonic() - began)
-      progress.epoch(values)
+      with preemption.held():
+        state, totals, rate, reached, stopped = _run_epoch(
+          run, state, totals, feed, order, max(0, done - start), block, teachers, progress
+        )
+        sums = {name: float(x) for name, x in jax.device_get(parallel.local(totals)).items()}
+        _check_finite(directory, start, sums, checkpoints.latest_step())
+        if reached == steps:
+          values = {"epoch": epoch, "step": epoch * steps}
+          values |= {f"train_{name}": sums[name] / sums["steps"] for name in shown}
+          values |= monitor(parallel.local(state))
+          values["learning_rate"] = float(schedule(epoch * steps - 1))
+          values["images_per_second"] = rate * settings.batch_size
+          metrics_log.write(values, time.monotonic() - began)
+          progress.epoch(values)
+          totals = parallel.replicate(zeros, mesh)
+        # After the line in the log: a run that is killed in between does the epoch again.
+        due = epoch % settings.checkpoint_every_epochs == 0 or epoch == settings.epochs
+        if stopped or due:
+          checkpoints.save(start + reached, (state, totals))
+        if stopped:
+          checkpoints.close()
+          raise Stopped(f"{directory.name}: told to stop, saved after step {start + reached}")
   finally:
     progress.close()
     metrics_log.close()
@@ -126,23 +131,39 @@ def fit(
   return state, metrics_log.seconds
 
 
-def _run_epoch(run, state, totals, feed, order, block, teachers, progress):
-  """All steps of one epoch; returns the state, the summed metrics and the steps per second.
+def _records(directory: Path, epochs: int, epoch: int, step: int):
+  """The log and the progress line, of the first process alone."""
+  if not processes.is_first():
+    return NoLog(), NoProgress()
+  return MetricsLog(directory, epoch, step), Progress(directory.name, epochs, epoch)
+
+
+def _run_epoch(run, state, totals, feed, order, start, block, teachers, progress):
+  """The steps of one epoch from `start` on, to its end or until the process is told to stop.
 
   The first dispatch does not count for the speed: it may compile, and it starts an idle device.
+
+  Returns:
+    The state, the summed metrics, the steps per second, the steps of the epoch that are done, and
+    whether the process was told to stop.
   """
-  began, timed = time.monotonic(), 0
-  for first in range(0, order.shape[0], block):
+  began, timed, stopped = time.monotonic(), 0, False
+  for first in range(start, order.shape[0], block):
     data, rows = feed(order[first : first + block])
     state, totals = run(state, totals, data, rows, teachers)
-    if first == 0:
+    if first == start:
       jax.block_until_ready(totals)
       began = time.monotonic()
     else:
       timed += rows.shape[0]
     progress.advance(rows.shape[0] / order.shape[0])
-  sums = {name: float(total) for name, total in jax.device_get(totals).items()}
-  return state, sums, timed / (time.monotonic() - began) if timed else math.nan
+    reached = first + rows.shape[0]
+    stopped = preemption.asked()
+    if stopped:
+      break
+  jax.block_until_ready(totals)
+  rate = timed / (time.monotonic() - began) if timed else math.nan
+  return state, totals, rate, reached, stopped
 
 
 def _check_finite(directory: Path, step: int, sums: dict, saved: int | None) -> None:

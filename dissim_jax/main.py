@@ -13,6 +13,7 @@ from dissim_jax import command_line
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "File that builds the experiment.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of checkpoints, results and report.")
+_PROCESSES = command_line.define_processes()
 
 
 def main(argv: list[str]) -> None:
@@ -21,12 +22,18 @@ def main(argv: list[str]) -> None:
   command_line.require(_CONFIG, _WORKDIR)
   logging.set_verbosity(logging.WARNING)  # Orbax tells every step of a save.
   # JAX is slow to import: not before the flags are right.
-  from dissim_jax import compilation, report, sequence, studies
+  from dissim_jax import compilation, preemption, processes, report, sequence, studies
 
   command = shlex.join(["python", "-m", "dissim_jax.main", *sys.argv[1:]])
-  with compilation.cache():
-    sequence.run(_CONFIG.value, _WORKDIR.value, command)
-    studies.run(_CONFIG.value, _WORKDIR.value)
+  several = processes.connect(**{name: holder.value for name, holder in _PROCESSES.items()})
+  with preemption.handled(), compilation.cache():
+    if several:
+      sequence.train(_CONFIG.value, _WORKDIR.value, command)
+    else:
+      sequence.run(_CONFIG.value, _WORKDIR.value, command)
+      studies.run(_CONFIG.value, _WORKDIR.value)
+  if several:
+    processes.leave()
   page = report.write_report(_WORKDIR.value)
   report.print_table(_WORKDIR.value)
   print(f"report: {page}")

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import ml_collections
 from jax.sharding import Mesh
 
-from dissim_jax import parallel
+from dissim_jax import parallel, processes
 from dissim_jax.checkpoint import load_weights, save_weights
 from dissim_jax.data import Dataset
 from dissim_jax.errors import UserError
@@ -58,7 +58,7 @@ def is_done(directory: Path) -> bool:
 def save_member(directory: Path, variables: Any, facts: dict) -> None:
   """Writes the weights, then `member.json`."""
   save_weights(directory / "weights", variables)
-  write_json(directory / "member.json", facts)
+  processes.first_does(lambda: write_json(directory / "member.json", facts))
 
 
 def read_facts(directory: Path, field: str) -> dict:
@@ -80,9 +80,9 @@ def load_member(directory: Path, facts: dict, dtype: Any, mesh: Mesh) -> tuple[L
   """The architecture and the variables of a finished member, replicated over the mesh."""
   model = build_model(facts, dtype)
   shape = (1, *facts["image_shape"])
-  like = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros(shape)))
+  shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros(shape)))
+  like = parallel.replicated_shapes(shapes, mesh)
   try:
-    variables = load_weights(directory / "weights", like)
+    return model, load_weights(directory / "weights", like)
   except Exception as error:  # orbax raises many types for a damaged file.
     raise UserError(f"the weights in {str(directory)!r} cannot be read") from error
-  return model, parallel.replicate(variables, mesh)

@@ -80,6 +80,18 @@ class MetricsLog:
     self._events.close()
 
 
+class NoLog:
+  """In the place of `MetricsLog` in a process that writes nothing."""
+
+  seconds = 0.0
+
+  def write(self, values: dict, seconds: float) -> None:
+    """Writes nothing."""
+
+  def close(self) -> None:
+    """Closes nothing."""
+
+
 class Progress:
   """A live line for one member on a terminal; elsewhere a plain line every `period` seconds."""
 
@@ -121,6 +133,19 @@ class Progress:
   def close(self) -> None:
     """Leaves the last state of the bar on the screen."""
     self._bar.stop()
+
+
+class NoProgress:
+  """In the place of `Progress` in a process that shows nothing."""
+
+  def advance(self, fraction: float) -> None:
+    """Shows nothing."""
+
+  def epoch(self, values: dict) -> None:
+    """Shows nothing."""
+
+  def close(self) -> None:
+    """Closes nothing."""
 
 
 def _short(values: dict) -> str:

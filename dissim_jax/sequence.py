@@ -21,15 +21,16 @@ from dissim_jax.plan import SEQUENTIAL, Plan, make_plan, member_seed
 from dissim_jax.records import write_json
 from dissim_jax.train import train_member
 from dissim_jax.validate import check_config
-from dissim_jax.workdirs import claim_workdir
+from dissim_jax.workdirs import claimed
 
 
 def run(config: ml_collections.ConfigDict, workdir: str | Path, command: str = "") -> dict:
-  """Trains, measures and reports an experiment; goes on where an earlier call stopped.
+  """Trains and measures an experiment; goes on where an earlier call stopped.
 
   Args:
     config: see `configs/default.py`.
-    workdir: a new folder, or that of an earlier run of the same config.
+    workdir: a new folder, or that of an earlier run of the same config. The caller keeps other
+      processes out of it, see `workdirs.locked`.
     command: how the user started it, for the report.
 
   Returns:
@@ -37,13 +38,41 @@ def run(config: ml_collections.ConfigDict, workdir: str | Path, command: str = "
 
   Raises:
     UserError: something that the user can mend; nothing was overwritten.
+    Stopped: the process was told to stop; the same call goes on.
   """
   began, workdir = time.monotonic(), Path(workdir)
+  dataset, plans, sequences = _prepare(config, workdir)
+  with claimed(config, workdir, command):
+    frozen = _train_missing(config, dataset, plans)
+    metrics = evaluate(config, workdir, dataset, plans, sequences, frozen)
+    metrics["seconds"] = time.monotonic() - began
+    write_json(workdir / "evaluation" / "metrics.json", metrics)
+  return metrics
+
+
+def train(config: ml_collections.ConfigDict, workdir: str | Path, command: str = "") -> None:
+  """The part of `run` that several processes do together: trains the members."""
+  workdir = Path(workdir)
+  dataset, plans, _ = _prepare(config, workdir)
+  with claimed(config, workdir, command):
+    _train_missing(config, dataset, plans)
+
+
+def _prepare(
+  config: ml_collections.ConfigDict, workdir: Path
+) -> tuple[Dataset, list[Plan], dict[str, list[str]]]:
+  """Data, members and sequences of an experiment, checked; nothing is written."""
   check_config(config)
   plans, sequences = make_plan(config, workdir)
   dataset = load(config.data)
   check_dataset(config, dataset, plans)
-  claim_workdir(config, workdir, command)
+  return dataset, plans, sequences
+
+
+def _train_missing(
+  config: ml_collections.ConfigDict, dataset: Dataset, plans: list[Plan]
+) -> dict[str, tuple[Any, Any]]:
+  """Trains the members that are not yet done; architecture and variables of all, by name."""
   mesh = parallel.make_mesh()
   frozen: dict[str, tuple[Any, Any]] = {}
   for plan in plans:
@@ -56,10 +85,7 @@ def run(config: ml_collections.ConfigDict, workdir: str | Path, command: str = "
     elif plan.name not in frozen:
       group = [other for other in plans if other.group == plan.group]
       frozen |= _train_group(config, group, dataset, mesh)
-  metrics = evaluate(config, workdir, dataset, plans, sequences, frozen)
-  metrics["seconds"] = time.monotonic() - began
-  write_json(workdir / "evaluation" / "metrics.json", metrics)
-  return metrics
+  return frozen
 
 
 def _train(

@@ -25,7 +25,7 @@ from dissim_jax.evaluate.streaming import Member
 from dissim_jax.names import expanded, listed
 from dissim_jax.plan import make_plan, member_names
 from dissim_jax.records import read_json, write_arrays, write_json
-from dissim_jax.workdirs import load_member
+from dissim_jax.workdirs import load_member, locked
 
 # Settings that choose what is done; the others say how.
 _CHOICES = ("experiments", "pairs", "widths")
@@ -43,6 +43,13 @@ def run(config: ml_collections.ConfigDict, workdir: str | Path) -> None:
   left = [task for task in tasks(config, workdir) if not _is_done(task["file"], settings)]
   if not left:
     return
+  with locked(workdir):
+    _do(config, workdir, left)
+
+
+def _do(config: ml_collections.ConfigDict, workdir: Path, left: list[dict[str, Any]]) -> None:
+  """Does the tasks in order and writes the results of each."""
+  settings = config.stitch
   dataset, mesh = load(config.data), parallel.make_mesh()
   members: dict[Path, Member] = {}
   study, joined, trained = None, None, {workdir}

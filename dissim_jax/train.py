@@ -197,6 +197,7 @@ def train_member(
   """
   steps = len(dataset.train_labels) // config.train.batch_size
   optimizer = sgd(config.optimizer, config.train.epochs * steps)
+  own_teachers = parallel.local(teachers)
   state, seconds = fit(
     config,
     make_train_step(config, model, optimizer, game),
@@ -204,7 +205,7 @@ def train_member(
     shown_metrics(game),
     teachers,
     dataset,
-    lambda state: monitor(variables_of(state), teachers),
+    lambda state: monitor(variables_of(state), own_teachers),
     mesh,
     directory,
     seed,

@@ -1,6 +1,10 @@
 """The folder of a run: claiming it, and what other programs need of it once it is finished."""
 
+import contextlib
+import fcntl
 import json
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,17 +12,64 @@ import ml_collections
 from jax.sharding import Mesh
 
 from dissim_jax import members as member_files
-from dissim_jax.errors import UserError
+from dissim_jax import processes
+from dissim_jax.errors import BusyError, UserError
 from dissim_jax.evaluate.streaming import Member
 from dissim_jax.records import read_json, write_json
 
 # Blocks that may differ when a finished run is measured further: their results say how they were
 # made.
 _LATER = ("stitch.", "corruption.", "attribution.", "features.")
+_LOCK = ".lock"
 
 
-def claim_workdir(config: ml_collections.ConfigDict, workdir: Path, command: str) -> None:
-  """Writes `config.json` into a new workdir, or checks that it is the same experiment.
+@contextlib.contextmanager
+def locked(workdir: Path) -> Iterator[None]:
+  """Keeps other processes out of a run's folder, until this one ends in whatever way.
+
+  Raises:
+    BusyError: another process works there.
+    UserError: the folder cannot be made or written.
+  """
+  try:
+    workdir.mkdir(parents=True, exist_ok=True)
+    file = (workdir / _LOCK).open("a")
+  except OSError as error:
+    raise UserError(
+      f"workdir={str(workdir)!r}: cannot be written ({error.strerror or error})"
+    ) from error
+  with file:
+    try:
+      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+      raise BusyError(f"workdir={str(workdir)!r}: another process works there") from error
+    yield
+
+
+@contextlib.contextmanager
+def claimed(
+  config: ml_collections.ConfigDict, workdir: Path, command: str
+) -> Iterator[None]:
+  """Makes the folder that of this experiment, written by these processes alone.
+
+  Raises:
+    UserError: see `check_workdir`.
+    BusyError: another process works there.
+  """
+  with contextlib.ExitStack() as stack:
+
+    def claim():
+      check_workdir(config, workdir)
+      stack.enter_context(locked(workdir))
+      if not check_workdir(config, workdir):
+        write_json(workdir / "config.json", _plain(config) | {"command": command})
+
+    processes.first_does(claim)
+    yield
+
+
+def check_workdir(config: ml_collections.ConfigDict, workdir: Path) -> bool:
+  """Whether the folder is already that of this experiment; a new one is not.
 
   The blocks of what is done with finished members may differ.
 
@@ -27,21 +78,19 @@ def claim_workdir(config: ml_collections.ConfigDict, workdir: Path, command: str
       other files than an experiment's.
   """
   path = workdir / "config.json"
-  values = json.loads(json.dumps(config.to_dict()))
   if not path.exists():
-    if workdir.exists() and (not workdir.is_dir() or any(workdir.iterdir())):
+    if workdir.exists() and (not workdir.is_dir() or set(os.listdir(workdir)) - {_LOCK}):
       raise UserError(
         f"workdir={str(workdir)!r}: it holds no config.json but is not empty; "
         "choose a new folder or one of an earlier run"
       )
-    write_json(path, values | {"command": command})
-    return
+    return False
   try:
     saved = read_json(path)
   except ValueError as error:
     raise UserError(f"workdir={str(workdir)!r}: config.json cannot be read ({error})") from error
   saved.pop("command", None)
-  old, new = _flat(saved), _flat(values)
+  old, new = _flat(saved), _flat(_plain(config))
   differ = [
     key
     for key in sorted(old | new)
@@ -53,6 +102,12 @@ def claim_workdir(config: ml_collections.ConfigDict, workdir: Path, command: str
       f"workdir={str(workdir)!r}: it belongs to another config, which differs in {told}; "
       "choose another workdir"
     )
+  return True
+
+
+def _plain(config: ml_collections.ConfigDict) -> dict[str, Any]:
+  """A config as JSON gives it back."""
+  return json.loads(json.dumps(config.to_dict()))
 
 
 def _flat(values: dict, prefix: str = "") -> dict[str, Any]:

@@ -1,8 +1,12 @@
 """Whole experiments at a tiny size: files, reuse, resume, and every kind of bad input."""
 
+import errno
+import itertools
 import json
 import logging
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -15,9 +19,9 @@ from absl import flags
 from PIL import Image
 
 from configs import default
-from dissim_jax import command_line, main, report, sequence
+from dissim_jax import command_line, main, preemption, report, sequence, workdirs
 from dissim_jax.checkpoint import load_weights
-from dissim_jax.errors import UserError
+from dissim_jax.errors import BusyError, Stopped, UserError
 from dissim_jax.loop import TrainingDivergedError
 from dissim_jax.plan import make_plan
 
@@ -283,6 +287,76 @@ def test_killed_at_any_moment_and_resumed_is_the_same_run(finished, tmp_path):
   for name in ("member_0", "member_1", "independent_1"):
     for a, b in zip(weights(workdir / name), weights(finished[0] / name), strict=True):
       np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("step", [2, 5, 15], ids=["in an epoch", "at its end", "at the last step"])
+def test_told_to_stop_it_saves_the_step_and_goes_on_from_there(
+  finished, tmp_path, monkeypatch, step
+):
+  config = tiny_config(
+    ensemble__teachers=(str(finished[0] / "member_0"),),
+    ensemble__baseline=False,
+    train__checkpoint_every_epochs=3,
+  )
+  looks = itertools.count(1)
+  monkeypatch.setattr(preemption, "asked", lambda: next(looks) == step)
+  with pytest.raises(Stopped, match=f"member_1: told to stop, saved after step {step}"):
+    sequence.run(config, tmp_path / "run")
+  folder = tmp_path / "run" / "member_1"
+  assert [int(path.name) for path in (folder / "checkpoints").iterdir()] == [step]
+  monkeypatch.undo()
+  sequence.run(config, tmp_path / "run")
+  for a, b in zip(weights(folder), weights(finished[0] / "member_1"), strict=True):
+    np.testing.assert_array_equal(a, b)
+  assert measured(folder) == measured(finished[0] / "member_1")
+
+
+def measured(folder):
+  """The lines of a training's log without what the clock says."""
+  rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+  return [{k: v for k, v in row.items() if k not in ("seconds", "images_per_second")}
+          for row in rows]  # fmt: skip
+
+
+def test_signal_waits_for_the_step_in_progress_and_elsewhere_stops_at_once():
+  with preemption.handled():
+    with pytest.raises(Stopped), preemption.held():
+      assert not preemption.asked()
+      os.kill(os.getpid(), signal.SIGTERM)
+      assert preemption.asked()  # The step goes on to here.
+    with pytest.raises(Stopped):
+      os.kill(os.getpid(), signal.SIGTERM)
+      time.sleep(5)
+  with preemption.handled():
+    assert not preemption.asked()
+  assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_folder_in_use_is_left_alone(finished):
+  before = sorted(finished[0].rglob("*"))
+  with workdirs.locked(finished[0]), pytest.raises(BusyError, match="another process works there"):
+    sequence.run(tiny_config(), finished[0])
+  assert sorted(finished[0].rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+  "error, code, told",
+  [
+    (UserError("a field"), 2, "error: a field"),
+    (BusyError("a folder"), 75, "error: a folder"),
+    (Stopped("told to stop"), 75, "told to stop; the same command goes on from here"),
+    (OSError(errno.ENOSPC, "No space left on device", "runs/x"), 2,
+     "error: runs/x cannot be written: No space left on device"),
+    (KeyboardInterrupt(), 130, "stopped; the same command goes on from the last checkpoint"),
+  ],
+)  # fmt: skip
+def test_what_ends_a_program_is_a_sentence_and_an_exit_code(error, code, told, capsys):
+  def program(argv):
+    raise error
+
+  with pytest.raises(SystemExit) as stop:
+    command_line.guarded(program)([])
+  assert (stop.value.code, capsys.readouterr().err) == (code, told + "\n")
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,6 @@ import optax
 from jax.sharding import Mesh
 
 from dissim_jax import parallel
-from dissim_jax.data.batches import make_feed
 from dissim_jax.evaluate.stitched import Pair
 from dissim_jax.evaluate.stitching import Stitch, apply_stitch
 from dissim_jax.loop import epoch_order, steps_per_dispatch
@@ -128,9 +127,11 @@ def make_step(pair: Pair, tap: tuple[int, int], task: TaskLoss, steps_per_epoch:
 
 
 @functools.lru_cache(maxsize=64)
-def _program(pair: Pair, tap: tuple[int, int], task: TaskLoss, steps_per_epoch: int, mesh: Mesh):
+def _program(
+  pair: Pair, tap: tuple[int, int], task: TaskLoss, steps_per_epoch: int, mesh: Mesh, resident: bool
+):
   """The compiled step, shared by all stitches of one seam."""
-  return parallel.pmapped(make_step(pair, tap, task, steps_per_epoch), mesh)
+  return parallel.pmapped(make_step(pair, tap, task, steps_per_epoch), mesh, resident=resident)
 
 
 def train_stitch(
@@ -172,10 +173,11 @@ def train_stitch(
     params, task.optimizer(steps).init(params), jnp.float32(l1), jnp.float32(cka_weight)
   )
   state = parallel.replicate(state, mesh)
-  run = _program(pair, tap, task, steps, mesh)
+  resident = images.nbytes <= task.resident_bytes
+  run = _program(pair, tap, task, steps, mesh, resident)
   block = steps_per_dispatch(task.steps_per_dispatch, steps, mesh.devices.flat[0].platform)
   put = functools.partial(parallel.replicate, mesh=mesh)
-  feed = make_feed(images, wanted, put, task.resident_bytes)
+  feed = parallel.make_feed(images, wanted, mesh, resident=resident)
   history = []
 
   def show(epoch: int) -> None:
