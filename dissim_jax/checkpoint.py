@@ -5,7 +5,10 @@ place when whole. A state that cannot be read (a truncated file, say) is set asi
 and the one before it is used.
 """
 
+import contextlib
 import logging
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +28,29 @@ def _abstract(tree: Any) -> Any:
   )
 
 
+@contextlib.contextmanager
+def _plain(folder: Path) -> Iterator[Path]:
+  """The folder by a path without `*`, `?`, `[`, `]`, `\\`, which orbax takes for patterns."""
+  folder = Path(folder).absolute()
+  if not set("*?[]\\") & set(str(folder)):
+    yield folder
+    return
+  with tempfile.TemporaryDirectory(prefix="dissim_jax_") as other:
+    link = Path(other) / "folder"
+    link.symlink_to(folder, target_is_directory=True)
+    yield link
+
+
 class Checkpoints:
   """The newest `keep` training states below `directory`, by step."""
 
   def __init__(self, directory: Path, keep: int):
     self._directory = Path(directory).absolute()
+    self._directory.mkdir(parents=True, exist_ok=True)
+    self._links = contextlib.ExitStack()
+    self._plain = self._links.enter_context(_plain(self._directory))
     self._options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True)
-    self._manager = ocp.CheckpointManager(self._directory, options=self._options)
+    self._manager = ocp.CheckpointManager(self._plain, options=self._options)
 
   def save(self, step: int, state: Any) -> None:
     """Writes `state` in the background."""
@@ -66,21 +85,22 @@ class Checkpoints:
     )
     processes.first_does(lambda: None if target.exists() else path.rename(target))
     self._manager.close()
-    self._manager = ocp.CheckpointManager(self._directory, options=self._options)
+    self._manager = ocp.CheckpointManager(self._plain, options=self._options)
 
   def close(self) -> None:
     """Waits until everything is written."""
-    self._manager.wait_until_finished()
-    self._manager.close()
+    with self._links:
+      self._manager.wait_until_finished()
+      self._manager.close()
 
 
 def save_weights(path: Path, variables: Any) -> None:
   """Writes the variables of a finished member; returns when they are on disk."""
-  with ocp.StandardCheckpointer() as checkpointer:
-    checkpointer.save(Path(path).absolute(), variables, force=True)
+  with _plain(Path(path).parent) as folder, ocp.StandardCheckpointer() as checkpointer:
+    checkpointer.save(folder / Path(path).name, variables, force=True)
 
 
 def load_weights(path: Path, like: Any) -> Any:
   """Reads variables written by `save_weights`, shaped and placed as `like`."""
-  with ocp.StandardCheckpointer() as checkpointer:
-    return checkpointer.restore(Path(path).absolute(), _abstract(like))
+  with _plain(Path(path).parent) as folder, ocp.StandardCheckpointer() as checkpointer:
+    return checkpointer.restore(folder / Path(path).name, _abstract(like))

@@ -122,7 +122,6 @@ def fit(
         if stopped or due:
           checkpoints.save(start + reached, (state, totals))
         if stopped:
-          checkpoints.close()
           raise Stopped(f"{directory.name}: told to stop, saved after step {start + reached}")
   finally:
     progress.close()

@@ -4,14 +4,17 @@ A pool of processes; devices are shared out among them. A run that fails does no
 not need it. Started again, by the same command, it does only what is left.
 """
 
+import contextlib
+import fcntl
 import os
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import rich.console
@@ -19,21 +22,23 @@ from absl import app, flags
 
 from dissim_jax import command_line
 from dissim_jax.errors import UserError
+from launch import flags as common
 from launch import progress
+from launch.pool import VISIBLE, run
 from launch.table import LiveTable
-from launch.tasks import Task, is_done, save_plan
-
-_POLL = 0.2  # seconds between two looks at the processes
-_RETRY = 5.0  # seconds before a run whose folder is in use is tried again
-_PATIENCE = 120.0  # seconds that stopped processes have to write a checkpoint
+from launch.tasks import Task, save_plan
 
 
 def find_devices(setting: str) -> list[str]:
-  """The GPUs to share out, as `CUDA_VISIBLE_DEVICES` names them; none on a machine without."""
-  given = setting or os.environ.get("CUDA_VISIBLE_DEVICES", "")
-  if given:
-    return [name.strip() for name in given.split(",") if name.strip()]
-  if not shutil.which("nvidia-smi"):
+  """The GPUs to share out, as `CUDA_VISIBLE_DEVICES` names them; none on a machine without.
+
+  Args:
+    setting: names with commas between them; "" takes those of `CUDA_VISIBLE_DEVICES`, or all.
+  """
+  if setting or VISIBLE in os.environ:
+    names = [name.strip() for name in (setting or os.environ[VISIBLE]).split(",")]
+    return [name for name in names if name not in ("", "-1")]  # -1 and nothing hide all.
+  if os.environ.get("JAX_PLATFORMS", "").startswith("cpu") or not shutil.which("nvidia-smi"):
     return []
   command = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
   found = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -43,104 +48,70 @@ def find_devices(setting: str) -> list[str]:
 def slots(devices: Sequence[str], parallel: int) -> list[dict[str, str]]:
   """What each of `parallel` processes gets in its environment.
 
-  More devices than processes: each gets several. Fewer: they share, and each takes its part of the
-  memory, which JAX would otherwise reserve for the first.
+  More devices than processes: each gets several, all equally many. Fewer: they share, and each
+  takes its part of the memory, which JAX would otherwise reserve for the first.
   """
   if not devices:
     return [{} for _ in range(parallel)]
   if len(devices) >= parallel:
     share = len(devices) // parallel
     parts = [devices[i * share : (i + 1) * share] for i in range(parallel)]
-    return [{"CUDA_VISIBLE_DEVICES": ",".join(part)} for part in parts]
+    return [{VISIBLE: ",".join(part)} for part in parts]
   crowd = -(-parallel // len(devices))
   memory = {"XLA_PYTHON_CLIENT_MEM_FRACTION": f"{0.9 / crowd:.3f}"}
   if "XLA_PYTHON_CLIENT_MEM_FRACTION" in os.environ:
     memory = {}
-  return [
-    {"CUDA_VISIBLE_DEVICES": devices[i % len(devices)], **memory} for i in range(parallel)
-  ]
+  return [{VISIBLE: devices[i % len(devices)], **memory} for i in range(parallel)]
 
 
-class Pool:
-  """Processes of tasks, at most one a slot."""
+@contextlib.contextmanager
+def told_to_stop() -> Iterator[threading.Event]:
+  """Set by Ctrl-C, SIGTERM or the end of the terminal; a second time, nothing is waited for."""
+  event = threading.Event()
 
-  def __init__(self, root: Path, environments: Sequence[Mapping[str, str]]):
-    self._root = root
-    self._free = list(environments)
-    self._running: dict[str, tuple[Task, subprocess.Popen, Mapping[str, str]]] = {}
-    self._not_before: dict[str, float] = {}
+  def on_signal(number: int, frame: object) -> None:
+    if event.is_set():
+      raise KeyboardInterrupt
+    event.set()
 
-  @property
-  def names(self) -> list[str]:
-    """Tasks that have a process."""
-    return list(self._running)
-
-  def start(self, task: Task) -> bool:
-    """Starts a task if there is a free slot and it is not to wait."""
-    if not self._free or time.monotonic() < self._not_before.get(task.name, 0):
-      return False
-    progress.launch_folder(task, self._root).mkdir(parents=True, exist_ok=True)
-    progress.exit_file(task, self._root).unlink(missing_ok=True)
-    own = self._free.pop(0)
-    with progress.log_file(task, self._root).open("ab") as log:
-      # A session of its own: Ctrl-C reaches the launcher alone, which tells the others to stop.
-      process = subprocess.Popen(
-        [sys.executable, *task.argv], stdin=subprocess.DEVNULL, stdout=log,
-        stderr=subprocess.STDOUT, env={**os.environ, **own}, start_new_session=True,
-      )  # fmt: skip
-    self._running[task.name] = (task, process, own)
-    return True
-
-  def collect(self) -> None:
-    """Notes the processes that have ended."""
-    for name, (task, process, own) in list(self._running.items()):
-      code = process.poll()
-      if code is not None:
-        del self._running[name]
-        self._free.append(own)
-        if code == 0 and not is_done(task, self._root):
-          code = 1
-        if code == progress.TRY_AGAIN:
-          self._not_before[name] = time.monotonic() + _RETRY
-        progress.exit_file(task, self._root).write_text(f"{code}\n")
-
-  def stop(self) -> None:
-    """Tells all processes to write a checkpoint and end, and waits for them."""
-    for _, process, _ in self._running.values():
-      process.send_signal(signal.SIGTERM)
-    deadline = time.monotonic() + _PATIENCE
-    for _, process, _ in self._running.values():
-      try:
-        process.wait(max(0.0, deadline - time.monotonic()))
-      except subprocess.TimeoutExpired:
-        process.kill()
-    self.collect()
-
-
-def run(tasks: Sequence[Task], root: Path, environments: Sequence[Mapping[str, str]],
-        table: LiveTable) -> dict[str, str]:  # fmt: skip
-  """Does every task whose parents are done, until none is left; the last states."""
-  for task in tasks:  # What failed before is tried again.
-    progress.exit_file(task, root).unlink(missing_ok=True)
-  pool = Pool(root, environments)
+  # One that is ignored, such as by nohup, stays so.
+  signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+  signals = [number for number in signals if signal.getsignal(number) != signal.SIG_IGN]
+  before = {number: signal.signal(number, on_signal) for number in signals}
   try:
-    while True:
-      pool.collect()
-      running = dict.fromkeys(pool.names, progress.RUNNING)
-      found = progress.states(tasks, root, running)
-      for task in tasks:
-        if found[task.name] == progress.READY and pool.start(task):
-          found[task.name] = progress.RUNNING
-      table.show(found)
-      if not {progress.RUNNING, progress.READY} & set(found.values()):
-        return found
-      time.sleep(_POLL)
+    yield event
   finally:
-    pool.stop()
+    for number, handler in before.items():
+      signal.signal(number, handler)
 
 
-def _terminate(number: int, frame: object) -> None:
-  raise KeyboardInterrupt
+@contextlib.contextmanager
+def alone(root: Path) -> Iterator[None]:
+  """Keeps other launchers out of a root, until this one ends in whatever way.
+
+  Raises:
+    UserError: another one works there.
+  """
+  with (root / "sweep.lock").open("a") as file:
+    try:
+      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+      raise UserError(f"--root={str(root)!r}: another launcher works there") from error
+    except OSError:
+      pass  # Not every file system has locks.
+    yield
+
+
+def define_flags(values: flags.FlagValues = flags.FLAGS) -> dict[str, flags.FlagHolder]:
+  """Defines the flags of this engine; by name."""
+  where = {"flag_values": values}
+  parallel = flags.DEFINE_integer(
+    "parallel", None, "Processes at a time. Default: one a GPU, or one.", lower_bound=1, **where
+  )
+  devices = flags.DEFINE_string(
+    "devices", "", "GPUs to use, such as 0,1. Default: CUDA_VISIBLE_DEVICES, or all.", **where
+  )
+  return {**common.define(values), "parallel": parallel, "devices": devices}
 
 
 def main(argv: list[str], holders: dict[str, flags.FlagHolder]) -> None:
@@ -153,40 +124,46 @@ def main(argv: list[str], holders: dict[str, flags.FlagHolder]) -> None:
     options.dry_run(asked, holders, console)
     return
   save_plan(asked.name, asked.tasks, asked.root)
+  try:
+    found = _run(asked.tasks, asked.root, holders, console)
+  except OSError as error:
+    where = error.filename or f"--root={str(asked.root)!r}"
+    raise UserError(
+      f"{where}: {error.strerror or error}; the same command goes on when this is mended"
+    ) from error
+  failed = [task for task in asked.tasks if found[task.name] == progress.FAILED]
+  if failed:
+    log = shlex.quote(str(progress.log_file(failed[0], asked.root)))
+    left = len(asked.tasks) - sum(state == progress.DONE for state in found.values())
+    print(
+      f"{len(failed)} failed, see {log}; the same command tries the {left} that are left again",
+      file=sys.stderr,
+    )
+    sys.exit(1)
+  print(f"tables: python -m dissim_jax.collect --root={shlex.quote(str(asked.root))}")
+
+
+def _run(
+  tasks: Sequence[Task], root: Path, holders: dict[str, flags.FlagHolder],
+  console: rich.console.Console,
+) -> dict[str, str]:  # fmt: skip
+  """The last states of the tasks."""
   devices = find_devices(holders["devices"].value)
   parallel = holders["parallel"].value or max(1, len(devices))
-  signal.signal(signal.SIGTERM, _terminate)
-  with tempfile.TemporaryDirectory(prefix="dissim_jax_xla_") as programs:
-    # Programs for this CPU are compiled once for all processes; of GPUs, JAX's own folder is kept.
-    shared = {} if devices else {"JAX_COMPILATION_CACHE_DIR": programs}
-    shared = {key: value for key, value in shared.items() if key not in os.environ}
-    environments = [{**shared, **own} for own in slots(devices, parallel)]
-    try:
-      with LiveTable(asked.tasks, asked.root, console) as shown:
-        found = run(asked.tasks, asked.root, environments, shown)
-    except OSError as error:
-      raise UserError(
-        f"--root={str(asked.root)!r}: {error.filename or ''}: {error.strerror or error}; "
-        "the same command goes on when this is mended"
-      ) from error
-  failed = [name for name, state in found.items() if state == progress.FAILED]
-  if failed:
-    logs = asked.root / "launch" / failed[0] / "output.log"
-    print(f"{len(failed)} failed: see {logs}", file=sys.stderr)
-    sys.exit(1)
-  print(f"tables: python -m dissim_jax.collect --root={asked.root}")
+  with contextlib.ExitStack() as stack:
+    stack.enter_context(alone(root))
+    shared = {}
+    if not devices and "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+      # Programs for this CPU are compiled once for all processes; of GPUs, they are kept anyway.
+      folder = tempfile.TemporaryDirectory(prefix="dissim_jax_xla_", ignore_cleanup_errors=True)
+      shared = {"JAX_COMPILATION_CACHE_DIR": stack.enter_context(folder)}
+    stop = stack.enter_context(told_to_stop())
+    shown = stack.enter_context(LiveTable(tasks, root, console))
+    return run(tasks, root, [{**shared, **own} for own in slots(devices, parallel)], shown, stop)
 
 
 if __name__ == "__main__":
-  from launch.flags import define
-
-  _HOLDERS = define()
-  _HOLDERS["parallel"] = flags.DEFINE_integer(
-    "parallel", None, "Processes at a time. Default: one a GPU, or one.", lower_bound=1
-  )
-  _HOLDERS["devices"] = flags.DEFINE_string(
-    "devices", "", "GPUs to use, such as 0,1. Default: CUDA_VISIBLE_DEVICES, or all."
-  )
+  _HOLDERS = define_flags()
   app.run(
     command_line.guarded(lambda argv: main(argv, _HOLDERS)), flags_parser=command_line.parse
   )

@@ -1,6 +1,8 @@
 """What the flags of an engine say to do."""
 
 import dataclasses
+import math
+import os.path
 from pathlib import Path
 
 import rich.console
@@ -36,7 +38,7 @@ def request(holders: dict[str, flags.FlagHolder]) -> Request:
   command_line.require(holders["sweep"])
   path = Path(holders["sweep"].value)
   name = path.stem
-  root = Path(holders["root"].value or Path("runs") / name).expanduser().absolute()
+  root = Path(os.path.expanduser(holders["root"].value or Path("runs") / name)).absolute()
   if not str(root).isprintable():
     raise UserError(f"--root={str(root)!r}: must not hold characters that cannot be printed")
   entries = sweep.choose(sweep.load(path), holders["only"].value)
@@ -47,8 +49,11 @@ def dry_run(
   asked: Request, holders: dict[str, flags.FlagHolder], console: rich.console.Console
 ) -> None:
   """Prints the plan."""
+  rate = holders["images_per_second"].value
+  if rate is not None and not 0 < rate < math.inf:
+    raise UserError(f"--images_per_second={rate}: must be a finite number above 0")
   tasks.check_root(asked.name, asked.tasks, asked.root)
   table.print_plan(
     asked.name, asked.tasks, asked.root, lambda task: training_images(task.config["data"]),
-    holders["images_per_second"].value, console,
+    rate, console,
   )  # fmt: skip

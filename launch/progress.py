@@ -4,10 +4,13 @@ Beside the results of a task n, `<root>/launch/n/` holds what its process printe
 how it ended (`exit_code`); whichever engine started it.
 """
 
+import contextlib
 import dataclasses
 import errno
+import fcntl
 import json
 import os
+import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -16,7 +19,9 @@ from launch.tasks import Task, folder, is_done
 WAITING, READY, RUNNING, DONE, FAILED, BLOCKED = (
   "waiting", "ready", "running", "done", "failed", "blocked",
 )  # fmt: skip
-TRY_AGAIN = 75  # EX_TEMPFAIL: stopped early, or its folder is in use; to be started again
+ELSEWHERE = "elsewhere"  # a process that this engine did not start works in the task's folder
+TRY_AGAIN = os.EX_TEMPFAIL  # 75: stopped early, or its folder is in use; to be started again
+_LOCK = ".lock"  # held by the process that works in a run's folder
 _TAIL = 4096  # bytes at the end of a file that are read
 
 
@@ -27,9 +32,9 @@ class Progress:
   Attributes:
     training: folder of the training in progress, or of the last one; "" before the first epoch.
     epoch: its last finished epoch.
-    done: epochs of all trainings that are finished.
-    total: epochs of all trainings.
-    seconds_left: estimated from the epochs so far, None before the first one.
+    done: epochs of all models that are finished.
+    total: epochs of all models.
+    seconds_left: estimated from the last epochs, None before the first one.
   """
 
   training: str
@@ -62,6 +67,27 @@ def exit_code(task: Task, root: Path) -> int | None:
     return None
 
 
+def failure(task: Task, root: Path) -> str:
+  """Why a task failed: the signal that ended its process, or the last thing it printed."""
+  code = exit_code(task, root)
+  if code is not None and (code < 0 or code > 128):  # A shell adds 128.
+    with contextlib.suppress(ValueError):
+      return f"killed by {signal.Signals(-code if code < 0 else code - 128).name}"
+  return last_line(task, root) or f"exit code {code}"
+
+
+def in_use(task: Task, root: Path) -> bool:
+  """Whether some process works in the task's folder, such as one whose launcher was killed."""
+  try:
+    with (folder(task, root) / _LOCK).open("rb") as file:
+      fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    return False
+  except BlockingIOError:
+    return True
+  except OSError:  # There is no such file, or no lock can be had here: the process itself will see.
+    return False
+
+
 def states(tasks: Sequence[Task], root: Path, running: Mapping[str, str]) -> dict[str, str]:
   """The state of every task, in order.
 
@@ -87,34 +113,41 @@ def states(tasks: Sequence[Task], root: Path, running: Mapping[str, str]) -> dic
 
 
 def progress(task: Task, root: Path) -> Progress:
-  """How far the trainings of a run are, from their `metrics.jsonl`."""
-  done, seconds, current = 0, 0.0, ("", 0)
-  for name in task.trainings:
-    row = _last_row(folder(task, root) / name / "metrics.jsonl")
-    if row:
-      done, seconds = done + row["epoch"], seconds + row["seconds"]
-      current = (name, row["epoch"])
-  total = task.epochs * len(task.trainings)
-  left = seconds / done * (total - done) if done else None
+  """How far the trainings of a run are, from their `metrics.jsonl`.
+
+  The time left is that of the training in progress at its present speed, and of those after it as
+  if a model of theirs took as long.
+  """
+  done, rate, current = 0, None, ("", 0)
+  for name, models in task.trainings.items():
+    rows = _rows(folder(task, root) / name / "metrics.jsonl")
+    if rows:
+      # The first epoch compiles: it says little where there are more.
+      (epoch, seconds), (past, before) = rows[-1], rows[0] if len(rows) > 1 else (0, 0.0)
+      rate = (seconds - before) / max(1, epoch - past) / models
+      done, current = done + models * epoch, (name, epoch)
+  total = task.epochs * task.models
+  left = None if rate is None else max(0.0, rate * (total - done))
   return Progress(*current, done, total, left)
 
 
-def _last_row(path: Path) -> dict | None:
-  """The last whole line of a training's log."""
-  for line in reversed(_tail(path).splitlines(keepends=True)):
+def _rows(path: Path) -> list[tuple[int, float]]:
+  """(epoch, seconds so far) in the last whole lines of a training's log."""
+  rows = []
+  for line in _tail(path).splitlines(keepends=True):
     try:
-      row = json.loads(line) if line.endswith("\n") else None
-      if row:
-        return {"epoch": int(row["epoch"]), "seconds": float(row["seconds"])}
+      row = json.loads(line) if line.endswith("\n") else {}
+      rows.append((int(row["epoch"]), float(row["seconds"])))
     except (ValueError, KeyError, TypeError):
       continue
-  return None
+  return rows
 
 
 def last_line(task: Task, root: Path) -> str:
   """The last thing a task's process printed: of a failed one, mostly why."""
   lines = [line.strip() for line in _tail(log_file(task, root)).splitlines() if line.strip()]
-  return lines[-1] if lines else ""
+  # What moves the cursor or colours the text has no place in a table.
+  return "".join(c if c.isprintable() else " " for c in lines[-1]) if lines else ""
 
 
 def _tail(path: Path) -> str:

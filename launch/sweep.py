@@ -6,6 +6,9 @@ A sweep is a Python file with a function `get_sweep()` that yields `Run`s and `C
 
 import dataclasses
 import fnmatch
+import graphlib
+import heapq
+import os.path
 import runpy
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -14,7 +17,8 @@ from typing import Any
 from dissim_jax.errors import UserError
 from dissim_jax.names import nearest
 
-RESERVED = ("launch", "tables", "sweep.json")  # names in a root that are not those of runs
+# Names in a root that are not those of runs.
+RESERVED = ("launch", "tables", "slurm", "sweep.json", "sweep.json.part", "sweep.lock")
 _LONGEST = 200  # bytes of a part of a name; file systems allow 255
 
 
@@ -73,20 +77,19 @@ def load(path: str | Path) -> list[Entry]:
   Raises:
     UserError: the file cannot be read, or what it yields cannot be run; nothing was started.
   """
-  path = Path(path)
-  if not path.is_file():
-    raise UserError(f"--sweep={str(path)!r}: there is no such file")
+  where = f"--sweep={str(path)!r}"
+  if not os.path.isfile(path):
+    raise UserError(f"{where}: there is no such file")
   try:
-    entries = list(runpy.run_path(str(path))["get_sweep"]())
-  except KeyError as error:
-    if error.args == ("get_sweep",):
-      raise UserError(f"--sweep={str(path)!r}: it has no function get_sweep()") from error
-    raise UserError(f"--sweep={str(path)!r} cannot be loaded: KeyError: {error}") from error
-  except Exception as error:  # The file is the user's Python: anything can be wrong in it.
-    told = f"{type(error).__name__}: {error}".splitlines()[0]
-    raise UserError(f"--sweep={str(path)!r} cannot be loaded: {told}") from error
+    yielded = runpy.run_path(str(path)).get("get_sweep", lambda: None)()
+    entries = None if yielded is None else list(yielded)
+  except (Exception, SystemExit) as error:  # The file is the user's Python.
+    told = " ".join(f"{type(error).__name__}: {error}".split())
+    raise UserError(f"{where} cannot be loaded: {told}") from error
+  if entries is None:
+    raise UserError(f"{where}: it needs a function get_sweep() that yields runs")
   if not entries:
-    raise UserError(f"--sweep={str(path)!r}: get_sweep() yields no run")
+    raise UserError(f"{where}: get_sweep() yields no run")
   return check(entries)
 
 
@@ -101,6 +104,7 @@ def check(entries: Sequence[Entry]) -> list[Entry]:
     if not isinstance(entry, Run | Comparison):
       raise UserError(f"get_sweep() yields {entry!r}: only Run and Comparison can be launched")
     check_name(entry.name)
+    _check_types(entry)
   by_name = {entry.name: entry for entry in entries}
   if len(by_name) < len(entries):
     names = [entry.name for entry in entries]
@@ -108,7 +112,7 @@ def check(entries: Sequence[Entry]) -> list[Entry]:
     raise UserError(f"two runs of the sweep are named {twice!r}: every name may be given once")
   for entry in entries:
     _check_parents(entry, by_name)
-  return _ordered(entries, by_name)
+  return _ordered(entries)
 
 
 def check_name(name: Any) -> None:
@@ -129,6 +133,25 @@ def check_name(name: Any) -> None:
     raise UserError(f"run name {name!r}: {problem}")
 
 
+def _check_types(entry: Entry) -> None:
+  """The fields of an entry are what its class says."""
+  if isinstance(entry, Run):
+    of_texts = ("teachers",)
+    if not isinstance(entry.config, str):
+      raise UserError(f"run {entry.name!r}: config={entry.config!r}: must be the path of a file")
+    fields = entry.overrides if isinstance(entry.overrides, Mapping) else [None]
+    if not all(isinstance(field, str) for field in fields):
+      raise UserError(
+        f"run {entry.name!r}: overrides={entry.overrides!r}: must be a dict of values by field"
+      )
+  else:
+    of_texts = ("runs", "members", "measures")
+  for field in of_texts:
+    values = getattr(entry, field)
+    if not isinstance(values, tuple | list) or not all(isinstance(v, str) for v in values):
+      raise UserError(f"run {entry.name!r}: {field}={values!r}: must be a tuple of texts")
+
+
 def _check_parents(entry: Entry, by_name: Mapping[str, Entry]) -> None:
   """Parents must be runs of the sweep, and no run may lie in the folder of another."""
   folder = entry.name
@@ -140,10 +163,12 @@ def _check_parents(entry: Entry, by_name: Mapping[str, Entry]) -> None:
       )
   if isinstance(entry, Run):
     for teacher in entry.teachers:
-      if not isinstance(teacher, str) or not all(teacher.rpartition("/")):
+      if not all(teacher.rpartition("/")):
         raise UserError(f"run {entry.name!r}: teachers={teacher!r}: give 'run/member'")
-  elif not 1 <= len(entry.runs) <= 2:
-    raise UserError(f"comparison {entry.name!r}: runs={entry.runs}: one or two are allowed")
+  elif len(entry.runs) not in (1, 2) or len(set(entry.runs)) < len(entry.runs):
+    raise UserError(
+      f"comparison {entry.name!r}: runs={tuple(entry.runs)}: give one run or two different ones"
+    )
   runs = [name for name, other in by_name.items() if isinstance(other, Run)]
   for parent in entry.needs:
     if parent not in runs:
@@ -153,22 +178,23 @@ def _check_parents(entry: Entry, by_name: Mapping[str, Entry]) -> None:
       )
 
 
-def _ordered(entries: Sequence[Entry], by_name: Mapping[str, Entry]) -> list[Entry]:
-  """Parents first; a cycle is told with the names on it."""
-  found: dict[str, Entry] = {}
-
-  def visit(entry, path):
-    if entry.name in path:
-      cycle = " needs ".join(map(repr, [*path[path.index(entry.name) :], entry.name]))
-      raise UserError(f"the runs wait for each other: {cycle}")
-    if entry.name not in found:
-      for parent in entry.needs:
-        visit(by_name[parent], [*path, entry.name])
-      found[entry.name] = entry
-
-  for entry in entries:
-    visit(entry, [])
-  return list(found.values())
+def _ordered(entries: Sequence[Entry]) -> list[Entry]:
+  """Parents first, otherwise as they came; a cycle is told with the names on it."""
+  place = {entry.name: i for i, entry in enumerate(entries)}
+  sorter = graphlib.TopologicalSorter({entry.name: entry.needs for entry in entries})
+  try:
+    sorter.prepare()
+  except graphlib.CycleError as error:
+    cycle = " needs ".join(map(repr, reversed(error.args[1])))
+    raise UserError(f"the runs wait for each other: {cycle}") from error
+  ready: list[int] = []
+  found = []
+  while sorter.is_active():
+    for name in sorter.get_ready():
+      heapq.heappush(ready, place[name])
+    found.append(entries[heapq.heappop(ready)])
+    sorter.done(found[-1].name)
+  return found
 
 
 def choose(entries: Sequence[Entry], patterns: Iterable[str]) -> list[Entry]:

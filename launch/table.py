@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import rich.box
+import rich.cells
 import rich.console
 import rich.live
 import rich.table
@@ -16,9 +17,12 @@ from launch.tasks import Task, is_done
 
 _STYLES = {
   progress.DONE: "green", progress.RUNNING: "bold", progress.FAILED: "bold red",
-  progress.BLOCKED: "red", progress.WAITING: "dim", progress.READY: "dim",
+  progress.BLOCKED: "red", progress.ELSEWHERE: "bold", progress.WAITING: "dim",
+  progress.READY: "dim",
 }  # fmt: skip
 _PERIOD = 0.5  # seconds between two looks at the files
+_NAME = 28  # least cells of a terminal for the name of a run
+_FRAME = 6  # lines of a terminal that a table needs besides its rows
 
 
 def duration(seconds: float) -> str:
@@ -34,7 +38,7 @@ def duration(seconds: float) -> str:
 def where(task: Task, root: Path, state: str) -> tuple[str, str]:
   """(what a task is at, time left), as far as they can be told."""
   if state == progress.FAILED:
-    return progress.last_line(task, root) or f"exit code {progress.exit_code(task, root)}", ""
+    return progress.failure(task, root), ""
   if state == progress.BLOCKED:
     return "a run it needs failed", ""
   if state == progress.WAITING:
@@ -50,6 +54,17 @@ def where(task: Task, root: Path, state: str) -> tuple[str, str]:
   return f"{found.training} epoch {found.epoch}/{task.epochs}", left
 
 
+def shortened(text: str, cells: int) -> str:
+  """A text whose middle is left out where it is longer: names differ at both ends."""
+  if rich.cells.cell_len(text) <= cells:
+    return text
+  head = rich.cells.set_cell_size(text, (cells - 1) // 2)
+  tail = text
+  while rich.cells.cell_len(tail) > cells - 1 - rich.cells.cell_len(head):
+    tail = tail[1:]
+  return f"{head}…{tail}"
+
+
 def counts(states: Mapping[str, str]) -> str:
   """`12 done, 2 running, 11 waiting`."""
   found = Counter(states.values())
@@ -58,8 +73,9 @@ def counts(states: Mapping[str, str]) -> str:
 
 
 def make(
-  tasks: Sequence[Task], root: Path, states: Mapping[str, str], height: int | None = None
-) -> rich.table.Table:
+  tasks: Sequence[Task], root: Path, states: Mapping[str, str], height: int | None = None,
+  width: int = 80,
+) -> rich.console.Group:
   """The runs and how far they are.
 
   Args:
@@ -68,35 +84,39 @@ def make(
     states: of every task.
     height: lines to fill; runs that are done, then those that wait, are left out where there are
       more. None shows all.
+    width: characters in a line.
   """
   table = rich.table.Table(box=rich.box.SIMPLE_HEAD, padding=(0, 1), expand=False)
-  table.add_column("run", overflow="ellipsis", no_wrap=True, ratio=2)
+  table.add_column("run", no_wrap=True)
   table.add_column("state", no_wrap=True)
-  table.add_column("at", overflow="ellipsis", no_wrap=True, ratio=3)
+  table.add_column("at")  # The only one that may be wrapped is the one that gives way.
   table.add_column("left", justify="right", no_wrap=True)
   shown = _fitting(tasks, states, height)
   for task in shown:
     state = states[task.name]
     at, left = where(task, root, state)
     style = _STYLES.get(state, "")
-    table.add_row(*(rich.text.Text(cell, style) for cell in (task.name, state, at, left)))
+    cells = (shortened(task.name, max(_NAME, width // 3)), state, at, left)
+    table.add_row(
+      *(rich.text.Text(cell, style, no_wrap=True, overflow="ellipsis") for cell in cells)
+    )
   hidden = len(tasks) - len(shown)
-  table.caption = counts(states) + (f" ({hidden} not shown)" if hidden else "")
-  table.caption_justify = "left"
-  return table
+  told = counts(states) + (f" ({hidden} not shown)" if hidden else "")
+  return rich.console.Group(table, rich.text.Text(told, no_wrap=True, overflow="ellipsis"))
 
 
 def _fitting(
   tasks: Sequence[Task], states: Mapping[str, str], height: int | None
 ) -> list[Task]:
   """The tasks that are shown, in order; the most interesting ones where not all fit."""
-  interest = (progress.RUNNING, progress.FAILED, progress.BLOCKED)
   if height is None or len(tasks) <= height:
     return list(tasks)
-  def rank(task):
+  dull = (progress.READY, progress.BLOCKED, progress.WAITING, progress.DONE)  # the last one least
+
+  def rank(task: Task) -> int:
     state = states[task.name]
-    return 3 if state == progress.DONE else 2 if state == progress.WAITING else (
-      0 if state in interest else 1)
+    return dull.index(state) if state in dull else -1
+
   chosen = {task.name for task in sorted(tasks, key=rank)[: max(1, height)]}
   return [task for task in tasks if task.name in chosen]
 
@@ -117,14 +137,17 @@ class LiveTable:
 
   def __exit__(self, *exception) -> None:
     self._live.stop()
-    self._console.print(make(self._tasks, self._root, self._states))
+    if self._states:
+      width = self._console.width
+      self._console.print(make(self._tasks, self._root, self._states, width=width))
 
   def show(self, states: Mapping[str, str]) -> None:
     """Shows new states."""
     if self._console.is_terminal:
       if states != self._states or time.monotonic() - self._drawn > _PERIOD:
-        height = self._console.height - 5
-        self._live.update(make(self._tasks, self._root, states, height), refresh=True)
+        width, height = self._console.size
+        drawn = make(self._tasks, self._root, states, height - _FRAME, width)
+        self._live.update(drawn, refresh=True)
         self._drawn = time.monotonic()
     else:
       quiet = (progress.WAITING, progress.READY)
@@ -133,7 +156,7 @@ class LiveTable:
         if state != self._states.get(task.name) and state not in quiet:
           at, _ = where(task, self._root, state)
           told = f"{state} {task.name}" + (f": {at}" if at and state == progress.FAILED else "")
-          self._console.print(told, soft_wrap=True, highlight=False, markup=False)
+          _say(self._console, told)
     self._states = dict(states)
 
 
@@ -167,24 +190,30 @@ def print_plan(
   runs = [task for task in tasks if task.kind == "run"]
   comparisons = len(tasks) - len(runs)
   told = f"{name}: {len(runs)} runs, {sum(task.models for task in runs)} models to train"
-  told += f", {comparisons} comparisons" if comparisons else ""
-  console.print(told, highlight=False, markup=False)
-  done = [task for task in tasks if is_done(task, root)]
+  _say(console, told + (f", {comparisons} comparisons" if comparisons else ""))
+  left = [task for task in runs if not is_done(task, root)]
+  done = sum(is_done(task, root) for task in tasks)
   if done:
-    console.print(
-      f"{len(done)} are done in {root}; {sum(task.models for task in runs if task not in done)} "
-      "models are left", highlight=False, markup=False, soft_wrap=True,
-    )  # fmt: skip
-  sizes = [images(task) for task in runs if task not in done]
+    models = sum(task.models for task in left)
+    _say(console, f"{done} are done in {root}; {models} models are left")
+  _say(console, _work(left, images, images_per_second))
+
+
+def _work(
+  left: Sequence[Task], images: Callable[[Task], int | None], images_per_second: float | None
+) -> str:
+  """How many images are left to train on, and the hours that takes."""
+  sizes = [images(task) for task in left]
   if None in sizes:
-    told = "How many training images there are, only the data tell: no estimate of hours."
-  else:
-    left = [task for task in runs if task not in done]
-    work = sum(t.models * t.epochs * size for t, size in zip(left, sizes, strict=True))
-    told = f"{work:.3g} images (models x epochs x training images)"
-    if images_per_second:
-      hours = work / images_per_second / 3600
-      told += f"; at {images_per_second:g} images/s: {hours:.1f} GPU hours"
-    else:
-      told += "; --images_per_second=RATE of one GPU gives the hours"
-  console.print(told, highlight=False, markup=False)
+    return "How many training images there are, only the data tell: no estimate of hours."
+  work = sum(t.models * t.epochs * size for t, size in zip(left, sizes, strict=True))
+  told = f"{work:.3g} images (models x epochs x training images)"
+  if images_per_second is None:
+    return f"{told}; --images_per_second=RATE of one GPU gives the hours"
+  hours = work / images_per_second / 3600
+  return f"{told}; at {images_per_second:g} images/s: {hours:.1f} GPU hours"
+
+
+def _say(console: rich.console.Console, told: str) -> None:
+  """Prints a line as it is: a name is no markup."""
+  console.print(told, soft_wrap=True, highlight=False, markup=False, emoji=False)

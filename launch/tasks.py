@@ -3,25 +3,24 @@
 `<root>/sweep.json` holds the tasks; it is what `dissim_jax.collect` knows of runs that are missing.
 """
 
-import ast
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import ml_collections
-from absl import flags
-from ml_collections import config_flags
 
 from dissim_jax.errors import UserError
 from dissim_jax.names import nearest
 from dissim_jax.plan import member_names, training_folders
 from dissim_jax.records import read_json, write_json
-from dissim_jax.validate import check_config
+from launch import commands
 from launch.sweep import Comparison, Entry, Run
 
 PLAN = "sweep.json"
+_PART = PLAN + ".part"  # left by a process that was killed while it wrote the plan
 _DONE = {"run": "report/report.html", "comparison": "comparison.html"}  # written last
 
 
@@ -77,130 +76,74 @@ def make_tasks(
     overrides: "field=value" for all runs, after their own.
 
   Raises:
-    UserError: a config that cannot be built or used; the run is named.
+    UserError: a config that cannot be built or used, a teacher or member that no run has; the run
+      is named.
   """
-  runs = {entry.name: entry for entry in entries if isinstance(entry, Run)}
-  for_all = dict(_parsed(override) for override in overrides)
+  for_all = dict(_split(override) for override in overrides)
   configs: dict[str, ml_collections.ConfigDict] = {}
-  loaded: dict[str, ml_collections.ConfigDict] = {}
+  teachers: dict[str, tuple[str, ...]] = {}  # of each run, "run/member" as trained
   tasks = []
   for entry in entries:
     if isinstance(entry, Comparison):
-      tasks.append(_comparison(entry, root))
+      _check_comparison(entry, configs)
+      folders = [root / name for name in entry.runs]
+      argv = commands.for_comparison(folders, entry.measures, entry.members, root / entry.name)
+      tasks.append(Task(entry.name, "comparison", tuple(argv), entry.needs))
       continue
-    if entry.config not in loaded:
-      loaded[entry.config] = _load_config(entry)
     values = {**entry.overrides, **for_all}
+    teachers[entry.name] = tuple(_trained(entry, configs, teachers))
     if entry.teachers:
       if "ensemble.teachers" in values:
         raise UserError(f"run {entry.name!r}: give teachers or ensemble.teachers, not both")
-      owners = [_owner(teacher, entry, runs, configs) for teacher in entry.teachers]
-      values["ensemble.teachers"] = tuple(str(root / owner) for owner in owners)
-      entry = dataclasses.replace(entry, teachers=tuple(owners))
-    configs[entry.name] = config = _override(entry, loaded[entry.config], values)
-    argv = ["-m", "dissim_jax.main", f"--config={entry.config}"]
-    argv += [f"--config.{field}={_text(value)}" for field, value in values.items()]
-    argv.append(f"--workdir={root / entry.name}")
+      values["ensemble.teachers"] = tuple(str(root / member) for member in teachers[entry.name])
+    argv, config = commands.for_run(entry.name, entry.config, values, root / entry.name)
+    configs[entry.name] = config
+    needs = dict.fromkeys(member.rpartition("/")[0] for member in teachers[entry.name])
     values = json.loads(json.dumps(config.to_dict()))
-    task = Task(entry.name, "run", tuple(argv), entry.needs, values, training_folders(config))
+    task = Task(entry.name, "run", tuple(argv), tuple(needs), values, training_folders(config))
     tasks.append(task)
   return tasks
 
 
-def _comparison(entry: Comparison, root: Path) -> Task:
-  argv = ["-m", "dissim_jax.compare", *(f"--workdir={root / name}" for name in entry.runs)]
-  argv += [f"--measures={','.join(entry.measures)}", f"--out={root / entry.name}"]
-  if entry.members:
-    argv.append(f"--members={','.join(entry.members)}")
-  return Task(entry.name, "comparison", tuple(argv), entry.needs)
-
-
-def _load_config(entry: Run) -> ml_collections.ConfigDict:
-  """The base config of a run, read as the command line reads it."""
-  values = flags.FlagValues()
-  config_flags.DEFINE_config_file("config", flag_values=values)
-  if not Path(entry.config.split(":")[0]).is_file():
-    raise UserError(f"run {entry.name!r}: config={entry.config!r}: there is no such file")
-  try:
-    values(["launch", f"--config={entry.config}"])
-    values.config.keys()  # A file that could not be read complains only when used.
-    return values.config
-  except Exception as error:  # The config file is the user's Python.
-    told = f"{type(error).__name__}: {error}".splitlines()[0]
-    where = f"run {entry.name!r}: config={entry.config!r}"
-    raise UserError(f"{where} cannot be loaded: {told}") from error
-
-
-def _parsed(override: str) -> tuple[str, Any]:
-  """(field, value) of "field=value" as given on the command line."""
+def _split(override: str) -> tuple[str, str]:
+  """(field, text) of "field=value" as given on the command line."""
   field, sign, text = override.partition("=")
   if not sign or not field:
     raise UserError(f"--override={override!r}: give FIELD=VALUE")
-  try:
-    return field, ast.literal_eval(text)
-  except (ValueError, SyntaxError):
-    return field, text
+  return field, text
 
 
-def _override(
-  entry: Run, base: ml_collections.ConfigDict, values: Mapping[str, Any]
-) -> ml_collections.ConfigDict:
-  """A copy of the config with the fields set and everything checked that needs no data."""
-  config = base.copy_and_resolve_references()
-  known = list(_fields(config))
-  for field, value in values.items():
-    if field not in known:
+def _trained(
+  entry: Run, configs: Mapping[str, Any], teachers: Mapping[str, tuple[str, ...]]
+) -> Iterator[str]:
+  """'run/member' that trained each teacher of a run: the run that is named may itself reuse it."""
+  for teacher in entry.teachers:
+    run, _, member = teacher.rpartition("/")
+    names = member_names(configs[run])
+    if member not in names:
       raise UserError(
-        f"run {entry.name!r}: {field}: the config has no such field{nearest(field, known)}"
+        f"run {entry.name!r}: teachers={teacher!r}: {run!r} has the members {', '.join(names)}"
       )
-    try:
-      config.update_from_flattened_dict({field: value})
-    except (TypeError, ValueError) as error:
-      kind = type(_get(config, field)).__name__
-      raise UserError(f"run {entry.name!r}: {field}={value!r}: must be a {kind}") from error
+    reused = {f"member_{i}": own for i, own in enumerate(teachers[run])}
+    yield reused.get(member, teacher)
+
+
+def _check_comparison(entry: Comparison, configs: Mapping[str, Any]) -> None:
+  """Its measures must exist, and its members be of one of its runs."""
+  from dissim_jax.evaluate import comparable  # Slow to import; most engines' work needs it not.
+
   try:
-    check_config(config)
+    comparable.choose(entry.measures, ())
   except UserError as error:
-    raise UserError(f"run {entry.name!r}: {error}") from error
-  return config
-
-
-def _get(config: Any, field: str) -> Any:
-  for part in field.split("."):
-    config = config[part]
-  return config
-
-
-def _fields(config, prefix: str = ""):
-  """Dotted names of all values; a block itself cannot be set."""
-  for name, value in config.items():
-    if isinstance(value, ml_collections.ConfigDict):
-      yield from _fields(value, f"{prefix}{name}.")
-    else:
-      yield prefix + name
-
-
-def _owner(
-  teacher: str, entry: Run, runs: Mapping[str, Run], configs: Mapping[str, Any]
-) -> str:
-  """The 'run/member' that trained a teacher, where the run named may itself reuse it."""
-  run, _, member = teacher.rpartition("/")
-  names = member_names(configs[run])
-  if member not in names:
-    raise UserError(
-      f"run {entry.name!r}: teachers={teacher!r}: {run!r} has the members {', '.join(names)}"
-    )
-  reused = {f"member_{i}": own for i, own in enumerate(runs[run].teachers)}
-  return _owner(reused[member], entry, runs, configs) if member in reused else teacher
-
-
-def _text(value: Any) -> str:
-  """A value as the command line takes it."""
-  return value if isinstance(value, str) else repr(tuple(value) if _listed(value) else value)
-
-
-def _listed(value: Any) -> bool:
-  return isinstance(value, list | tuple)
+    told = str(error).replace("--measures", "measures", 1)
+    raise UserError(f"comparison {entry.name!r}: {told}") from error
+  known = list(dict.fromkeys(name for run in entry.runs for name in member_names(configs[run])))
+  for member in entry.members:
+    if member.rpartition(":")[2] not in known:
+      raise UserError(
+        f"comparison {entry.name!r}: members={member!r}: its runs have "
+        f"{', '.join(known)}{nearest(member, known)}"
+      )
 
 
 def check_root(name: str, tasks: Sequence[Task], root: Path) -> None:
@@ -211,7 +154,7 @@ def check_root(name: str, tasks: Sequence[Task], root: Path) -> None:
   """
   try:
     old = read_plan(root)
-    if old is None and root.exists() and any(root.iterdir()):
+    if old is None and root.exists() and set(os.listdir(root)) - {_PART}:
       raise UserError(
         f"--root={str(root)!r}: it holds no {PLAN} but is not empty; choose a new folder or one of "
         "the same sweep"
@@ -229,10 +172,12 @@ def save_plan(name: str, tasks: Sequence[Task], root: Path) -> None:
     UserError: see `check_root`, or the root cannot be written; nothing was overwritten.
   """
   check_root(name, tasks, root)
+  old = (read_plan(root) or ("", []))[1]
+  plan = list(({task.name: task for task in old} | {task.name: task for task in tasks}).values())
+  if plan == old:
+    return  # Nothing is written in vain: the disk may be full.
+  values = {"sweep": name, "tasks": [dataclasses.asdict(task) for task in plan]}
   try:
-    kept = {task.name: task for task in (read_plan(root) or ("", []))[1]}
-    plan = list((kept | {task.name: task for task in tasks}).values())
-    values = {"sweep": name, "tasks": [dataclasses.asdict(task) for task in plan]}
     write_json(root / PLAN, values)
   except OSError as error:
     raise UserError(
@@ -268,9 +213,31 @@ def _check_same(
     raise UserError(f"--root={str(root)!r}: it belongs to the sweep {old_name!r}, this is {name!r}")
   old = {task.name: task for task in old_tasks}
   for task in tasks:
-    if task.name in old and task.argv != old[task.name].argv:
-      differ = sorted(set(task.argv) ^ set(old[task.name].argv))
+    differ = _differences(old.get(task.name, task), task)
+    if differ:
       raise UserError(
         f"--root={str(root)!r}: its run {task.name!r} was made with other settings "
-        f"({' '.join(differ)}); choose a new root"
+        f"({', '.join(differ)}); choose a new root"
       )
+
+
+def _differences(old: Task, new: Task) -> list[str]:
+  """Arguments, or else fields of the config file, that differ; a field that is new does not."""
+  differ = sorted(set(old.argv) ^ set(new.argv))
+  if differ:
+    return differ
+  before, now = dict(_flat(old.config)), dict(_flat(new.config))
+  return [
+    f"{field}: {before[field]!r} there, {now[field]!r} now"
+    for field in before
+    if field in now and before[field] != now[field]
+  ]
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+  """(dotted field, value) of everything in a config."""
+  for field, value in config.items():
+    if isinstance(value, Mapping):
+      yield from _flat(value, f"{prefix}{field}.")
+    else:
+      yield prefix + field, value

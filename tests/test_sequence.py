@@ -20,7 +20,7 @@ from PIL import Image
 
 from configs import default
 from dissim_jax import command_line, main, preemption, report, sequence, workdirs
-from dissim_jax.checkpoint import load_weights
+from dissim_jax.checkpoint import Checkpoints, load_weights, save_weights
 from dissim_jax.errors import BusyError, Stopped, UserError
 from dissim_jax.loop import TrainingDivergedError
 from dissim_jax.plan import make_plan
@@ -330,6 +330,23 @@ def test_signal_waits_for_the_step_in_progress_and_elsewhere_stops_at_once():
   with preemption.handled():
     assert not preemption.asked()
   assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+@pytest.mark.parametrize("name", ["a\\b", "[red]x", "**", "a*?[!b] {c}; $(d) 'e'"])
+def test_checkpoints_and_weights_in_a_folder_of_any_name(tmp_path, name):
+  tree = {"kernel": np.arange(6.0, dtype=np.float32).reshape(2, 3)}
+  (tmp_path / name).mkdir()
+  save_weights(tmp_path / name / "weights", tree)
+  found = load_weights(tmp_path / name / "weights", tree)
+  np.testing.assert_array_equal(found["kernel"], tree["kernel"])
+  for step in (1, 2, 3):
+    checkpoints = Checkpoints(tmp_path / name / "checkpoints", 2)
+    checkpoints.save(step, {"kernel": tree["kernel"] + step})
+    checkpoints.close()
+  checkpoints = Checkpoints(tmp_path / name / "checkpoints", 2)
+  np.testing.assert_array_equal(checkpoints.restore(tree)["kernel"], tree["kernel"] + 3)
+  checkpoints.close()
+  assert {path.name for path in (tmp_path / name / "checkpoints").iterdir()} == {"2", "3"}
 
 
 def test_folder_in_use_is_left_alone(finished):
