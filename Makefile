@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
+INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python
 
 .PHONY: demo test lint clean
 
@@ -9,13 +10,19 @@ BIN = $(VENV)/bin
 $(VENV)/installed: setup.cfg pyproject.toml requirements.txt
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed") if sys.version_info < (3, 11) else 0'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(INSTALL) --constraint requirements.txt --editable '.[dev]'
+	touch $@
+
+# What the tests of the XManager launcher need besides.
+$(VENV)/with_xmanager: $(VENV)/installed requirements-xmanager.txt
+	$(INSTALL) --constraint requirements.txt --constraint requirements-xmanager.txt --editable '.[dev,xmanager]'
 	touch $@
 
 demo: $(VENV)/installed
 	$(BIN)/python -m dissim_jax.main --config=configs/digits_expvar.py --workdir=runs/digits
 
-test: $(VENV)/installed lint
+test: $(VENV)/with_xmanager lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(VENV)/installed

@@ -21,14 +21,15 @@ _sync_points = itertools.count()
 
 def _on_signal(number: int, frame: object) -> None:
   global _asked
-  _asked = True
-  if not _held:
+  # Told again, as schedulers do, it must not interrupt the saving.
+  again, _asked = _asked, True
+  if not (_held or again):
     raise Stopped("told to stop")
 
 
 @contextlib.contextmanager
 def handled() -> Iterator[None]:
-  """Turns SIGTERM into `Stopped`: at once, or where `asked` is looked at.
+  """Turns SIGTERM into `Stopped`: at once, or where `asked` is looked at. Later ones are ignored.
 
   Of several processes, JAX's own service catches the signal and tells it to all of them.
   """
@@ -41,7 +42,8 @@ def handled() -> Iterator[None]:
   try:
     yield
   finally:
-    signal.signal(signal.SIGTERM, before)
+    if not _asked:
+      signal.signal(signal.SIGTERM, before)
 
 
 @contextlib.contextmanager

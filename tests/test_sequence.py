@@ -318,18 +318,31 @@ def measured(folder):
           for row in rows]  # fmt: skip
 
 
-def test_signal_waits_for_the_step_in_progress_and_elsewhere_stops_at_once():
+@pytest.fixture
+def default_signal():
+  yield
+  signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def test_signal_waits_for_the_step_in_progress(default_signal):
+  with pytest.raises(Stopped), preemption.handled(), preemption.held():
+    assert not preemption.asked()
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert preemption.asked()  # The step goes on to here.
+  os.kill(os.getpid(), signal.SIGTERM)  # Told again, the saving is not interrupted.
   with preemption.handled():
-    with pytest.raises(Stopped), preemption.held():
-      assert not preemption.asked()
-      os.kill(os.getpid(), signal.SIGTERM)
-      assert preemption.asked()  # The step goes on to here.
+    assert not preemption.asked()
+
+
+def test_signal_outside_of_a_training_stops_at_once_and_only_once(default_signal):
+  with preemption.handled():
     with pytest.raises(Stopped):
       os.kill(os.getpid(), signal.SIGTERM)
       time.sleep(5)
+    os.kill(os.getpid(), signal.SIGTERM)
   with preemption.handled():
-    assert not preemption.asked()
-  assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    pass
+  assert signal.getsignal(signal.SIGTERM) != signal.SIG_IGN
 
 
 @pytest.mark.parametrize("name", ["a\\b", "[red]x", "**", "a*?[!b] {c}; $(d) 'e'"])
