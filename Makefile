@@ -23,7 +23,7 @@ demo: $(VENV)/installed
 	$(BIN)/python -m dissim_jax.main --config=configs/digits_expvar.py --workdir=runs/digits
 
 test: $(VENV)/with_xmanager lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 3 --dist loadfile
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

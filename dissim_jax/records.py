@@ -71,7 +71,7 @@ class MetricsLog:
     self._file.write(json.dumps(values) + "\n")
     self._file.flush()
     for name, value in values.items():
-      if name not in ("epoch", "step"):
+      if name not in ("epoch", "step") and math.isfinite(value):
         self._events.add_scalar(name, value, values["step"])
 
   def close(self) -> None:

@@ -152,6 +152,7 @@ def _save(plan: Plan, variables: Any, facts: dict) -> None:
   """Writes a trained member, and whom it was trained against or with."""
   facts |= {
     "objective": plan.objective,
+    "devices": jax.device_count(),
     "teachers": [os.path.relpath(t.directory, plan.directory) for t in plan.teachers],
     "parameters": sum(x.size for x in jax.tree.leaves(variables["params"])),
   }
