@@ -1,7 +1,7 @@
 """The table of `wald_table1.py` at a size that two cores finish in minutes: ResNet14s on digits.
 
 Sequences of five, ExpVar with lambda 1 at taps 1, 2, 3 and 5, projection in closed form, 100
-training images; three seeds, 63 models.
+training images, 100 epochs; three seeds, 63 models.
 
   python -m launch.local --sweep=configs/sweeps/digits_table1.py --parallel=2
   python -m dissim_jax.collect --root=runs/digits_table1
@@ -16,4 +16,5 @@ TAPS = (1, 2, 3, 5)
 def get_sweep():
   """The baseline of every seed, and a sequence for every tap."""
   penalties = [("expvar", tap, 1.0) for tap in TAPS]
-  yield from sequences("configs/digits_expvar.py", SEEDS, penalties, {"ensemble.size": 5})
+  overrides = {"ensemble.size": 5, "train.epochs": 100}
+  yield from sequences("configs/digits_expvar.py", SEEDS, penalties, overrides)
