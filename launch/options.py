@@ -5,6 +5,7 @@ import math
 import os.path
 from pathlib import Path
 
+import jax
 import rich.console
 from absl import flags
 
@@ -41,6 +42,8 @@ def request(holders: dict[str, flags.FlagHolder]) -> Request:
   root = Path(os.path.expanduser(holders["root"].value or Path("runs") / name)).absolute()
   if not str(root).isprintable():
     raise UserError(f"--root={str(root)!r}: must not hold characters that cannot be printed")
+  # The checks ask JAX for its devices: a launcher must not take the memory of those of its runs.
+  jax.config.update("jax_platforms", "cpu")
   entries = sweep.choose(sweep.load(path), holders["only"].value)
   return Request(name, tasks.make_tasks(entries, root, holders["override"].value), root)
 
