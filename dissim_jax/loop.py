@@ -92,7 +92,7 @@ def fit(
   state, totals = parallel.replicate((state, zeros), mesh)
   state, totals = checkpoints.restore((state, totals)) or (state, totals)
   done = int(parallel.local(state.step))
-  # Several processes read only what their own devices work on.
+  # Several processes gather and send only what their own devices work on.
   resident = images.nbytes <= config.data.resident_gib * 2**30 and jax.process_count() == 1
   feed = parallel.make_feed(images, dataset.train_labels, mesh, resident=resident)
   run = parallel.pmapped(step, mesh, resident=resident)
