@@ -1,15 +1,36 @@
 """What a training run writes and shows: `metrics.jsonl`, TensorBoard events, a progress bar."""
 
+import contextlib
+import fcntl
 import json
 import math
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import rich.console
 import rich.progress
 import tensorboardX
+
+
+@contextlib.contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+  """Holds the lock of a file, which is made; released when the process ends in whatever way.
+
+  Raises:
+    BlockingIOError: another process holds it.
+    OSError: the file cannot be made.
+  """
+  with Path(path).open("a") as file:
+    try:
+      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+      raise
+    except OSError:
+      pass  # Not every file system has locks.
+    yield
 
 
 def read_json(path: Path) -> dict:

@@ -1,7 +1,6 @@
 """The folder of a run: claiming it, and what other programs need of it once it is finished."""
 
 import contextlib
-import fcntl
 import json
 import os
 from collections.abc import Iterator
@@ -15,12 +14,12 @@ from dissim_jax import members as member_files
 from dissim_jax import processes
 from dissim_jax.errors import BusyError, UserError
 from dissim_jax.evaluate.streaming import Member
-from dissim_jax.records import read_json, write_json
+from dissim_jax.records import exclusive, read_json, write_json
 
 # Blocks that may differ when a finished run is measured further: their results say how they were
 # made.
 _LATER = ("stitch.", "corruption.", "attribution.", "features.")
-_LOCK = ".lock"
+LOCK = ".lock"  # held by the process that works in a run's folder
 
 
 @contextlib.contextmanager
@@ -31,20 +30,16 @@ def locked(workdir: Path) -> Iterator[None]:
     BusyError: another process works there.
     UserError: the folder cannot be made or written.
   """
-  try:
-    workdir.mkdir(parents=True, exist_ok=True)
-    file = (workdir / _LOCK).open("a")
-  except OSError as error:
-    raise UserError(
-      f"workdir={str(workdir)!r}: cannot be written ({error.strerror or error})"
-    ) from error
-  with file:
+  with contextlib.ExitStack() as stack:
     try:
-      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      workdir.mkdir(parents=True, exist_ok=True)
+      stack.enter_context(exclusive(workdir / LOCK))
     except BlockingIOError as error:
       raise BusyError(f"workdir={str(workdir)!r}: another process works there") from error
-    except OSError:
-      pass  # Not every file system has locks.
+    except OSError as error:
+      raise UserError(
+        f"workdir={str(workdir)!r}: cannot be written ({error.strerror or error})"
+      ) from error
     yield
 
 
@@ -81,7 +76,7 @@ def check_workdir(config: ml_collections.ConfigDict, workdir: Path) -> bool:
   """
   path = workdir / "config.json"
   if not path.exists():
-    if workdir.exists() and (not workdir.is_dir() or set(os.listdir(workdir)) - {_LOCK}):
+    if workdir.exists() and (not workdir.is_dir() or set(os.listdir(workdir)) - {LOCK}):
       raise UserError(
         f"workdir={str(workdir)!r}: it holds no config.json but is not empty; "
         "choose a new folder or one of an earlier run"

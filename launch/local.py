@@ -5,7 +5,6 @@ not need it. Started again, by the same command, it does only what is left.
 """
 
 import contextlib
-import fcntl
 import os
 import shlex
 import shutil
@@ -22,6 +21,7 @@ from absl import app, flags
 
 from dissim_jax import command_line
 from dissim_jax.errors import UserError
+from dissim_jax.records import exclusive
 from launch import flags as common
 from launch import progress
 from launch.pool import VISIBLE, run
@@ -92,13 +92,11 @@ def alone(root: Path) -> Iterator[None]:
   Raises:
     UserError: another one works there.
   """
-  with (root / "sweep.lock").open("a") as file:
+  with contextlib.ExitStack() as stack:
     try:
-      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      stack.enter_context(exclusive(root / "sweep.lock"))
     except BlockingIOError as error:
       raise UserError(f"--root={str(root)!r}: another launcher works there") from error
-    except OSError:
-      pass  # Not every file system has locks.
     yield
 
 

@@ -14,14 +14,14 @@ import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from dissim_jax.errors import TRY_AGAIN as TRY_AGAIN
+from dissim_jax.workdirs import LOCK
 from launch.tasks import Task, folder, is_done
 
 WAITING, READY, RUNNING, DONE, FAILED, BLOCKED = (
   "waiting", "ready", "running", "done", "failed", "blocked",
 )  # fmt: skip
 ELSEWHERE = "elsewhere"  # a process that this engine did not start works in the task's folder
-TRY_AGAIN = os.EX_TEMPFAIL  # 75: stopped early, or its folder is in use; to be started again
-_LOCK = ".lock"  # held by the process that works in a run's folder
 _TAIL = 4096  # bytes at the end of a file that are read
 
 
@@ -79,7 +79,7 @@ def failure(task: Task, root: Path) -> str:
 def in_use(task: Task, root: Path) -> bool:
   """Whether some process works in the task's folder, such as one whose launcher was killed."""
   try:
-    with (folder(task, root) / _LOCK).open("rb") as file:
+    with (folder(task, root) / LOCK).open("rb") as file:
       fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     return False
   except BlockingIOError:

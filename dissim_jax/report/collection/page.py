@@ -140,6 +140,7 @@ def environment(collection: Collection) -> list:
 
 
 def title(collection: Collection) -> str:
+  """The heading of the page."""
   return f"Results of {collection.sweep}" if collection.sweep else "Results of collected runs"
 
 
