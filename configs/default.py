@@ -33,6 +33,8 @@ def get_config() -> ConfigDict:
   config.model = ConfigDict()
   config.model.name = "resnet14"  # a name in dissim_jax.models.MODELS
   config.model.width_multiplier = 1.0  # scales the features of every layer
+  config.model.stem = 0  # image size the first layers are made for: 8, 32, 224; 0 = the nearest
+  config.model.patch_size = 0  # pixels a side, of architectures with patches; 0 = by the stem
 
   config.ensemble = ConfigDict()
   config.ensemble.size = 2  # members of the sequence, the first is not regularised
@@ -79,16 +81,22 @@ def get_config() -> ConfigDict:
   config.dissim.projection.ridge = 1e-3  # least_squares: fraction of the mean channel variance
   config.dissim.projection.inner_steps = 1  # learned: projection steps a member step
   config.dissim.projection.optimizer = ConfigDict()  # learned: None = as the member's
+  config.dissim.projection.optimizer.name = placeholder(str)  # as the member's
   config.dissim.projection.optimizer.learning_rate = placeholder(float)  # as the member's
+  config.dissim.projection.optimizer.warmup_epochs = placeholder(float)  # as the member's
   config.dissim.projection.optimizer.momentum = placeholder(float)  # as the member's
   config.dissim.projection.optimizer.nesterov = placeholder(bool)  # as the member's
+  config.dissim.projection.optimizer.b2 = placeholder(float)  # as the member's
   config.dissim.projection.optimizer.weight_decay = placeholder(float)  # as the member's
 
-  config.optimizer = ConfigDict()  # SGD, cosine to zero
-  config.optimizer.learning_rate = 0.1  # at the first step
-  config.optimizer.momentum = 0.9  # 0..1
+  config.optimizer = ConfigDict()  # cosine to zero
+  config.optimizer.name = "sgd"  # or adamw, for networks without batch norm
+  config.optimizer.learning_rate = 0.1  # at the highest
+  config.optimizer.warmup_epochs = 0.0  # epochs in which it rises from 0 to there
+  config.optimizer.momentum = 0.9  # 0..1; of adamw: b1
   config.optimizer.nesterov = True  # look-ahead form of momentum
-  config.optimizer.weight_decay = 5e-4  # on all parameters
+  config.optimizer.b2 = 0.999  # 0..1; of adamw: decay of the mean square
+  config.optimizer.weight_decay = 5e-4  # on all parameters; of adamw times the learning rate
 
   config.train = ConfigDict()
   config.train.batch_size = 50  # images, over all devices

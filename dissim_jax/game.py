@@ -10,7 +10,7 @@ import optax
 
 from dissim_jax import objective, parallel, projections
 from dissim_jax.models import Layered
-from dissim_jax.optimizer import sgd
+from dissim_jax.optimizer import make_optimizer
 from dissim_jax.projections import Projection
 from dissim_jax.similarity import MEASURES
 
@@ -45,8 +45,10 @@ def make_projection(config: ml_collections.ConfigDict, steps_per_epoch: int) -> 
   for field in own:
     if settings.optimizer[field] is not None:
       own[field] = settings.optimizer[field]
-  total = config.train.epochs * steps_per_epoch * settings.inner_steps
-  return projections.learned(sgd(own, total), inner_steps=settings.inner_steps)
+  each = steps_per_epoch * settings.inner_steps
+  return projections.learned(
+    make_optimizer(own, config.train.epochs * each, each), inner_steps=settings.inner_steps
+  )
 
 
 def make_game(

@@ -17,7 +17,7 @@ from dissim_jax.data import Dataset
 from dissim_jax.joint_objectives import ATTRIBUTION, JOINT, diversity, mean_member_loss
 from dissim_jax.loop import fit
 from dissim_jax.models import Layered, init_variables
-from dissim_jax.optimizer import sgd
+from dissim_jax.optimizer import make_optimizer
 from dissim_jax.train import TrainState, make_step
 
 SHOWN = ("loss", "cross_entropy", "accuracy", "ensemble_accuracy", "diversity")
@@ -91,7 +91,7 @@ def _outputs(
     variables = {"params": params, "batch_stats": stats}
     (logits, _), updates = model.apply(variables, images, True, mutable=["batch_stats"])
     chosen = jnp.take_along_axis(logits, labels[:, None], axis=-1)
-    return jnp.sum(chosen), (logits, updates["batch_stats"])
+    return jnp.sum(chosen), (logits, updates.get("batch_stats", {}))
 
   if not with_map:
     return *score(images)[1], None
@@ -194,7 +194,7 @@ def train_jointly(
     TrainingDivergedError: the loss is not finite; the last checkpoint is from before that.
   """
   steps = len(dataset.train_labels) // config.train.batch_size
-  optimizer = sgd(config.optimizer, config.train.epochs * steps)
+  optimizer = make_optimizer(config.optimizer, config.train.epochs * steps, steps)
   state, seconds = fit(
     config,
     make_joint_step(config, name, models, optimizer),

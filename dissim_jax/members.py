@@ -15,8 +15,10 @@ from dissim_jax import parallel, processes
 from dissim_jax.checkpoint import load_weights, save_weights
 from dissim_jax.data import Dataset
 from dissim_jax.errors import UserError
-from dissim_jax.models import MODELS, Layered
+from dissim_jax.models import MODELS, Layered, init_variables, nearest_stem
 from dissim_jax.records import read_json, write_json
+
+_FIRST_STEM = 32  # of members whose file does not say it
 
 
 def compute_dtype(setting: str) -> Any:
@@ -31,6 +33,8 @@ def build_model(facts: dict, dtype: Any) -> Layered:
   return MODELS[facts["model"]](
     facts["num_classes"],
     width_multiplier=facts["width_multiplier"],
+    stem=facts.get("stem", _FIRST_STEM),
+    patch_size=facts.get("patch_size", 0),
     dtype=dtype,
     axis_name=parallel.BATCH_AXIS,
   )
@@ -41,6 +45,8 @@ def planned_facts(config: ml_collections.ConfigDict, dataset: Dataset, model: st
   return {
     "model": model,
     "width_multiplier": config.model.width_multiplier,
+    "stem": config.model.stem or nearest_stem(min(dataset.image_shape[:2])),
+    "patch_size": config.model.patch_size if MODELS[model].patches else 0,
     "num_classes": dataset.num_classes,
     "image_shape": list(dataset.image_shape),
     "mean": list(config.data.mean),
@@ -79,8 +85,9 @@ def read_facts(directory: Path, field: str) -> dict:
 def load_member(directory: Path, facts: dict, dtype: Any, mesh: Mesh) -> tuple[Layered, Any]:
   """The architecture and the variables of a finished member, replicated over the mesh."""
   model = build_model(facts, dtype)
-  shape = (1, *facts["image_shape"])
-  shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros(shape)))
+  shapes = jax.eval_shape(
+    lambda key: init_variables(model, key, facts["image_shape"]), jax.random.key(0)
+  )
   like = parallel.replicated_shapes(shapes, mesh)
   try:
     return model, load_weights(directory / "weights", like)

@@ -18,7 +18,7 @@ from dissim_jax.game import Game, teacher_taps
 from dissim_jax.loop import fit
 from dissim_jax.models import Layered, init_variables
 from dissim_jax.monitor import Monitor
-from dissim_jax.optimizer import sgd
+from dissim_jax.optimizer import make_optimizer
 
 
 @flax.struct.dataclass
@@ -114,7 +114,7 @@ def make_train_step(
       )
       metrics["similarity"] = game.similarity(targets, jax.lax.stop_gradient(predictions))
       loss = cross_entropy + game.weight(state.step) * metrics["similarity"]
-    return loss, (updates["batch_stats"], projection, metrics)
+    return loss, (updates.get("batch_stats", {}), projection, metrics)
 
   return make_step(config, optimizer, loss_fn)
 
@@ -196,7 +196,7 @@ def train_member(
     TrainingDivergedError: the loss is not finite; the last checkpoint is from before that.
   """
   steps = len(dataset.train_labels) // config.train.batch_size
-  optimizer = sgd(config.optimizer, config.train.epochs * steps)
+  optimizer = make_optimizer(config.optimizer, config.train.epochs * steps, steps)
   own_teachers = parallel.local(teachers)
   state, seconds = fit(
     config,

@@ -17,7 +17,9 @@ from dissim_jax.evaluate.stitch_study import STARTS
 from dissim_jax.joint_objectives import JOINT
 from dissim_jax.metrics import RULES
 from dissim_jax.models import MODELS
+from dissim_jax.models.layered import STEMS
 from dissim_jax.names import listed, nearest
+from dissim_jax.optimizer import OPTIMIZERS
 from dissim_jax.plan import SEQUENTIAL, member_names, model_names
 from dissim_jax.projections import PROJECTIONS
 from dissim_jax.similarity import PENALTIES
@@ -45,6 +47,7 @@ _POSITIVE = (
 _NOT_NEGATIVE = (
   "seed",
   "train.steps_per_dispatch",
+  "model.patch_size",
   "dissim.warmup_start_epoch",
   "dissim.warmup_steps",
   "stitch.steps_per_dispatch",
@@ -55,6 +58,8 @@ _FINITE = (
   "dissim.projection.ridge",
   "optimizer.learning_rate",
   "optimizer.momentum",
+  "optimizer.warmup_epochs",
+  "optimizer.b2",
   "optimizer.weight_decay",
   "model.width_multiplier",
   "data.resident_gib",
@@ -109,6 +114,8 @@ def check_config(config: ml_collections.ConfigDict) -> None:
   if not math.isfinite(bandwidth) or bandwidth <= 0:
     raise UserError(f"dissim.options.rbfcka.bandwidth={bandwidth!r}: must be a number above 0")
   check_augment(config.augment)
+  _check_model(config)
+  _check_optimizer(config)
   _check_objective(config)
   if config.objective.name == SEQUENTIAL:
     _check_taps(config)
@@ -132,6 +139,39 @@ def _check_number(config: ml_collections.ConfigDict, field: str, least: int, all
   value = _get(config, field)
   if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
     raise UserError(f"{field}={value!r}: must be {allowed}")
+
+
+def _check_model(config: ml_collections.ConfigDict) -> None:
+  """The fields of `model` beside its name."""
+  model = config.model
+  if model.stem not in (0, *STEMS):
+    raise UserError(
+      f"model.stem={model.stem!r}: choose 0 (the nearest to the images) or one of "
+      f"{', '.join(map(str, STEMS))}"
+    )
+  names = model_names(config)
+  if model.patch_size and not any(MODELS[name].patches for name in names):
+    having = sorted(name for name, entry in MODELS.items() if entry.patches)
+    raise UserError(
+      f"model.patch_size={model.patch_size}: {', '.join(dict.fromkeys(names))} has no patches; "
+      f"those that have are {', '.join(having)}"
+    )
+
+
+def _check_optimizer(config: ml_collections.ConfigDict) -> None:
+  """The optimiser of members, and where it differs that of learned projections."""
+  own = config.dissim.projection.optimizer
+  check_name("optimizer.name", config.optimizer.name, OPTIMIZERS)
+  if own.name is not None:
+    check_name("dissim.projection.optimizer.name", own.name, OPTIMIZERS)
+  for field in ("momentum", "b2"):
+    if config.optimizer[field] >= 1:
+      raise UserError(f"optimizer.{field}={config.optimizer[field]}: must be in 0..1, below 1")
+  if config.optimizer.warmup_epochs >= config.train.epochs:
+    raise UserError(
+      f"optimizer.warmup_epochs={config.optimizer.warmup_epochs}: must be less than "
+      f"train.epochs={config.train.epochs}"
+    )
 
 
 def _check_taps(config: ml_collections.ConfigDict) -> None:

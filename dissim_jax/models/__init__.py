@@ -1,21 +1,13 @@
-"""Architectures, all on the layered interface of `layered.py`.
+"""Architectures, one file a family, all on the layered interface of `layered.py`.
 
-A new one is a function `(num_classes, *, width_multiplier, dtype, axis_name) -> Layered` and a
-line in `MODELS`.
+A new family is a file with its own `MODELS` (name -> `Architecture`) and a line here.
 """
 
 from dissim_jax.models import resnet, tiny10
-from dissim_jax.models.layered import Layered, init_variables
+from dissim_jax.models.layered import Architecture, Layered, init_variables, nearest_stem
 
-MODELS = {
-  "resnet8": resnet.resnet8,
-  "resnet14": resnet.resnet14,
-  "resnet20": resnet.resnet20,
-  "resnet18": resnet.resnet18,
-  "resnet34": resnet.resnet34,
-  "resnet50": resnet.resnet50,
-  "resnet101": resnet.resnet101,
-  "tiny10": tiny10.tiny10,
-}
+_FAMILIES = (resnet, tiny10)
 
-__all__ = ["MODELS", "Layered", "init_variables"]
+MODELS = {name: entry for family in _FAMILIES for name, entry in family.MODELS.items()}
+
+__all__ = ["MODELS", "Architecture", "Layered", "init_variables", "nearest_stem"]

@@ -5,11 +5,18 @@ before the ReLU at a place that no skip connection bypasses (their Figure 6), so
 rest of the network knows about the input passes through it.
 """
 
-from collections.abc import Sequence
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+
+from dissim_jax.models.components import Components
+
+STEMS = (8, 32, 224)  # pixels a side of the images that stems are made for
 
 
 class Layered(nn.Module):
@@ -52,12 +59,49 @@ class Layered(nn.Module):
     return self.head(z, train)
 
 
-def init_variables(model: Layered, key: jax.Array, image_shape: Sequence[int]) -> dict:
-  """Fresh float32 variables of a model for images `[H, W, C]`.
+@dataclasses.dataclass(frozen=True)
+class Architecture:
+  """An entry of `MODELS`: how to build a network, and what it is made of.
 
-  Runs once, so on CPU it is compiled without optimisation: the unrolled random number generators
-  of all parameters otherwise take longer to compile than a training step.
+  Attributes:
+    build: `(num_classes, *, width_multiplier, dtype, axis_name, stem) -> Layered`, and `patch_size`
+      where `patches`; all but the first have defaults.
+    describe: `(stem) -> Components`, and `patch_size` where `patches`.
+    patches: whether images are cut into patches whose size can be chosen.
+  """
+
+  build: Callable[..., Layered]
+  describe: Callable[..., Components]
+  patches: bool = False
+
+  def __call__(self, num_classes: int, *, patch_size: int = 0, **fields: Any) -> Layered:
+    """The network; `patch_size` 0 is that of the stem."""
+    return self.build(num_classes, **self._patch(patch_size), **fields)
+
+  def components(self, *, image_size: int, stem: int, patch_size: int = 0) -> Components:
+    """What the network for images of `image_size` pixels a side is made of."""
+    found = self.describe(stem, **self._patch(patch_size))
+    return dataclasses.replace(found, input_resolution=str(image_size))
+
+  def _patch(self, patch_size: int) -> dict[str, int]:
+    if patch_size and not self.patches:
+      raise ValueError(f"patch_size={patch_size}: this architecture has no patches, 0 is allowed")
+    return {"patch_size": patch_size} if self.patches else {}
+
+
+def nearest_stem(image_size: int) -> int:
+  """The stem for images of so many pixels a side: the nearest of `STEMS` on a log scale."""
+  return min(STEMS, key=lambda size: abs(math.log(size / image_size)))
+
+
+def init_variables(model: Layered, key: jax.Array, image_shape: Sequence[int]) -> dict:
+  """Fresh float32 variables of a model for images `[H, W, C]`: `params` and `batch_stats`.
+
+  Networks without batch norm have empty `batch_stats`. Runs once, so on CPU it is compiled without
+  optimisation: the unrolled random number generators of all parameters otherwise take longer to
+  compile than a training step.
   """
   options = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
   image = jnp.zeros((1, *image_shape))
-  return jax.jit(lambda key: model.init(key, image), compiler_options=options)(key)
+  variables = jax.jit(lambda key: model.init(key, image), compiler_options=options)(key)
+  return {"batch_stats": {}} | variables

@@ -1,8 +1,8 @@
-"""ResNets for small images (He et al. 2016), on the layered interface.
+"""ResNets (He et al. 2016a), on the layered interface.
 
-Tap 0 is the stem (3x3 convolution, batch norm), tap i the output of residual block i after the
-sum and before its ReLU. The last batch norm of a block starts with scale zero, so that a fresh
-block is the identity.
+Tap 0 is the stem (convolution, batch norm), tap i the output of residual block i after the sum and
+before its ReLU. The last batch norm of a block starts with scale zero, so that a fresh block is the
+identity.
 """
 
 import functools
@@ -12,7 +12,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from dissim_jax.models.layered import Layered
+from dissim_jax.models.components import Components
+from dissim_jax.models.layered import Architecture, Layered
 
 conv_init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
@@ -50,16 +51,25 @@ class Ops(NamedTuple):
 
 
 class Stem(nn.Module):
-  """3x3 convolution and batch norm; no pooling, as images are small."""
+  """A convolution and batch norm, 3x3 with stride 1 for small images.
+
+  For those of 224 pixels 7x7 with stride 2 and 3x3 max-pooling with stride 2, which is the same
+  before the ReLU as after it.
+  """
 
   features: int
   ops: Ops
+  size: int = 32
 
   @nn.compact
   def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-    """`[B, H, W, C]` -> `[B, H, W, features]`."""
-    x = self.ops.conv(self.features, 3, name="conv")(x.astype(self.ops.dtype))
-    return self.ops.norm(train, name="norm")(x)
+    """`[B, H, W, C]` -> `[B, H, W, features]`, or a quarter as high and wide."""
+    large = self.size > 32
+    x = self.ops.conv(self.features, *((7, 2) if large else (3, 1)), name="conv")(
+      x.astype(self.ops.dtype)
+    )
+    x = self.ops.norm(train, name="norm")(x)
+    return nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1))) if large else x
 
 
 class BasicBlock(nn.Module):
@@ -133,6 +143,7 @@ def resnet(
   width_multiplier: float = 1.0,
   dtype: Any = jnp.float32,
   axis_name: str | None = None,
+  stem: int = 32,
 ) -> Layered:
   """A ResNet of `depths[s]` blocks with `widths[s]` features in stage s; stages halve the size.
 
@@ -140,7 +151,7 @@ def resnet(
   """
   ops = Ops(dtype, axis_name)
   widths = tuple(max(1, round(width * width_multiplier)) for width in widths)
-  layers: list[nn.Module] = [Stem(widths[0], ops)]
+  layers: list[nn.Module] = [Stem(widths[0], ops, stem)]
   for stage, (depth, width) in enumerate(zip(depths, widths, strict=True)):
     for index in range(depth):
       layers.append(block(width, 2 if stage > 0 and index == 0 else 1, ops))
@@ -148,12 +159,35 @@ def resnet(
   return Layered(tuple(layers), Head(num_classes, ops), names)
 
 
+def stem_words(stem: int) -> dict[str, str]:
+  """The components that `Stem` decides."""
+  if stem > 32:
+    return {"stem": "7x7 conv s2", "stem_pooling": "yes"}
+  return {"stem": "3x3 conv s1"}
+
+
+def _entry(block: type[nn.Module], depths: tuple[int, ...], widths: tuple[int, ...]):
+  """A ResNet of this form; its depth counts the stem, the dense layer and no shortcut."""
+  layers = 2 + sum(depths) * (2 if block is BasicBlock else 3)
+
+  def describe(stem: int) -> Components:
+    return Components(
+      "CNN", normalisation="BN", hierarchical="yes", activation="ReLU", width=str(widths[0]),
+      depth=str(layers), **stem_words(stem),
+    )  # fmt: skip
+
+  build = functools.partial(resnet, block=block, depths=depths, widths=widths)
+  return Architecture(build, describe)
+
+
 _NARROW, _WIDE = (16, 32, 64), (64, 128, 256, 512)
 
-resnet8 = functools.partial(resnet, block=BasicBlock, depths=(1, 1, 1), widths=_NARROW)
-resnet14 = functools.partial(resnet, block=BasicBlock, depths=(2, 2, 2), widths=_NARROW)
-resnet20 = functools.partial(resnet, block=BasicBlock, depths=(3, 3, 3), widths=_NARROW)
-resnet18 = functools.partial(resnet, block=BasicBlock, depths=(2, 2, 2, 2), widths=_WIDE)
-resnet34 = functools.partial(resnet, block=BasicBlock, depths=(3, 4, 6, 3), widths=_WIDE)
-resnet50 = functools.partial(resnet, block=BottleneckBlock, depths=(3, 4, 6, 3), widths=_WIDE)
-resnet101 = functools.partial(resnet, block=BottleneckBlock, depths=(3, 4, 23, 3), widths=_WIDE)
+MODELS = {
+  "resnet8": _entry(BasicBlock, (1, 1, 1), _NARROW),
+  "resnet14": _entry(BasicBlock, (2, 2, 2), _NARROW),
+  "resnet20": _entry(BasicBlock, (3, 3, 3), _NARROW),
+  "resnet18": _entry(BasicBlock, (2, 2, 2, 2), _WIDE),
+  "resnet34": _entry(BasicBlock, (3, 4, 6, 3), _WIDE),
+  "resnet50": _entry(BottleneckBlock, (3, 4, 6, 3), _WIDE),
+  "resnet101": _entry(BottleneckBlock, (3, 4, 23, 3), _WIDE),
+}

@@ -11,7 +11,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from dissim_jax.models.layered import Layered
+from dissim_jax.models.components import Components
+from dissim_jax.models.layered import Architecture, Layered
 from dissim_jax.models.resnet import Head, Ops, conv_init
 
 _WIDTHS = (16, 16, 32, 32, 32, 64, 64, 64)
@@ -50,8 +51,13 @@ def tiny10(
   width_multiplier: float = 1.0,
   dtype: Any = jnp.float32,
   axis_name: str | None = None,
+  stem: int = 32,
 ) -> Layered:
-  """Tiny-10; `width_multiplier` scales every layer (rounded, at least one feature)."""
+  """Tiny-10; `width_multiplier` scales every layer (rounded, at least one feature).
+
+  It is the same for every stem.
+  """
+  del stem
   ops = Ops(dtype, axis_name)
   layers = tuple(
     ConvNorm(max(1, round(width * width_multiplier)), size, stride, index == 0, ops)
@@ -59,3 +65,15 @@ def tiny10(
   )
   names = tuple(f"conv {i}" for i in range(1, len(layers) + 1))
   return Layered(layers, Head(num_classes, ops), names)
+
+
+def describe(stem: int) -> Components:
+  """Its components."""
+  del stem
+  return Components(
+    "CNN", stem="3x3 conv s1", normalisation="BN", hierarchical="yes", activation="ReLU",
+    width=str(_WIDTHS[0]), depth=str(len(_WIDTHS) + 1),
+  )  # fmt: skip
+
+
+MODELS = {"tiny10": Architecture(tiny10, describe)}
