@@ -21,7 +21,7 @@ from ml_collections import ConfigDict, config_flags
 
 from dissim_jax import command_line, evaluation, loop, members, parallel, train
 from dissim_jax.game import Game, make_game
-from dissim_jax.optimizer import sgd
+from dissim_jax.optimizer import make_optimizer
 from dissim_jax.projections import identity
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment whose step is timed.")
@@ -39,7 +39,7 @@ def nearly_nothing(targets, predictions):
 
 def kinds(config: ConfigDict, model) -> dict[str, tuple[ConfigDict, Game | None]]:
   """The steps that are timed, by name."""
-  game = make_game(config, (model,), _IMAGES // config.train.batch_size)
+  game = make_game(config, model, (model,), _IMAGES // config.train.batch_size)
   if game is None:
     raise command_line.UserError("dissim.weight=0: a regularised member is needed")
   plain = config.copy_and_resolve_references()
@@ -58,7 +58,7 @@ def kinds(config: ConfigDict, model) -> dict[str, tuple[ConfigDict, Game | None]
 def timer(config: ConfigDict, model, game: Game | None, mesh) -> Callable[[], float]:
   """A function that runs some steps and returns the seconds of one."""
   steps, shape = _STEPS.value, (_SIZE.value, _SIZE.value, len(config.data.mean))
-  optimizer = sgd(config.optimizer, steps)
+  optimizer = make_optimizer(config.optimizer, steps, 1)
   state = train.init_state(model, optimizer, game, shape, 0)
   teachers = () if game is None else ({"params": state.params, "batch_stats": state.batch_stats},)
   # The state is donated to the first step; a teacher must not go with it.

@@ -44,12 +44,14 @@ def get_config() -> ConfigDict:
   config.ensemble.compare = ()  # objectives of further ensembles of this size, trained jointly
 
   config.objective = ConfigDict()
-  config.objective.name = "sequential"  # or jointly: a name in joint_objectives.JOINT
+  config.objective.name = "sequential"  # distill: from member 0; jointly: a name in JOINT
   config.objective.weight = 0.2  # lambda of the objectives of members trained jointly
+  config.objective.teacher_share = 0.5  # distill: share of the teacher's hard labels in the loss
 
   config.dissim = ConfigDict()
   config.dissim.metric = "expvar"  # a name in dissim_jax.similarity.PENALTIES
   config.dissim.taps = (3,)  # where members are made dissimilar; mean over taps
+  config.dissim.match = "depth"  # which tap of a teacher of another architecture; or: name
   config.dissim.weight = 1.0  # lambda; 0 = independent members
   config.dissim.warmup_start_epoch = 0  # epochs before lambda starts to rise
   config.dissim.warmup_steps = 0  # steps in which a cosine takes lambda from 0 to weight
@@ -115,6 +117,17 @@ def get_config() -> ConfigDict:
   config.corruption.names = ()  # names in evaluate.corruptions.CORRUPTIONS, or all
   config.corruption.severities = (1, 2, 3, 4, 5)  # 1-5 are the published levels, 0 = none
   config.corruption.seed = 0  # determines where and how images are corrupted
+
+  config.transfer = ConfigDict()  # whether images that fool one member fool the others
+  config.transfer.attack = "none"  # a name in dissim_jax.attacks.ATTACKS
+  config.transfer.epsilon = 8 / 255  # largest change of a pixel, of images in 0..1
+  config.transfer.step_size = 2 / 255  # change in one iteration
+  config.transfer.iterations = 50  # of pgd and momentum_pgd
+  config.transfer.random_start = True  # anywhere in the ball; False = at the image
+  config.transfer.momentum = 1.0  # of momentum_pgd: decay of the accumulated gradient
+  config.transfer.images = 1000  # test images, evenly spaced over the test set
+  config.transfer.floor = 0.01  # eps_s, per cent of images: what a similarity of nothing counts as
+  config.transfer.seed = 0  # determines random starts
 
   config.attribution = ConfigDict()  # which pixels members decide by, on test images
   config.attribution.method = "none"  # none, saliency, integrated_gradients

@@ -18,12 +18,20 @@ import dissim_jax
 from dissim_jax import members as member_files
 from dissim_jax.data import Dataset
 from dissim_jax.data.augment import normalise
-from dissim_jax.evaluate import attribution, ensembles, features, robustness, streaming
+from dissim_jax.evaluate import (
+  attribution,
+  ensembles,
+  features,
+  robustness,
+  streaming,
+  transferability,
+)
+from dissim_jax.evaluate.attacked import evenly_spaced
 from dissim_jax.evaluate.corruptions import CORRUPTIONS
 from dissim_jax.evaluate.diversity import diversity
 from dissim_jax.evaluate.streaming import Member
 from dissim_jax.names import expanded, listed
-from dissim_jax.plan import SEQUENTIAL, Plan
+from dissim_jax.plan import Plan
 from dissim_jax.records import read_json, write_arrays, write_json
 
 
@@ -39,7 +47,7 @@ def evaluate(
 
   Writes to `evaluation/`: `predictions.npz` (logits `[M, N, K]`, labels, member names, and the same
   of the validation images), `similarity.npz` (see `streaming.measure`), `diversity.json`, and what
-  the blocks `corruption`, `attribution` and `features` of the config ask for.
+  the blocks `corruption`, `transfer`, `attribution` and `features` of the config ask for.
 
   Returns:
     The numbers for `metrics.json`.
@@ -50,7 +58,7 @@ def evaluate(
   members = [Member(name, *frozen[name], mean, std) for name in names]
   images, labels = dataset.test_images, dataset.test_labels
   logits, similarity = streaming.measure(
-    members, images, preprocess, settings.batch_size, _compared(plans)
+    members, images, preprocess, settings.batch_size, _compared(plans), config.dissim.match
   )
   held_out = dataset.validation_labels
   predictions = {"logits": logits, "labels": labels, "members": np.array(names)}
@@ -119,7 +127,7 @@ def _further(
   members: list[Member],
   sequences: dict[str, list[str]],
 ) -> None:
-  """Corruptions, attribution and features, where the config asks and they are not yet there."""
+  """Corruptions, attacks, attribution and features, where the config asks; once each."""
   images, labels = dataset.test_images, dataset.test_labels
   size, rule = config.evaluate.batch_size, config.evaluate.ensemble_rule
   if config.corruption.names:
@@ -131,6 +139,8 @@ def _further(
         members, sequences, images, labels, batch_size=size, **settings
       ),
     )  # fmt: skip
+  if config.transfer.attack != "none":
+    _attack(config, folder, images, labels, members, sequences)
   if config.attribution.method != "none":
     settings = config.attribution.to_dict()
     shown = slice(settings["images"])
@@ -152,6 +162,20 @@ def _further(
         batch_size=size, seed=config.seed, **options,
       ), {}),
     )  # fmt: skip
+
+
+def _attack(config, folder, images, labels, members, sequences) -> None:
+  """Attack transfer between all members, on some of the test images."""
+  settings = config.transfer.to_dict() | {"rule": config.evaluate.ensemble_rule}
+  used = evenly_spaced(len(images), settings["images"])
+  _once(
+    folder, "transferability", "transferability", settings,
+    lambda: transferability.transferability(
+      members, sequences, images[used], labels[used],
+      attack=transferability.attack_of(settings), floor=settings["floor"],
+      batch_size=config.evaluate.batch_size, rule=settings["rule"],
+    ),
+  )  # fmt: skip
 
 
 def _once(
@@ -183,7 +207,7 @@ def _once(
 def _member_row(plan: Plan, model: Any, logits: np.ndarray, labels: np.ndarray, bins: int) -> dict:
   """One member in `metrics.json`."""
   facts = member_files.read_facts(plan.directory, plan.name)
-  together = {} if plan.objective == SEQUENTIAL else {"group": plan.group.name}
+  together = {} if plan.group is None else {"group": plan.group.name}
   return {
     "name": plan.name,
     "model": facts["model"],

@@ -1,5 +1,7 @@
 """Whether a config, its data, its devices and its reused members fit together."""
 
+import itertools
+
 import jax
 import ml_collections
 import numpy as np
@@ -8,6 +10,7 @@ from dissim_jax import members as member_files
 from dissim_jax.data import Dataset
 from dissim_jax.errors import UserError
 from dissim_jax.evaluate import streaming
+from dissim_jax.models import MODELS, matching_tap
 from dissim_jax.plan import Plan
 
 
@@ -45,6 +48,7 @@ def check_dataset(
   expected = member_files.planned_facts(config, dataset, config.model.name)
   for name in dict.fromkeys(plan.model for plan in plans if not plan.reused):
     _check_image_size(name, member_files.planned_facts(config, dataset, name))
+  _check_matches(config, plans)
   for plan in plans:
     if plan.reused:
       facts = member_files.read_facts(plan.directory, "ensemble.teachers")
@@ -56,11 +60,27 @@ def check_dataset(
           )
 
 
+def _check_matches(config: ml_collections.ConfigDict, plans: list[Plan]) -> None:
+  """Taps that are matched by name need teachers that have these names."""
+  pairs = {(plan.model, teacher.model) for plan in plans for teacher in plan.teachers}
+  for (name, other), tap in itertools.product(sorted(pairs), config.dissim.taps):
+    try:
+      matching_tap(tap, MODELS[name](2), MODELS[other](2), config.dissim.match)
+    except ValueError as error:
+      raise UserError(
+        f"dissim.match={config.dissim.match!r}: tap {tap} of {name} has no counterpart in {other}, "
+        f"{error}"
+      ) from error
+
+
 def _check_image_size(name: str, facts: dict) -> None:
-  """Networks without padding need images of some size."""
+  """Networks without padding need images of some size, those with patches multiples of one."""
   model = member_files.build_model(facts, np.float32)
   image = np.zeros((1, *facts["image_shape"]), np.float32)
-  _, taps = jax.eval_shape(lambda: model.init_with_output(jax.random.key(0), image))[0]
+  try:
+    _, taps = jax.eval_shape(lambda: model.init_with_output(jax.random.key(0), image))[0]
+  except ValueError as error:
+    raise UserError(f"model.name={name!r}: {error}") from error
   for index, tap in enumerate(taps):
     if 0 in tap.shape:
       height, width, _ = facts["image_shape"]

@@ -2,7 +2,8 @@
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import ml_collections
@@ -14,6 +15,8 @@ from dissim_jax.records import read_json
 from dissim_jax.workdirs import read_config
 
 _FACTS = ("data", "image_shape", "num_classes", "mean", "std", "width_multiplier")
+_TRAINED = ("objective", "teachers", "parameters")  # how it came about
+_NO_MEMBERS = ("checkpoints", "weights", "tensorboard")  # large folders
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -69,26 +72,78 @@ def find_members(workdirs: Sequence[str], wanted: Sequence[str] = ()) -> list[Fi
   return found
 
 
-def _config(run: Path) -> ml_collections.ConfigDict:
-  config = read_config(run, "--workdir")
-  missing = [key for key in ("data", "dtype", "ensemble") if key not in config]
+def find_all(folders: Sequence[str | Path], field: str) -> list[Finished]:
+  """The finished members of any number of runs, each once, also where several runs use it.
+
+  Args:
+    folders: of members, of runs, or folders with runs anywhere below them.
+    field: names who asked, for errors.
+
+  Returns:
+    Members named by their path from the folder that all are in, with the run that trained them.
+
+  Raises:
+    UserError: a folder without a finished member, or a file that is missing or damaged.
+  """
+  unique: dict[Path, Path] = {}
+  for folder in map(Path, folders):
+    places = list(_below(folder, field))
+    if not places:
+      raise UserError(f"{field}={folder}: it has no finished member (a folder with member.json)")
+    for _, member, run in places:
+      own = member.resolve()
+      unique.setdefault(own, own.parent if (own.parent / "config.json").exists() else run.resolve())
+  root = os.path.commonpath([member.parent for member in unique]) if unique else ""
+  return [
+    Finished(
+      member.relative_to(root).as_posix(), member, run, _config(run, field, ("seed",)),
+      _read_facts(member.name, member, run, field, _TRAINED),
+    )
+    for member, run in unique.items()
+  ]  # fmt: skip
+
+
+def _below(folder: Path, field: str) -> Iterator[tuple[str, Path, Path]]:
+  """(name, folder, run) of every finished member in a folder and all below it."""
+  if member_files.is_done(folder):
+    yield from _places(folder, field)
+  elif (folder / "config.json").exists():
+    yield from _run_places(folder, field)
+  elif folder.is_dir():
+    for path in sorted(folder.iterdir(), key=lambda path: _number(path.name)):
+      hidden = path.name.startswith(".") or path.name in _NO_MEMBERS
+      if path.is_dir() and not path.is_symlink() and not hidden:  # Links can lead in a circle.
+        yield from _below(path, field)
+
+
+def _config(
+  run: Path, field: str = "--workdir", further: Sequence[str] = ()
+) -> ml_collections.ConfigDict:
+  config = read_config(run, field)
+  missing = [key for key in ("data", "dtype", "ensemble", *further) if key not in config]
   if missing:
-    raise UserError(f"--workdir={run}: its config.json has no {missing[0]!r}")
+    raise UserError(f"{field}={run}: its config.json has no {missing[0]!r}")
   return config
 
 
-def _places(workdir: Path) -> list[tuple[str, Path, Path]]:
+def _places(workdir: Path, field: str = "--workdir") -> list[tuple[str, Path, Path]]:
   """(name, folder, run) of every member of a run; of a member's folder, its own."""
   if member_files.is_done(workdir):
     return [(workdir.resolve().name, workdir, workdir.resolve().parent)]
-  config = _config(workdir)
+  places = _run_places(workdir, field)
+  if not places:
+    raise UserError(f"{field}={workdir}: it has no finished member (a folder with member.json)")
+  return places
+
+
+def _run_places(workdir: Path, field: str) -> list[tuple[str, Path, Path]]:
+  """(name, folder, run) of every finished member of a run, reused ones among them."""
+  config = _config(workdir, field)
   reused = enumerate(config.ensemble.teachers)
   folders = {f"member_{i}": _resolve(Path(path).expanduser(), workdir) for i, path in reused}
   for pattern in ("member_*", "independent_*", "*_[0-9]*"):
     own = [path for path in workdir.glob(pattern) if member_files.is_done(path)]
     folders |= {path.name: path for path in sorted(own, key=lambda path: _number(path.name))}
-  if not folders:
-    raise UserError(f"--workdir={workdir}: it has no finished member (a folder with member.json)")
   listed = [name for name in _evaluated(workdir) if name in folders]
   return [(name, folders[name], workdir) for name in dict.fromkeys([*listed, *folders])]
 
@@ -115,17 +170,19 @@ def _resolve(path: Path, workdir: Path) -> Path:
   return next((found for found in candidates if member_files.is_done(found)), path)
 
 
-def _read_facts(name: str, folder: Path, run: Path) -> dict:
+def _read_facts(
+  name: str, folder: Path, run: Path, field: str = "--workdir", further: Sequence[str] = ()
+) -> dict:
   """A member's facts, complete."""
   if not member_files.is_done(folder):
     raise UserError(
-      f"--workdir={run}: its {name} was trained by another run, and {str(folder)!r} holds no "
+      f"{field}={run}: its {name} was trained by another run, and {str(folder)!r} holds no "
       "finished member; call this where that run was started, or choose others by --members"
     )
-  facts = member_files.read_facts(folder, "--workdir")
-  missing = [key for key in _FACTS if key not in facts]
+  facts = member_files.read_facts(folder, field)
+  missing = [key for key in (*_FACTS, *further) if key not in facts]
   if missing:
-    raise UserError(f"--workdir={run}: {str(folder / 'member.json')!r} has no {missing[0]!r}")
+    raise UserError(f"{field}={run}: {str(folder / 'member.json')!r} has no {missing[0]!r}")
   return facts
 
 

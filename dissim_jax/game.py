@@ -9,7 +9,7 @@ import ml_collections
 import optax
 
 from dissim_jax import objective, parallel, projections
-from dissim_jax.models import Layered
+from dissim_jax.models import Layered, matching_tap, resized
 from dissim_jax.optimizer import make_optimizer
 from dissim_jax.projections import Projection
 from dissim_jax.similarity import MEASURES
@@ -21,7 +21,8 @@ class Game:
 
   Attributes:
     teachers: the architectures of the earlier members; their variables go into every step.
-    taps: the regularised taps.
+    taps: the regularised taps of the new member.
+    teacher_taps: for each teacher its taps that belong to these.
     similarity: f(targets, predictions) -> scalar, see `objective.mean_similarity`.
     projection: how the earlier members' taps predict the new member's.
     weight: lambda as a function of the step.
@@ -29,6 +30,7 @@ class Game:
 
   teachers: tuple[Layered, ...]
   taps: tuple[int, ...]
+  teacher_taps: tuple[tuple[int, ...], ...]
   similarity: Callable
   projection: Projection
   weight: optax.Schedule
@@ -52,9 +54,12 @@ def make_projection(config: ml_collections.ConfigDict, steps_per_epoch: int) -> 
 
 
 def make_game(
-  config: ml_collections.ConfigDict, teachers: tuple[Layered, ...], steps_per_epoch: int
+  config: ml_collections.ConfigDict,
+  model: Layered,
+  teachers: tuple[Layered, ...],
+  steps_per_epoch: int,
 ) -> Game | None:
-  """The regularisation that a config asks for; None without teachers or with lambda 0."""
+  """The regularisation of `model` that a config asks for; None without teachers or lambda."""
   dissim = config.dissim
   if not teachers or dissim.weight == 0:
     return None
@@ -63,17 +68,28 @@ def make_game(
   return Game(
     teachers,
     tuple(dissim.taps),
+    tuple(
+      tuple(matching_tap(tap, model, teacher, dissim.match) for tap in dissim.taps)
+      for teacher in teachers
+    ),
     objective.mean_similarity(dissim.metric, options, parallel.BATCH_AXIS),
     make_projection(config, steps_per_epoch),
     objective.penalty_weight(dissim.weight, start, dissim.warmup_steps),
   )
 
 
-def teacher_taps(game: Game, teachers: Sequence[Any], images: jax.Array) -> list[list[jax.Array]]:
+def teacher_taps(
+  game: Game, teachers: Sequence[Any], images: jax.Array, targets: Sequence[jax.Array]
+) -> list[list[jax.Array]]:
   """`[tap][teacher]` representations of the frozen members, in eval mode, only up to the last tap.
+
+  Where a teacher of another architecture has another spatial size than the new member's taps
+  `targets`, it is resized to theirs; channels are the projection's business.
   """
   per_teacher = []
-  for model, variables in zip(game.teachers, teachers, strict=True):
-    taps = model.apply(variables, images, max(game.taps), method="taps")
-    per_teacher.append([taps[tap] for tap in game.taps])
+  for model, variables, chosen in zip(game.teachers, teachers, game.teacher_taps, strict=True):
+    taps = model.apply(variables, images, max(chosen), method="taps")
+    per_teacher.append([
+      resized(taps[tap], target.shape[1:3]) for tap, target in zip(chosen, targets, strict=True)
+    ])
   return [list(sources) for sources in zip(*jax.lax.stop_gradient(per_teacher), strict=True)]

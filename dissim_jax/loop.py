@@ -86,7 +86,7 @@ def fit(
   """
   settings, images = config.train, dataset.train_images
   steps = len(dataset.train_labels) // settings.batch_size
-  schedule = learning_rate(config.optimizer, settings.epochs * steps)
+  schedule = learning_rate(config.optimizer, settings.epochs * steps, steps)
   zeros = {name: np.float32(0) for name in ("steps", "finite", *shown)}
   checkpoints = Checkpoints(directory / "checkpoints", settings.keep_checkpoints)
   state, totals = parallel.replicate((state, zeros), mesh)

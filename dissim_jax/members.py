@@ -15,7 +15,7 @@ from dissim_jax import parallel, processes
 from dissim_jax.checkpoint import load_weights, save_weights
 from dissim_jax.data import Dataset
 from dissim_jax.errors import UserError
-from dissim_jax.models import MODELS, Layered, init_variables, nearest_stem
+from dissim_jax.models import MODELS, Layered, nearest_stem, variable_shapes
 from dissim_jax.records import read_json, write_json
 
 _FIRST_STEM = 32  # of members whose file does not say it
@@ -85,9 +85,7 @@ def read_facts(directory: Path, field: str) -> dict:
 def load_member(directory: Path, facts: dict, dtype: Any, mesh: Mesh) -> tuple[Layered, Any]:
   """The architecture and the variables of a finished member, replicated over the mesh."""
   model = build_model(facts, dtype)
-  shapes = jax.eval_shape(
-    lambda key: init_variables(model, key, facts["image_shape"]), jax.random.key(0)
-  )
+  shapes = variable_shapes(model, facts["image_shape"])
   like = parallel.replicated_shapes(shapes, mesh)
   try:
     return model, load_weights(directory / "weights", like)

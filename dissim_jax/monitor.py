@@ -45,10 +45,11 @@ def make_monitor(
     correct = jnp.sum(jnp.argmax(logits, -1) == labels)
     if game is None:
       return correct, []
-    sources = teacher_taps(game, teachers, images)
+    targets = [taps[tap] for tap in game.taps]
+    sources = teacher_taps(game, teachers, images, targets)
     return correct, [
-      moments(concatenated(source), taps[tap])
-      for source, tap in zip(sources, game.taps, strict=True)
+      moments(concatenated(source), target)
+      for source, target in zip(sources, targets, strict=True)
     ]
 
   merge = jax.jit(lambda a, b: [merge_moments(x, y) for x, y in zip(a, b, strict=True)])

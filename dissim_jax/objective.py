@@ -5,6 +5,7 @@ gradient sees the projection's prediction as a constant (here), the projection's
 member's taps as a constant (`projections`).
 """
 
+import dataclasses
 import functools
 from collections.abc import Sequence
 
@@ -12,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from dissim_jax.models import Layered
 from dissim_jax.projections import Similarity
 from dissim_jax.similarity import MEASURES
 
@@ -43,6 +45,27 @@ def mean_cross_entropy(logits: jax.Array, labels: jax.Array, axis_name: str) -> 
   """Mean cross-entropy in nats over the global batch; logits `[B, K]`, integer labels `[B]`."""
   losses = optax.softmax_cross_entropy_with_integer_labels(logits.astype(jnp.float32), labels)
   return jax.lax.pmean(jnp.mean(losses), axis_name)
+
+
+@dataclasses.dataclass(frozen=True)
+class Tutor:
+  """Hard-label distillation: the member also learns the class that a frozen teacher predicts.
+
+  `(1 - share) * CE(logits, y) + share * CE(logits, argmax teacher(x))`, on the same augmented
+  images. Touvron et al. 2021, "Training data-efficient image transformers & distillation through
+  attention", Eq. 3, with a share of 1/2; Hwang et al., section 4.2.
+
+  Attributes:
+    model: the teacher's architecture.
+    share: of the loss, 0..1, that is for the teacher's labels.
+  """
+
+  model: Layered
+  share: float
+
+  def labels(self, variables, images: jax.Array) -> jax.Array:
+    """The classes that the teacher predicts, int `[B]`; no gradient flows through them."""
+    return jnp.argmax(self.model.apply(variables, images)[0], axis=-1)
 
 
 def penalty_weight(weight: float, start_step: int, warmup_steps: int) -> optax.Schedule:

@@ -10,6 +10,8 @@ from dissim_jax import members as member_files
 from dissim_jax.names import listed
 
 SEQUENTIAL = "sequential"
+DISTILL = "distill"
+ONE_BY_ONE = (SEQUENTIAL, DISTILL)  # objectives of members that are trained one after another
 BASELINE = "baseline"
 
 
@@ -23,9 +25,10 @@ class Plan:
     index: its place in its sequence; with the config's seed it determines the member's seed, so
       that members of one place start from the same weights whatever they are trained for.
     model: the name of its architecture.
-    teachers: the members it is made dissimilar to.
+    teachers: the members it is made dissimilar to, or the one it is distilled from.
     reused: it was trained by another run.
-    objective: of members that are trained jointly, what they minimise; else `sequential`.
+    objective: of members that are trained jointly, what they minimise; of students `distill`;
+      else `sequential`.
     group: the folder of a training that several members share; of others their own.
   """
 
@@ -44,7 +47,7 @@ def make_plan(
 ) -> tuple[list[Plan], dict[str, list[str]]]:
   """The members to train in order, and the sequences of member names to compare."""
   main, size = config.objective.name, config.ensemble.size
-  if main == SEQUENTIAL:
+  if main in ONE_BY_ONE:
     plans, sequences = _sequential(config, workdir)
   else:
     plans = _joint(config, workdir, main, "member")
@@ -63,18 +66,24 @@ def make_plan(
 def _sequential(
   config: ml_collections.ConfigDict, workdir: Path
 ) -> tuple[list[Plan], dict[str, list[str]]]:
-  """Member after member, each dissimilar to all before it, and independent ones beside them."""
-  reused, dissimilar = config.ensemble.teachers, config.dissim.weight > 0
+  """Member after member, and independent ones beside them.
+
+  Each is dissimilar to all before it, or all are distilled from the first.
+  """
+  reused, distilled = config.ensemble.teachers, config.objective.name == DISTILL
+  related = distilled or config.dissim.weight > 0
   plans: list[Plan] = []
   for index in range(config.ensemble.size):
     name = f"member_{index}"
     if index < len(reused):
       plans.append(_reused_plan(name, Path(reused[index]).expanduser(), index, plans))
     else:
-      teachers = tuple(plans) if dissimilar else ()
-      plans.append(_alone(config, workdir, name, index, teachers))
-  sequences = {"dissimilar" if dissimilar else BASELINE: [plan.name for plan in plans]}
-  if dissimilar and config.ensemble.baseline and config.ensemble.size > 1:
+      teachers = tuple(plans[:1] if distilled else plans) if related else ()
+      objective = DISTILL if distilled and plans else SEQUENTIAL
+      plans.append(_alone(config, workdir, name, index, teachers, objective))
+  kind = DISTILL if distilled else "dissimilar" if related else BASELINE
+  sequences = {kind: [plan.name for plan in plans]}
+  if related and config.ensemble.baseline and config.ensemble.size > 1:
     independent = [
       _alone(config, workdir, f"independent_{i}", i) for i in range(1, config.ensemble.size)
     ]
@@ -89,9 +98,11 @@ def _alone(
   name: str,
   index: int,
   teachers: tuple[Plan, ...] = (),
+  objective: str = SEQUENTIAL,
 ) -> Plan:
   """A member that is trained by itself."""
-  return Plan(name, workdir / name, index, model_names(config)[index], teachers)
+  model = model_names(config)[index]
+  return Plan(name, workdir / name, index, model, teachers, objective=objective)
 
 
 def _joint(
@@ -116,9 +127,10 @@ def member_names(config: ml_collections.ConfigDict) -> list[str]:
   """The members that a run of the config has, without a look at any folder."""
   size = config.ensemble.size
   names = [f"member_{i}" for i in range(size)]
-  sequential = config.objective.name == SEQUENTIAL
-  if config.ensemble.baseline and size > 1 and (config.dissim.weight > 0 or not sequential):
-    names += [f"independent_{i}" for i in range(int(sequential), size)]
+  related = config.dissim.weight > 0 or config.objective.name != SEQUENTIAL
+  if config.ensemble.baseline and size > 1 and related:
+    first = int(config.objective.name in ONE_BY_ONE)  # They share the first member.
+    names += [f"independent_{i}" for i in range(first, size)]
   return names + [f"{name}_{i}" for name in listed(config.ensemble.compare) for i in range(size)]
 
 
@@ -130,7 +142,7 @@ def training_folders(config: ml_collections.ConfigDict) -> dict[str, int]:
   size, together = config.ensemble.size, listed(config.ensemble.compare)
   names = member_names(config)
   alone = names[: len(names) - size * len(together)]
-  if config.objective.name == SEQUENTIAL:
+  if config.objective.name in ONE_BY_ONE:
     alone = alone[len(config.ensemble.teachers) :]
   else:
     alone, together = alone[size:], [config.objective.name, *together]

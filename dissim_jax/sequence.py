@@ -17,7 +17,8 @@ from dissim_jax.evaluation import evaluate
 from dissim_jax.feasibility import check_dataset
 from dissim_jax.game import make_game
 from dissim_jax.monitor import make_monitor
-from dissim_jax.plan import SEQUENTIAL, Plan, make_plan, member_seed
+from dissim_jax.objective import Tutor
+from dissim_jax.plan import DISTILL, Plan, make_plan, member_seed
 from dissim_jax.records import write_json
 from dissim_jax.train import train_member
 from dissim_jax.validate import check_config
@@ -80,7 +81,7 @@ def _train_missing(
       facts = member_files.read_facts(plan.directory, plan.name)
       dtype = member_files.compute_dtype(config.dtype)
       frozen[plan.name] = member_files.load_member(plan.directory, facts, dtype, mesh)
-    elif plan.objective == SEQUENTIAL:
+    elif plan.group is None:
       frozen[plan.name] = _train(config, plan, dataset, frozen, mesh)
     elif plan.name not in frozen:
       group = [other for other in plans if other.group == plan.group]
@@ -95,12 +96,17 @@ def _train(
   frozen: dict[str, tuple[Any, Any]],
   mesh: jax.sharding.Mesh,
 ) -> tuple[Any, Any]:
-  """Trains a member of a sequence; its architecture and variables."""
+  """Trains a member by itself; its architecture and variables."""
   facts = member_files.planned_facts(config, dataset, plan.model)
   model = member_files.build_model(facts, member_files.compute_dtype(config.dtype))
   teachers = [frozen[teacher.name] for teacher in plan.teachers]
   steps = len(dataset.train_labels) // config.train.batch_size
-  game = make_game(config, tuple(teacher[0] for teacher in teachers), steps)
+  models = tuple(teacher[0] for teacher in teachers)
+  game = tutor = None
+  if plan.objective == DISTILL:
+    tutor = Tutor(models[0], config.objective.teacher_share)
+  else:
+    game = make_game(config, model, models, steps)
   held_out = len(dataset.validation_labels) > 0
   images, labels = (
     (dataset.validation_images, dataset.validation_labels)
@@ -114,7 +120,7 @@ def _train(
   )
   variables, seconds = train_member(
     config, model, game, tuple(teacher[1] for teacher in teachers), dataset, monitor, mesh,
-    plan.directory, member_seed(config.seed, plan.index),
+    plan.directory, member_seed(config.seed, plan.index), tutor,
   )
   _save(plan, variables, facts | {"train_seconds": seconds})
   return model, variables

@@ -91,11 +91,14 @@ def make_train_step(
   model: Layered,
   optimizer: optax.GradientTransformation,
   game: Game | None,
+  tutor: objective.Tutor | None = None,
 ) -> Callable:
   """The step of one member: cross-entropy, plus lambda times the similarity with a game.
 
+  With a tutor the cross-entropy is in part that with the tutor's labels.
+
   Returns:
-    See `make_step`; its metrics are `loss`, `cross_entropy`, `accuracy`, and `similarity`.
+    See `make_step`; its metrics are those of `shown_metrics`.
   """
   axis = parallel.BATCH_AXIS
 
@@ -106,9 +109,14 @@ def make_train_step(
     accuracy = jax.lax.pmean(jnp.mean(jnp.argmax(logits, -1) == labels), axis)
     metrics = {"cross_entropy": cross_entropy, "accuracy": accuracy}
     loss, projection = cross_entropy, state.projection
+    if tutor is not None:
+      taught = tutor.labels(teachers[0], images)
+      metrics["agreement"] = jax.lax.pmean(jnp.mean(jnp.argmax(logits, -1) == taught), axis)
+      with_teacher = objective.mean_cross_entropy(logits, taught, axis)
+      loss = (1 - tutor.share) * cross_entropy + tutor.share * with_teacher
     if game is not None:
-      sources = teacher_taps(game, teachers, images)
       targets = [taps[tap] for tap in game.taps]
+      sources = teacher_taps(game, teachers, images, targets)
       predictions, projection = game.projection.fit(
         projection, sources, jax.lax.stop_gradient(targets), game.similarity
       )
@@ -119,10 +127,14 @@ def make_train_step(
   return make_step(config, optimizer, loss_fn)
 
 
-def shown_metrics(game: Game | None) -> tuple[str, ...]:
-  """The means that are logged for every epoch."""
-  names = ("loss", "cross_entropy", "accuracy")
-  return names if game is None else (*names, "similarity")
+def shown_metrics(game: Game | None, tutor: objective.Tutor | None = None) -> tuple[str, ...]:
+  """The means that are logged for every epoch.
+
+  `similarity` to what the projection predicts, with a game; `agreement` with the teacher's labels,
+  with a tutor.
+  """
+  names = ["loss", "cross_entropy", "accuracy"]
+  return (*names, *["similarity"] * (game is not None), *["agreement"] * (tutor is not None))
 
 
 def metric_names(game: Game | None) -> tuple[str, ...]:
@@ -152,7 +164,10 @@ def init_state(
       jax.eval_shape(lambda m=m: m.init_with_output(model_key, image)[0][1])
       for m in (*game.teachers, model)
     ]
-    *sources, targets = [[taps[tap] for tap in game.taps] for taps in shapes]
+    chosen = (*game.teacher_taps, game.taps)
+    *sources, targets = [
+      [taps[tap] for tap in own] for taps, own in zip(shapes, chosen, strict=True)
+    ]
     by_tap = [list(tap_sources) for tap_sources in zip(*sources, strict=True)]
     projection = game.projection.init(projection_key, by_tap, targets)
   return TrainState(
@@ -175,6 +190,7 @@ def train_member(
   mesh: Mesh,
   directory: Path,
   seed: int,
+  tutor: objective.Tutor | None = None,
 ) -> tuple[dict, float]:
   """Trains one member, or goes on where a killed run stopped.
 
@@ -182,12 +198,13 @@ def train_member(
     config: the experiment, see `configs/default.py`.
     model: the architecture, with batch norm over `parallel.BATCH_AXIS`.
     game: the regularisation; None trains with cross-entropy alone.
-    teachers: the frozen variables of `game.teachers`, replicated over the mesh.
+    teachers: the frozen variables of `game.teachers`, or of the tutor, replicated over the mesh.
     dataset: its training images and labels are used.
     monitor: what is measured after an epoch besides the training sums.
     mesh: the devices.
     directory: where checkpoints, `metrics.jsonl` and TensorBoard events go.
     seed: determines initial weights, the order of the data and the augmentation.
+    tutor: the teacher of a student; then without a game.
 
   Returns:
     The final variables and the seconds spent in epochs, those before a resume included.
@@ -200,9 +217,9 @@ def train_member(
   own_teachers = parallel.local(teachers)
   state, seconds = fit(
     config,
-    make_train_step(config, model, optimizer, game),
+    make_train_step(config, model, optimizer, game, tutor),
     init_state(model, optimizer, game, dataset.image_shape, seed),
-    shown_metrics(game),
+    shown_metrics(game, tutor),
     teachers,
     dataset,
     lambda state: monitor(variables_of(state), own_teachers),

@@ -7,6 +7,7 @@ from typing import Any
 
 import ml_collections
 
+from dissim_jax.attacks import ATTACKS, check_attack
 from dissim_jax.data import SOURCES
 from dissim_jax.data.augment import check_config as check_augment
 from dissim_jax.errors import UserError
@@ -14,13 +15,14 @@ from dissim_jax.evaluate.attribution import METHODS
 from dissim_jax.evaluate.corruptions import CORRUPTIONS
 from dissim_jax.evaluate.stitch_experiments import EXPERIMENTS
 from dissim_jax.evaluate.stitch_study import STARTS
+from dissim_jax.evaluate.transferability import attack_of, check_floor
 from dissim_jax.joint_objectives import JOINT
 from dissim_jax.metrics import RULES
 from dissim_jax.models import MODELS
-from dissim_jax.models.layered import STEMS
+from dissim_jax.models.layered import MATCHES, STEMS
 from dissim_jax.names import listed, nearest
 from dissim_jax.optimizer import OPTIMIZERS
-from dissim_jax.plan import SEQUENTIAL, member_names, model_names
+from dissim_jax.plan import DISTILL, ONE_BY_ONE, SEQUENTIAL, member_names, model_names
 from dissim_jax.projections import PROJECTIONS
 from dissim_jax.similarity import PENALTIES
 
@@ -40,6 +42,7 @@ _POSITIVE = (
   "stitch.starts",
   "attribution.steps",
   "attribution.images",
+  "transfer.images",
   "features.images",
   "features.draws",
   "features.max_iter",
@@ -68,6 +71,7 @@ _FINITE = (
   "stitch.cka_weight",
   "stitch.connected_accuracy",
   "objective.weight",
+  "objective.teacher_share",
 )
 _OPTIONS = {
   "dissim.options.lincka.samples": ("example", "position"),
@@ -92,6 +96,7 @@ def check_config(config: ml_collections.ConfigDict) -> None:
   check_name("model.name", config.model.name, MODELS)
   check_name("dissim.metric", config.dissim.metric, PENALTIES)
   check_name("dissim.projection.name", config.dissim.projection.name, PROJECTIONS)
+  check_name("dissim.match", config.dissim.match, MATCHES)
   check_name("dissim.combine", config.dissim.combine, ("concatenate", "mean"))
   check_name("dtype", config.dtype, ("auto", "float32", "bfloat16"))
   check_name("evaluate.ensemble_rule", config.evaluate.ensemble_rule, RULES)
@@ -121,6 +126,7 @@ def check_config(config: ml_collections.ConfigDict) -> None:
     _check_taps(config)
   _check_stitch(config)
   _check_further(config)
+  _check_transfer(config)
   if len(config.ensemble.teachers) > config.ensemble.size:
     raise UserError(
       f"ensemble.teachers names {len(config.ensemble.teachers)} members: "
@@ -175,9 +181,10 @@ def _check_optimizer(config: ml_collections.ConfigDict) -> None:
 
 
 def _check_taps(config: ml_collections.ConfigDict) -> None:
-  """Taps must exist in the model, once each; at least one where members are regularised."""
+  """Taps must exist in regularised members, once each; at least one where there are any."""
   taps = list(config.dissim.taps)
-  name, last = _smallest(config)
+  first = max(1, len(config.ensemble.teachers))  # earlier members are not trained against any
+  name, last = _smallest(model_names(config)[first:] or model_names(config))
   wrong = [t for t in taps if isinstance(t, bool) or not isinstance(t, int) or not 0 <= t <= last]
   if wrong:
     raise UserError(f"dissim.taps={taps}: {name} has taps 0..{last}")
@@ -187,9 +194,9 @@ def _check_taps(config: ml_collections.ConfigDict) -> None:
     raise UserError(f"dissim.taps=[]: name at least one of taps 0..{last}, or set dissim.weight=0")
 
 
-def _smallest(config: ml_collections.ConfigDict) -> tuple[str, int]:
+def _smallest(names: Iterable[str]) -> tuple[str, int]:
   """The architecture with the fewest taps, and its last one."""
-  last = {name: len(MODELS[name](2).layers) - 1 for name in model_names(config)}
+  last = {name: len(MODELS[name](2).layers) - 1 for name in names}
   name = min(last, key=last.get)
   return name, last[name]
 
@@ -208,7 +215,7 @@ def _check_stitch(config: ml_collections.ConfigDict) -> None:
       raise UserError(f"stitch.pairs={pair!r}: must be source:target, such as member_0:member_1")
     for name in pair.split(":"):
       check_name("stitch.pairs", name, members)
-  name, last = _smallest(config)
+  name, last = _smallest(model_names(config))
   for tap in settings.taps:
     if isinstance(tap, bool) or not isinstance(tap, int) or not 0 <= tap <= last:
       raise UserError(f"stitch.taps={tap!r}: {name} has taps 0..{last}")
@@ -225,7 +232,7 @@ def _check_stitch(config: ml_collections.ConfigDict) -> None:
 def _check_objective(config: ml_collections.ConfigDict) -> None:
   """Objectives, and whether they fit the ensemble."""
   ensemble, objective = config.ensemble, config.objective
-  check_name("objective.name", objective.name, (SEQUENTIAL, *JOINT))
+  check_name("objective.name", objective.name, (*ONE_BY_ONE, *JOINT))
   compared = listed(ensemble.compare)
   for name in compared:
     check_name("ensemble.compare", name, JOINT)
@@ -233,11 +240,18 @@ def _check_objective(config: ml_collections.ConfigDict) -> None:
     raise UserError(f"ensemble.compare={compared}: each objective may be trained once")
   if (objective.name == "balanced" or "balanced" in compared) and objective.weight > 1:
     raise UserError(f"objective.weight={objective.weight}: balanced needs a share in 0..1")
-  if objective.name != SEQUENTIAL and ensemble.teachers:
+  if objective.name not in ONE_BY_ONE and ensemble.teachers:
     raise UserError(
       f"ensemble.teachers: members of objective.name={objective.name!r} are all trained together, "
       "none can be of another run"
     )
+  if objective.name == DISTILL and ensemble.size < 2:
+    raise UserError(
+      f"ensemble.size={ensemble.size}: objective.name='distill' needs a teacher, member 0, and at "
+      "least one student"
+    )
+  if objective.teacher_share > 1:
+    raise UserError(f"objective.teacher_share={objective.teacher_share}: must be in 0..1")
   models = listed(ensemble.models)
   for name in models:
     check_name("ensemble.models", name, MODELS)
@@ -245,12 +259,6 @@ def _check_objective(config: ml_collections.ConfigDict) -> None:
     raise UserError(
       f"ensemble.models names {len(models)} architectures: ensemble.size={ensemble.size} needs as "
       "many, or none"
-    )
-  regularised = objective.name == SEQUENTIAL and config.dissim.weight > 0
-  if regularised and len(set(models)) > 1:
-    raise UserError(
-      f"ensemble.models={models}: members made dissimilar to each other must be of one "
-      "architecture; set dissim.weight=0 or objective.name"
     )
 
 
@@ -274,3 +282,12 @@ def _check_further(config: ml_collections.ConfigDict) -> None:
   for value in config.features.dimensions:
     if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
       raise UserError(f"features.dimensions={value!r}: must be whole numbers of at least 1")
+
+
+def _check_transfer(config: ml_collections.ConfigDict) -> None:
+  """The block `transfer`; what an attack needs, also where none is asked for."""
+  settings = config.transfer.to_dict()
+  check_name("transfer.attack", settings["attack"], ("none", *ATTACKS))
+  named = settings["attack"] if settings["attack"] != "none" else "pgd"
+  check_attack(attack_of(settings | {"attack": named}), "transfer.")
+  check_floor(settings["floor"], "transfer.floor")

@@ -18,13 +18,15 @@ from dissim_jax.records import exclusive, read_json, write_json
 
 # Blocks that may differ when a finished run is measured further: their results say how they were
 # made.
-_LATER = ("stitch.", "corruption.", "attribution.", "features.")
+_LATER = ("stitch.", "corruption.", "attribution.", "features.", "transfer.")
 LOCK = ".lock"  # held by the process that works in a run's folder
 
 
 @contextlib.contextmanager
-def locked(workdir: Path) -> Iterator[None]:
+def locked(workdir: Path, field: str = "workdir") -> Iterator[None]:
   """Keeps other processes out of a run's folder, until this one ends in whatever way.
+
+  `field` names who asked for the folder, for the error.
 
   Raises:
     BusyError: another process works there.
@@ -35,10 +37,10 @@ def locked(workdir: Path) -> Iterator[None]:
       workdir.mkdir(parents=True, exist_ok=True)
       stack.enter_context(exclusive(workdir / LOCK))
     except BlockingIOError as error:
-      raise BusyError(f"workdir={str(workdir)!r}: another process works there") from error
+      raise BusyError(f"{field}={str(workdir)!r}: another process works there") from error
     except OSError as error:
       raise UserError(
-        f"workdir={str(workdir)!r}: cannot be written ({error.strerror or error})"
+        f"{field}={str(workdir)!r}: cannot be written ({error.strerror or error})"
       ) from error
     yield
 

@@ -5,6 +5,7 @@ import functools
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 from sklearn.linear_model import LinearRegression
 from sklearn.metrics import cohen_kappa_score, r2_score
 
@@ -83,11 +84,43 @@ def test_position_wise_lincka(compared):
     assert arrays["lincka_position/m0/m1"][tap] == pytest.approx(expected, rel=1e-5)
 
 
-def test_taps_of_other_sizes_are_nan(compared):
-  """Tap 2 of resnet8 has half the size of tap 2 of resnet14."""
-  arrays = compared[2]
-  assert np.isnan(arrays["r2/m0/m2"]).tolist() == [False, False, True, True]
-  assert np.isnan(arrays["lincka_position/m0/m2"]).tolist() == [False, False, True, True]
+def resize(z, size):
+  """Bilinear with antialiasing, by Pillow."""
+
+  def channel(x):
+    picture = Image.fromarray(x.astype(np.float32))
+    return np.asarray(picture.resize(size[::-1], Image.Resampling.BILINEAR))
+
+  return np.stack([np.stack([channel(c) for c in np.moveaxis(x, -1, 0)], -1) for x in z])
+
+
+def test_taps_of_another_architecture_are_matched_by_depth_and_resized(compared):
+  """resnet14 has 7 taps, resnet8 4: three of resnet14's halves fall between two of resnet8's."""
+  _, _, arrays, taps, _ = compared
+  matched = [0, 1, 1, 2, 2, 3, 3]  # k / 6 * 3, the deeper of two
+  assert arrays["matched/m0/m2"].tolist() == matched
+  assert arrays["matched/m0/m1"].tolist() == [0, 1, 2, 3]
+  for tap, own in enumerate(matched[:-1]):  # The last tap has a channel that is always zero.
+    x, y = taps[0][own], taps[2][tap]
+    x, y = rows(resize(x, y.shape[1:3])), rows(y)
+    expected = r2_score(y, LinearRegression().fit(x, y).predict(x))
+    assert arrays["r2/m0/m2"][tap] == pytest.approx(expected, rel=1e-3, abs=1e-4)
+    backward = r2_score(x, LinearRegression().fit(y, x).predict(y))
+    assert arrays["r2/m2/m0"][tap] == pytest.approx(backward, rel=1e-3, abs=1e-4)
+
+
+def test_taps_matched_by_name_are_resized(compared):
+  """resnet14's names are all of resnet8 and three more; block 2 of one is twice as large."""
+  members, images, _, taps, _ = compared
+  _, arrays = streaming.measure(
+    [members[2], members[0]], images, preprocess, BATCH, match="name"
+  )
+  assert arrays["matched/m2/m0"].tolist() == [0, 1, 2, 3]
+  x, y = taps[2][2], taps[0][2]
+  assert x.shape[1:3] == (6, 5) and y.shape[1:3] == (3, 3)
+  x, y = rows(resize(x, (3, 3))), rows(y)
+  expected = r2_score(y, LinearRegression().fit(x, y).predict(x))
+  assert arrays["r2/m2/m0"][2] == pytest.approx(expected, rel=1e-3, abs=1e-4)
 
 
 def test_predictions_are_the_models_logits(compared):

@@ -17,7 +17,7 @@ from dissim_jax.attribution import attribution_diversity
 from dissim_jax.data import load
 from dissim_jax.joint_objectives import JOINT
 from dissim_jax.members import build_model
-from dissim_jax.optimizer import sgd
+from dissim_jax.optimizer import make_optimizer
 
 MEMBERS, BATCH, CLASSES = 3, 7, 5
 
@@ -208,7 +208,7 @@ def steps_of(name, weight, devices=1, steps=12):
   config = config_of(objective__weight=weight)
   dataset = load(config.data)
   mesh = parallel.make_mesh(jax.devices()[:devices])
-  optimizer = sgd(config.optimizer, 10)
+  optimizer = make_optimizer(config.optimizer, 10, 1)
   step = joint.make_joint_step(config, name, models(), optimizer)
   state = parallel.replicate(joint.init_joint_state(models(), optimizer, SHAPE, SEEDS), mesh)
   run = parallel.pmapped(step, mesh)
@@ -246,7 +246,7 @@ def test_diversity_is_what_the_weight_asks_for(name):
 
 def test_attribution_maps_are_those_of_the_true_class(dataset):
   """The rewarded number of the first step, by hand."""
-  optimizer = sgd(config_of().optimizer, 10)
+  optimizer = make_optimizer(config_of().optimizer, 10, 1)
   state = joint.init_joint_state(models(), optimizer, SHAPE, SEEDS)
   values = steps_of("attribution", WEIGHTS["attribution"])
   rows = loop.epoch_order(0, 0, 100, 20)[0]

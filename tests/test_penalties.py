@@ -14,7 +14,7 @@ from dissim_jax.data.augment import normalise
 from dissim_jax.errors import UserError
 from dissim_jax.game import make_game
 from dissim_jax.members import build_model
-from dissim_jax.optimizer import sgd
+from dissim_jax.optimizer import make_optimizer
 from dissim_jax.similarity import MEASURES, PENALTIES, moments, solve_affine
 from dissim_jax.validate import check_config
 
@@ -53,7 +53,7 @@ def mesh():
 @functools.cache
 def fresh_state(seed):
   """Of any run: neither a closed-form projection nor none has a state of its own."""
-  optimizer = sgd(default.get_config().optimizer, STEPS)
+  optimizer = make_optimizer(default.get_config().optimizer, STEPS, 1)
   state = train.init_state(model(), optimizer, None, dataset().image_shape, seed)
   # Placed as a step gives it back, or the second step would be compiled again.
   return parallel.replicate(state, mesh())
@@ -62,8 +62,8 @@ def fresh_state(seed):
 @functools.cache
 def training_step(metric, weight, teachers):
   config = make_config(metric, weight)
-  game = make_game(config, (model(),) * teachers, 100 // BATCH)
-  step = train.make_train_step(config, model(), sgd(config.optimizer, STEPS), game)
+  game = make_game(config, model(), (model(),) * teachers, 100 // BATCH)
+  step = train.make_train_step(config, model(), make_optimizer(config.optimizer, STEPS, 1), game)
   whole, split = jax.sharding.PartitionSpec(), jax.sharding.PartitionSpec(parallel.BATCH_AXIS)
   return jit(
     jax.shard_map(step, mesh=mesh(), in_specs=(whole, split, whole), out_specs=(whole, whole))

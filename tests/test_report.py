@@ -75,13 +75,15 @@ def make_run(workdir, *, size=2, taps=(3,), count=7, baseline=True, model="resne
     teachers = {m["name"]: m["teachers"] for m in members}
     dip = taps[0] if taps and a != b and (teachers[a] or teachers[b]) else None
     arrays[f"lincka/{a}/{b}"] = _lincka(rng, counts[a], counts[b], dip)
-    if a != b and counts[a] == counts[b]:
-      diagonal = arrays[f"lincka/{a}/{b}"].diagonal()
+    if a != b:
+      matched = np.arange(counts[b]) * (counts[a] - 1) // (counts[b] - 1)
+      arrays[f"matched/{a}/{b}"] = matched
+      diagonal = arrays[f"lincka/{a}/{b}"][matched, np.arange(counts[b])]
       arrays[f"lincka_position/{a}/{b}"] = np.append(0.8 * diagonal[:-1], np.nan)
       arrays[f"r2/{a}/{b}"], arrays[f"r2/{b}/{a}"] = 0.7 * diagonal, 0.7 * diagonal + 0.05
     if a != b:
       pairs.append({"a": a, "b": b, **{key: rng.random() for key in PAIR_KEYS},
-                    "r2": arrays[f"r2/{a}/{b}"].tolist() if counts[a] == counts[b] else None})
+                    "r2": arrays[f"r2/{a}/{b}"].tolist()})
   sequences = {"dissimilar": names, **({"baseline": names[:1] + independent} if baseline else {})}
   ensembles = [{"sequence": sequence, "size": n, "ensemble_accuracy": 0.93 + 0.02 * rng.random(),
                 "ensemble_cross_entropy": 0.25, "ensemble_expected_calibration_error": 0.02,
@@ -121,7 +123,8 @@ def _with_values(key, **values):
              "dissim": {"metric": "expvar", "taps": [], "weight": 0.0},
              "ensembles": [{"sequence": name, "size": 2, key: value}
                            for name, value in values.items()]}
-  return Results("", {}, metrics, {"lincka": {}, "lincka_position": {}, "r2": {}}, {}, {})
+  arrays = {"lincka": {}, "lincka_position": {}, "r2": {}, "matched": {}}
+  return Results("", {}, metrics, arrays, {}, {})
 
 
 def _html(workdir):
@@ -270,7 +273,7 @@ def test_r2_goes_from_teacher_to_student_whatever_the_order(tmp_path):
   ({"baseline": False}, {"training", "lincka_maps", "diagonal", "r2"}),
   ({"size": 1, "baseline": False}, {"training", "lincka_maps"}),
   ({"taps": ()}, {"training", "lincka_maps", "diagonal", "r2"}),
-  ({"counts": [5, 9, 7]}, {"training", "lincka_maps"}),
+  ({"counts": [5, 9, 7]}, {"training", "lincka_maps", "diagonal", "r2"}),
   ({"size": 5, "count": 17, "taps": (8,), "model": "resnet34", "dataset": "cifar10"},
    {"training", "lincka_maps", "diagonal", "r2"}),
 ], ids=["no baseline", "one member", "no penalty", "different models", "five members"])
@@ -362,7 +365,8 @@ def test_a_reused_member_without_curves(tmp_path):
 def test_stale_pictures_are_removed(tmp_path):
   make_run(tmp_path)
   report.write_report(str(tmp_path))
-  make_run(tmp_path, counts=[5, 9, 7])
+  assert (tmp_path / "report" / "r2.png").exists()
+  make_run(tmp_path, size=1, baseline=False)
   report.write_report(str(tmp_path))
   assert not (tmp_path / "report" / "r2.png").exists()
   assert not list((tmp_path / "report").glob("*.tmp"))

@@ -13,7 +13,7 @@ from dissim_jax.data import load
 from dissim_jax.game import make_game
 from dissim_jax.members import build_model
 from dissim_jax.models import init_variables
-from dissim_jax.optimizer import sgd
+from dissim_jax.optimizer import make_optimizer
 
 FACTS = {"model": "resnet8", "width_multiplier": 0.5, "num_classes": 10}
 SHAPE = (8, 8, 1)
@@ -47,8 +47,8 @@ def setup(config, devices, teachers=1):
   """(mapped step, state, teachers) for a config on some devices."""
   mesh = parallel.make_mesh(jax.devices()[:devices])
   steps = 100 // config.train.batch_size
-  game = make_game(config, (model(),) * teachers, steps)
-  optimizer = sgd(config.optimizer, config.train.epochs * steps)
+  game = make_game(config, model(), (model(),) * teachers, steps)
+  optimizer = make_optimizer(config.optimizer, config.train.epochs * steps, 1)
   state = train.init_state(model(), optimizer, game, SHAPE, 3)
   step = train.make_train_step(config, model(), optimizer, game)
   frozen = tuple(teacher(7 + i) for i in range(teachers))
@@ -125,7 +125,7 @@ def test_member_only_descends_the_similarity_it_is_told_to(dataset):
   free, _ = losses(tiny_config(dissim__weight=1e-6), dataset, 1, 20)
   held, _ = losses(tiny_config(dissim__weight=5.0), dataset, 1, 20)
   assert held[-1, 1] < free[-1, 1] - 0.1
-  assert make_game(tiny_config(dissim__weight=0.0), (model(),), 5) is None
+  assert make_game(tiny_config(dissim__weight=0.0), model(), (model(),), 5) is None
 
 
 def test_many_steps_in_one_dispatch_are_the_same_steps(dataset):
@@ -167,7 +167,7 @@ def test_step_is_traced_once(dataset):
 def train_whole(config, dataset, directory, mesh=None, game=True):
   mesh = mesh or parallel.make_mesh(jax.devices()[:1])
   steps = len(dataset.train_labels) // config.train.batch_size
-  regularised = make_game(config, (model(),), steps) if game else None
+  regularised = make_game(config, model(), (model(),), steps) if game else None
   frozen = parallel.replicate((teacher(),) if game else (), mesh)
   monitor = lambda variables, teachers: {}  # noqa: E731
   return train.train_member(
@@ -217,7 +217,8 @@ def test_steps_per_dispatch_by_platform(setting, steps, platform, expected):
 def test_members_of_one_place_start_from_the_same_weights():
   """So that a dissimilar and an independent member differ by the penalty alone."""
   config = tiny_config()
-  optimizer, game = sgd(config.optimizer, 10), make_game(config, (model(),), 5)
+  optimizer = make_optimizer(config.optimizer, 10, 1)
+  game = make_game(config, model(), (model(),), 5)
   with_game, without, other = (
     train.init_state(model(), optimizer, g, SHAPE, seed).params
     for g, seed in ((game, 3), (None, 3), (None, 4))

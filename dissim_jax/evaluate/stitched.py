@@ -12,7 +12,7 @@ import optax
 from dissim_jax.data.augment import normalise
 from dissim_jax.evaluate.stitching import Stitch, apply_stitch
 from dissim_jax.evaluate.streaming import Member, batches
-from dissim_jax.models import Layered
+from dissim_jax.models import Layered, resized
 from dissim_jax.similarity import Moments, merge_moments, moments
 
 Taps = tuple[tuple[int, int], ...]  # (source tap, target tap)
@@ -70,7 +70,7 @@ class Pair:
       raise ValueError(
         f"the source tap is {_by(z.shape[1:-1])}, the target tap {_by(size)}: resize is needed"
       )
-    return jax.image.resize(z, (z.shape[0], *size, z.shape[-1]), "linear")
+    return resized(z, size)
 
   def shapes(self, image_shape: Sequence[int]) -> tuple[list, list]:
     """Shapes `(H, W, C)` of all taps of source and target for images `[H, W, C]`."""

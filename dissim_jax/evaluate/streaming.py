@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dissim_jax.models import Layered
+from dissim_jax.models import Layered, matching_tap, resized
 from dissim_jax.similarity import (
   Moments,
   cka_from_hsic,
@@ -74,6 +74,7 @@ def measure(
   preprocess: Callable[[jax.Array], jax.Array],
   batch_size: int,
   compared: Sequence[tuple[int, int]] | None = None,
+  match: str = "depth",
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
   """Predictions of all members and the similarity of all their taps.
 
@@ -83,17 +84,20 @@ def measure(
     preprocess: from uint8 images to the networks' input.
     batch_size: minibatch of LinCKA, at least 4.
     compared: pairs (i, j), i < j, of members for the position-wise measures; None for all pairs.
+    match: which tap of a member of another architecture belongs to a tap, see `matching_tap`.
 
   Returns:
     Logits float32 `[M, N, K]`, and arrays by name.
     For members a, b in the order given: `lincka/a/b` `[L_a, L_b]`, unbiased minibatch LinCKA with
-    examples as samples (Wald et al. 2023, Eq. 12-13), for a up to b. For compared a before b and
-    taps of equal size: `lincka_position/a/b` `[L]`, LinCKA with positions as samples, and `r2/a/b`,
-    `r2/b/a` `[L]`, the R^2 of the affine least-squares map from the first to the second; NaN at
-    taps whose spatial sizes differ.
+    examples as samples (Wald et al. 2023, Eq. 12-13), for a up to b. For compared a before b, at
+    each tap of b and the tap of a that belongs to it: `matched/a/b` int `[L_b]`, that tap (of one
+    architecture the same); `lincka_position/a/b` `[L_b]`, LinCKA with positions as samples; and
+    `r2/a/b`, `r2/b/a` `[L_b]`, the R^2 of the affine least-squares map from the first to the
+    second. Where spatial sizes differ, a's tap is resized to b's.
   """
   everyone = [(i, j) for j in range(len(members)) for i in range(j)]
   pairs = everyone if compared is None else list(compared)
+  matched = {pair: _matched(*(members[i].model for i in pair), match) for pair in pairs}
 
   @jax.jit
   def statistics(variables, images):
@@ -103,8 +107,8 @@ def measure(
     hsic = hsic_matrix([tap for member_taps in taps for tap in member_taps])
     pair_moments = {
       (i, j): [
-        moments(a, b) if a.shape[:-1] == b.shape[:-1] else None
-        for a, b in zip(taps[i], taps[j], strict=False)
+        moments(resized(taps[i][tap], own.shape[1:3]), own)
+        for tap, own in zip(matched[i, j], taps[j], strict=True)
       ]
       for i, j in pairs
     }
@@ -120,7 +124,17 @@ def measure(
     hsic_sum = hsic_sum + np.asarray(hsic, np.float64)
     total = part if total is None else merge(total, part)
   arrays = _lincka_arrays(members, hsic_sum) | _moment_arrays(members, total)
+  for (i, j), taps in matched.items():
+    arrays[f"matched/{members[i].name}/{members[j].name}"] = np.array(taps, np.int32)
   return np.concatenate(logits, axis=1), arrays
+
+
+def _matched(model: Layered, other: Layered, match: str) -> list[int]:
+  """The tap of `model` that belongs to each tap of `other`; by depth where none has its name."""
+  taps = range(len(other.layers))
+  if match == "name" and set(other.tap_names) <= set(model.tap_names):
+    return [matching_tap(tap, other, model, match) for tap in taps]
+  return [matching_tap(tap, other, model) for tap in taps]
 
 
 def _lincka_arrays(members: Sequence[Member], hsic_sum: np.ndarray) -> dict[str, np.ndarray]:
@@ -136,7 +150,7 @@ def _lincka_arrays(members: Sequence[Member], hsic_sum: np.ndarray) -> dict[str,
 
 
 def _moment_arrays(
-  members: Sequence[Member], total: dict[tuple[int, int], list[Moments | None]]
+  members: Sequence[Member], total: dict[tuple[int, int], list[Moments]]
 ) -> dict[str, np.ndarray]:
   """What co-moments tell, tap by tap, of each pair of members."""
   forward, backward = jax.jit(r2_from_moments), jax.jit(lambda m: r2_from_moments(swap_moments(m)))
@@ -149,6 +163,6 @@ def _moment_arrays(
       (f"r2/{a}/{b}", forward),
       (f"r2/{b}/{a}", backward),
     ):
-      values = [float("nan") if m is None else float(function(m)) for m in taps]
+      values = [float(function(m)) for m in taps]
       arrays[key] = np.array(values, np.float32)
   return arrays

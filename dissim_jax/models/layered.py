@@ -59,6 +59,38 @@ class Layered(nn.Module):
     return self.head(z, train)
 
 
+MATCHES = ("depth", "name")
+
+
+def matching_tap(tap: int, model: Layered, other: Layered, match: str = "depth") -> int:
+  """The tap of another network that belongs to a tap of this one.
+
+  Args:
+    tap: of `model`.
+    model: the network whose tap is given.
+    other: the network whose tap is wanted; of one architecture the answer is `tap`.
+    match: `depth`, the tap nearest in relative depth tap / (number of taps - 1), the deeper of two;
+      or `name`, the tap of the same name.
+
+  Raises:
+    ValueError: `other` has no tap of that name.
+  """
+  if match == "depth":
+    last, others = len(model.layers) - 1, len(other.layers) - 1
+    return math.floor(tap / max(last, 1) * others + 0.5)
+  name = model.tap_names[tap]
+  if name not in other.tap_names:
+    raise ValueError(f"no tap is named {name!r}, there are {', '.join(other.tap_names)}")
+  return other.tap_names.index(name)
+
+
+def resized(z: jax.Array, size: Sequence[int]) -> jax.Array:
+  """A representation `[B, h, w, C]` in another spatial size: bilinear, antialiased."""
+  if z.shape[1:3] == tuple(size):
+    return z
+  return jax.image.resize(z, (z.shape[0], *size, z.shape[-1]), "linear")
+
+
 @dataclasses.dataclass(frozen=True)
 class Architecture:
   """An entry of `MODELS`: how to build a network, and what it is made of.
@@ -102,6 +134,15 @@ def init_variables(model: Layered, key: jax.Array, image_shape: Sequence[int]) -
   compile than a training step.
   """
   options = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
+  init = _initialiser(model, image_shape)
+  return jax.jit(init, compiler_options=options)(key)
+
+
+def variable_shapes(model: Layered, image_shape: Sequence[int]) -> dict:
+  """Shapes and dtypes of `init_variables`, without computing anything."""
+  return jax.eval_shape(_initialiser(model, image_shape), jax.random.key(0))
+
+
+def _initialiser(model: Layered, image_shape: Sequence[int]) -> Callable[[jax.Array], dict]:
   image = jnp.zeros((1, *image_shape))
-  variables = jax.jit(lambda key: model.init(key, image), compiler_options=options)(key)
-  return {"batch_stats": {}} | variables
+  return lambda key: {"batch_stats": {}} | model.init(key, image)

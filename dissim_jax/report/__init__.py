@@ -25,6 +25,7 @@ from dissim_jax.report import (
   summary,
   tables,
   terminal,
+  transferability,
 )
 from dissim_jax.report.files import write_file
 from dissim_jax.report.results import Results, read_results
@@ -37,8 +38,8 @@ __all__ = ["print_seeds", "print_stitches", "print_table", "write_report", "writ
 FIGURE_NAMES = ("training", "lincka_maps", "diagonal", "r2")
 _STITCHING_NAMES = tuple(stitching_figures.PREFIX + name for name in stitching.EXPERIMENTS)
 # What reads a run's optional files, and what writes of them, in the order of the page.
-_SECTIONS = {robustness: robustness_text, diversity: diversity_text, attribution: attribution,
-             features: features}
+_SECTIONS = {robustness: robustness_text, transferability: transferability,
+             diversity: diversity_text, attribution: attribution, features: features}
 _SECTION_NAMES = tuple(name for text in _SECTIONS.values() for name in text.PICTURES)
 
 
@@ -48,8 +49,9 @@ def write_report(workdir: str) -> str:
   Args:
     workdir: the directory of a finished run: `config.json`, `evaluation/metrics.json`,
       `evaluation/similarity.npz` and, where there are any, `<member>/metrics.jsonl`,
-      `evaluation/robustness.json`, `corruptions.npz`, `diversity.json`, `attribution.json`,
-      `attribution.npz` and `features.json`, and `stitching/<experiment>/<source>-<target>.json` and
+      `evaluation/robustness.json`, `corruptions.npz`, `transferability.json`,
+      `transferability.npz`, `diversity.json`, `attribution.json`, `attribution.npz` and
+      `features.json`, and `stitching/<experiment>/<source>-<target>.json` and
       `.npz`.
 
   Returns:

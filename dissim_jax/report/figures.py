@@ -51,9 +51,9 @@ def alt(name, results) -> str:
 
 def diagonal(results) -> Figure | None:
   """LinCKA of tap l against tap l, example-wise and position-wise (Wald et al. 2023, Figure 7)."""
-  square = {pair: values.diagonal() for pair, values in results.arrays["lincka"].items()
-            if values.shape[0] == values.shape[1]}
-  panels = [("LinCKA, samples = examples", square),
+  found = {pair: results.equal_taps(*pair) for pair in results.pairs}
+  equal = {pair: values for pair, values in found.items() if values is not None}
+  panels = [("LinCKA, samples = examples", equal),
             ("LinCKA, samples = positions", results.arrays["lincka_position"])]
   return _tap_panels(results, panels, lower=0.0)
 
@@ -88,7 +88,7 @@ def _tap_panels(results, panels, lower):
     _tap_lines(ax, results, curves, pairs)
     bottom = min((np.nanmin(values) for values in curves.values()), default=0.0)
     ax.set(title=title, ylim=(max(lower, min(0.0, bottom)) - 0.03, 1.03))
-    _tap_ticks(ax, results.tap_names(max(curves, key=lambda pair: len(curves[pair]))[0]))
+    _tap_ticks(ax, results.tap_names(max(curves, key=lambda pair: len(curves[pair]))[1]))
     for tap in results.regularised_taps:
       ax.axvline(tap, color="#14181d", lw=1.0, ls=(0, (1, 1.5)), zorder=1.5)
   if results.regularised_taps:

@@ -129,18 +129,19 @@ def _panel(ax, results, a, b, mark):
     spine.set_visible(False)
   at_taps = a != b and (results.teachers(a) or results.teachers(b))
   for tap in results.regularised_taps if at_taps else []:
-    if 0 <= tap < min(values.shape):
-      _outline(ax, values.shape, tap, mark, dashed=results.relation(a, b) == "other")
+    if 0 <= tap < values.shape[0]:
+      place = results.matched(a, b)[tap], tap
+      _outline(ax, values.shape, place, mark, dashed=results.relation(a, b) == "other")
   return image
 
 
-def _outline(ax, shape, tap, mark, dashed):
-  """A frame around cell (tap, tap), not smaller than the share `mark` of the panel."""
+def _outline(ax, shape, place, mark, dashed):
+  """A frame around the cell at `place` (x, y), not smaller than the share `mark` of the panel."""
   width, height = (max(1.0, count * mark) for count in (shape[1], shape[0]))
   style = (0, (1.6, 1.2)) if dashed else "-"
   ax.add_patch(Rectangle(
-    (tap - width / 2, tap - height / 2), width, height, fill=False, ec="white", lw=1.3, ls=style,
-    clip_on=False, zorder=4,
+    (place[0] - width / 2, place[1] - height / 2), width, height, fill=False, ec="white", lw=1.3,
+    ls=style, clip_on=False, zorder=4,
     path_effects=[patheffects.Stroke(linewidth=2.8, foreground="#14181d", alpha=0.75),
                   patheffects.Normal()]))
 

@@ -11,7 +11,8 @@ import numpy as np
 from dissim_jax.errors import UserError
 
 BASELINE = "baseline"
-SEQUENTIAL, INDEPENDENT = "sequential", "independent"  # objectives without a diversity term
+# Objectives without a diversity term.
+SEQUENTIAL, INDEPENDENT, DISTILL = "sequential", "independent", "distill"
 _REQUIRED = ("dataset", "dissim", "members", "sequences", "ensembles", "pairs", "environment")
 
 
@@ -24,7 +25,9 @@ class Results:
     config: the exact config of the run, nested dict.
     metrics: content of `evaluation/metrics.json`.
     arrays: {"lincka": {(a, b): float [L_a, L_b]}, "lincka_position": {(a, b): float [L]},
-      "r2": {(a, b): float [L]}}; r2 of (a, b) is how well a's tap linearly predicts b's tap.
+      "r2": {(a, b): float [L]}, "matched": {(a, b): [L_b]}}; r2 of (a, b) is how well a's tap
+      linearly predicts b's tap. L are the taps of the member listed later, compared with the
+      earlier member's taps that `matched` tells.
     curves: for every member, or group of members trained jointly, with saved curves, its epochs
       in order, one dict each.
     unreadable: for each of these with damaged curve lines, how many were left out.
@@ -65,7 +68,7 @@ class Results:
 
   def enforces_diversity(self, name: str) -> bool:
     """Whether a member's joint objective asks for diversity."""
-    return self.objective(name) not in (SEQUENTIAL, INDEPENDENT)
+    return self.objective(name) not in (SEQUENTIAL, INDEPENDENT, DISTILL)
 
   def sequence_objective(self, sequence: str) -> str:
     """The joint objective that all members of a sequence share, else "sequential"."""
@@ -101,6 +104,18 @@ class Results:
     """What members that were trained jointly have in common."""
     member = self.members[name]
     return member.get("group") or member.get("objective"), member.get("objective")
+
+  def matched(self, a: str, b: str) -> list:
+    """For each tap of b, listed after a, the tap of a that it is compared with."""
+    found = self.arrays["matched"].get((a, b), range(len(self.tap_names(b))))
+    return [int(tap) for tap in found]
+
+  def equal_taps(self, a: str, b: str) -> np.ndarray | None:
+    """LinCKA of each tap of b, listed after a, with the tap of a that belongs to it."""
+    values = self.arrays["lincka"].get((a, b))
+    if values is None or ((a, b) not in self.arrays["matched"] and len(set(values.shape)) > 1):
+      return None
+    return values[self.matched(a, b), np.arange(values.shape[1])]
 
   def tap_names(self, name: str) -> list:
     """Display names of a member's taps."""
@@ -191,7 +206,7 @@ def _read_json(path, workdir):
 
 
 def _read_arrays(path, workdir):
-  arrays = {"lincka": {}, "lincka_position": {}, "r2": {}}
+  arrays = {"lincka": {}, "lincka_position": {}, "r2": {}, "matched": {}}
   try:
     with np.load(path, allow_pickle=False) as archive:
       for key in archive.files:

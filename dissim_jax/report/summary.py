@@ -3,7 +3,7 @@
 import math
 
 from dissim_jax.report import maps, tables
-from dissim_jax.report.results import BASELINE
+from dissim_jax.report.results import BASELINE, DISTILL
 
 
 def title(results) -> str:
@@ -25,6 +25,9 @@ def method(results) -> str:
     names = " and ".join(map(tables.objective_name, joint))
     weight = tables.objective_weight(results)
     parts.append(f"{names}, trained jointly{weight and f', {weight}'}")
+  if any(results.objective(name) == DISTILL for name in results.members):
+    share = results.config.get("objective", {}).get("teacher_share")
+    parts.append(f"hard-label distillation, teacher's share {share:g}")
   return "; ".join(parts) or "trained without a penalty"
 
 

@@ -192,17 +192,17 @@ def member_table(results) -> list:
 def _regularised_against(results, name):
   if results.enforces_diversity(name):
     return f"jointly ({objective_name(results.objective(name))})"
+  if results.objective(name) == results_lib.DISTILL:
+    return f"– (distilled from {', '.join(results.members[name]['teachers'])})"
   if results.objective(name) == results_lib.INDEPENDENT:
     return "– (trained jointly)"
   return ", ".join(results.teachers(name)) or "–"
 
 
 def _at_taps(values, taps):
-  """Mean of [L] (or of the diagonal of [L_a, L_b]) over the taps; NaN where one is missing."""
+  """Mean of [L] over the taps; NaN where one is missing."""
   if values is None:
     return math.nan
-  if values.ndim == 2:
-    values = values.diagonal()
   chosen = [values[tap] for tap in taps if 0 <= tap < len(values)]
   return float(np.mean(chosen)) if len(chosen) == len(taps) and taps else math.nan
 
@@ -217,14 +217,13 @@ def tap_similarity(results) -> list:
   """
   taps, groups = results.regularised_taps, {}
   for a, b in results.pairs if taps else []:
-    a, b = (b, a) if b in results.teachers(a) else (a, b)
-    lincka = results.arrays["lincka"]
+    earlier, later = (b, a) if b in results.teachers(a) else (a, b)
     position = results.arrays["lincka_position"]
     groups.setdefault(results.relation(a, b), []).append((
-      _at_taps(results.arrays["r2"].get((a, b)), taps),
-      _at_taps(results.arrays["r2"].get((b, a)), taps),
-      _at_taps(lincka.get((a, b), lincka.get((b, a))), taps),
-      _at_taps(position.get((a, b), position.get((b, a))), taps)))
+      _at_taps(results.arrays["r2"].get((earlier, later)), taps),
+      _at_taps(results.arrays["r2"].get((later, earlier)), taps),
+      _at_taps(results.equal_taps(a, b), taps),
+      _at_taps(position.get((a, b)), taps)))
   rows = []
   for relation in RELATION_NAMES:
     values = np.array(groups.get(relation, np.empty((0, 4))))

@@ -1,0 +1,117 @@
+"""Members under attack: adversarial images of one member, and what others say of them."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import Partial
+
+from dissim_jax.attacks import Attack, perturb
+from dissim_jax.data.augment import normalise
+from dissim_jax.evaluate.streaming import Member
+from dissim_jax.models import Layered
+
+
+def evenly_spaced(count: int, wanted: int) -> np.ndarray:
+  """Indices of `wanted` of `count` images, all if there are fewer.
+
+  Spread over the whole set and not the first ones, as data sets may be sorted by class.
+  """
+  wanted = min(wanted, count)
+  return np.arange(wanted) * count // wanted
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+  """Images in 0..1 to logits; hashable, so that members of one kind share a program."""
+
+  model: Layered
+  mean: tuple[float, ...]
+  std: tuple[float, ...]
+
+  def __call__(self, variables: Any, images: jax.Array) -> jax.Array:
+    """float32 `[N, K]` from float `[N, H, W, C]`, in eval mode."""
+    images = normalise(255.0 * images, self.mean, self.std)
+    return self.model.apply(variables, images)[0].astype(jnp.float32)
+
+
+def classifier(member: Member) -> Partial:
+  """The member as a function from images in 0..1 to logits, on one device."""
+  network = Network(member.model, tuple(member.mean), tuple(member.std))
+  return Partial(network, jax.device_put(member.variables, jax.local_devices()[0]))
+
+
+def in_unit(images: np.ndarray) -> np.ndarray:
+  """float32 in 0..1 of uint8 images; float images as they are."""
+  return images if np.issubdtype(images.dtype, np.floating) else images.astype(np.float32) / 255
+
+
+def _rows(count: int, batch_size: int) -> np.ndarray:
+  """Images of every batch `[batches, batch_size]`, the last filled up so that one program does."""
+  parts = -(-count // batch_size)
+  return np.resize(np.arange(count), (parts, batch_size))
+
+
+@functools.partial(jax.jit, static_argnames="size")
+def _logits(network: Partial, images: jax.Array, size: tuple[int, int]) -> jax.Array:
+  if images.shape[1:3] != size:
+    shape = (len(images), *size, images.shape[-1])
+    images = jnp.clip(jax.image.resize(images, shape, "bilinear", antialias=True), 0.0, 1.0)
+  return network(images)
+
+
+def logits_on(
+  network: Partial, images: np.ndarray, batch_size: int, size: tuple[int, int] | None = None
+) -> np.ndarray:
+  """Logits float32 `[N, K]` of a `classifier`.
+
+  Args:
+    network: see `classifier`.
+    images: uint8, or float in 0..1, `[N, H, W, C]`.
+    batch_size: images at once.
+    size: height and width that the images are resized to (bilinear, antialiased); None: as they
+      are.
+  """
+  size = tuple(size or images.shape[1:3])
+  found = [
+    np.asarray(_logits(network, in_unit(images[rows]), size))
+    for rows in _rows(len(images), batch_size)
+  ]
+  return np.concatenate(found)[: len(images)]
+
+
+def predictions_on(
+  network: Partial, images: np.ndarray, batch_size: int, size: tuple[int, int] | None = None
+) -> np.ndarray:
+  """Predicted classes int16 `[N]`; see `logits_on`."""
+  return logits_on(network, images, batch_size, size).argmax(-1).astype(np.int16)
+
+
+def attack_member(
+  network: Partial,
+  images: np.ndarray,
+  labels: np.ndarray,
+  attack: Attack,
+  batch_size: int,
+  attacked: np.ndarray | None = None,
+) -> np.ndarray:
+  """Images that are to fool a `classifier`: float32 `[N, H, W, C]` in 0..1.
+
+  Args:
+    network: see `classifier`.
+    images: uint8, or float in 0..1, `[N, H, W, C]`.
+    labels: integer `[N]`.
+    attack: which, and how.
+    batch_size: images at once.
+    attacked: bool `[N]`, which ones; others are returned as they are. None attacks all.
+  """
+  found = np.array(in_unit(images), np.float32)
+  chosen = np.flatnonzero(np.ones(len(images), bool) if attacked is None else attacked)
+  clean, labels = found.copy(), np.asarray(labels, np.int32)
+  for batch in _rows(len(chosen), batch_size):
+    rows = chosen[batch]
+    found[rows] = perturb(attack, network, clean[rows], labels[rows], indices=rows)
+  return found

@@ -1,0 +1,215 @@
+"""Whether images made to fool one member fool the others, and what an ensemble gains by that."""
+
+import dataclasses
+import math
+
+import numpy as np
+
+from dissim_jax.report import blocks, canvas, optional, style, tables
+from dissim_jax.report.tables import Measure
+
+FILE, IMAGES = "transferability.json", "transferability.npz"
+PICTURES = ("attacked_images",)
+FOOLED = Measure("fooled", "Fooled", -1, decimals=1)
+SIMILARITY = Measure("similarity", "Similarity s", -1, percent=False, decimals=2)
+ATTACKED = (
+  Measure("members", "Members alone", +1, decimals=1),
+  Measure("attacked", "Ensemble", +1, decimals=1),
+  Measure("gain", "Gain over the members' mean", +1, decimals=1, unit="points"),
+  Measure("gain_over_best", "Gain over the best member", +1, decimals=1, unit="points"),
+)
+ATTACKS = {"pgd": "PGD", "fgsm": "FGSM", "momentum_pgd": "PGD with momentum"}
+LABEL, HEAD, TITLE, LARGEST = 1.35, 0.3, 0.17, 0.9  # inches
+WRONG = "#c22f44"
+
+
+@dataclasses.dataclass(frozen=True)
+class Transferability:
+  """What the files hold.
+
+  Attributes:
+    attack: its settings.
+    images: how many test images.
+    pairs: {(a, b): {"images", "a_to_b", "b_to_a", "similarity"}}, NaN for no value.
+    white_box: {member: share fooled by its own attack}.
+    ensembles: {(source, sequence): {"size", "clean", "attacked", "members", "gain",
+      "gain_over_best"}}, of the largest size.
+    shown: {"original", "adversarial", "labels", "predictions", "members"} or None.
+  """
+  attack: dict
+  images: int
+  pairs: dict
+  white_box: dict
+  ensembles: dict
+  shown: dict | None = None
+
+
+def read(results) -> Transferability | None:
+  """Reads the files of a run; None where members were not attacked.
+
+  Raises:
+    UserError: a file is damaged; the sentence names it.
+  """
+  content = optional.read_json(results.workdir, FILE)
+  if content is None:
+    return None
+  keys = ("images", "a_to_b", "b_to_a", "similarity")
+  with optional.form(results.workdir, FILE):
+    largest = {}
+    for row in content["ensembles"]:
+      old = largest.get((row["source"], row["sequence"]))
+      if old is None or row["size"] > old["size"]:
+        largest[row["source"], row["sequence"]] = row
+    found = Transferability(
+      dict(content["attack"]), int(content["images"]),
+      {(row["a"], row["b"]): {key: optional.number(row[key]) for key in keys}
+       for row in content["pairs"]},
+      {name: optional.number(value) for name, value in content["white_box"].items()},
+      {key: _ensemble(row) for key, row in largest.items()})
+    _describe(found.attack)
+  arrays = optional.read_arrays(results.workdir, IMAGES)
+  if arrays is None:
+    return found
+  with optional.form(results.workdir, IMAGES):
+    return dataclasses.replace(found, shown=_shown(arrays))
+
+
+def _ensemble(row):
+  members = optional.places(row["members_attacked"])
+  attacked = optional.number(row["attacked"])
+  return {"size": int(row["size"]), "clean": optional.number(row["clean"]), "attacked": attacked,
+          "members": float(members.mean()), "gain": attacked - float(members.mean()),
+          "gain_over_best": attacked - float(members.max())}
+
+
+def _shown(arrays):
+  members, count = [str(name) for name in arrays["members"]], len(arrays["original"])
+  shape = arrays["original"].shape
+  shapes = {"original": shape, "adversarial": (len(members), *shape), "labels": (count,),
+            "predictions": (len(members), count)}
+  for key, expected in shapes.items():
+    if arrays[key].shape != expected:
+      raise ValueError(f"{key} {arrays[key].shape}, expected {expected}")
+  if len(shape) != 4 or shape[-1] not in (1, 3):
+    raise ValueError(f"original {shape}")
+  return {**{key: arrays[key] for key in shapes}, "members": members}
+
+
+def sections(results, found) -> list:
+  """The section on a `Transferability`."""
+  parts = [blocks.Text(sentence) for sentence in [answer(results, found)] if sentence]
+  if found.pairs:
+    parts += [pair_table(results, found), blocks.Text(_pair_note(found), note=True)]
+  table = ensemble_table(results, found)
+  if table is not None:
+    parts += [table, blocks.Text(
+      "Accuracy on all test images used when those that the attacked member got right are replaced "
+      "by images made to fool it. Gain: the ensemble's accuracy less that of its members (bold: "
+      "best of the ensembles under the same attack; underlined: better than the baseline). An "
+      "ensemble that contains the attacked member has been attacked in part by its own gradients.",
+      note=True)]
+  if found.shown is not None and len(found.shown["original"]):
+    parts.append(_picture(results, found))
+  return [blocks.Section("Attack transfer between members", parts)]
+
+
+def answer(results, found) -> str:
+  """Whether members that were forced apart are also apart for an attacker, in numbers."""
+  parts = []
+  for relation, word in (("independent", "independent"), ("against", "dissimilar")):
+    rows = [row for pair, row in found.pairs.items() if results.relation(*pair) == relation]
+    values = np.array([value for row in rows for value in (row["a_to_b"], row["b_to_a"])])
+    values = values[~np.isnan(values)]
+    if len(values):
+      scores = np.array([row["similarity"] for row in rows])
+      parts.append(
+        f"{FOOLED.text(values.mean())} % for pairs that are {word} "
+        f"(mean s {SIMILARITY.text(np.nanmean(scores))}, "
+        f"{len(rows)} pair{'s' * (len(rows) > 1)})")
+  if len(parts) < 2:
+    return ""
+  return ("Of the images that both members of a pair get right, those made to fool one also fool "
+          f"the other in {' and '.join(parts)}.")
+
+
+def pair_table(results, found) -> blocks.Table:
+  """Every pair, by how it was trained."""
+  bodies = {}
+  for (a, b), row in found.pairs.items():
+    relation = tables.RELATION_NAMES[results.relation(a, b)]
+    numbers = [tables.Cell(f"{row['images']:.0f}" if row["images"] else "0"),
+               *(tables.Cell(FOOLED.text(row[key])) for key in ("a_to_b", "b_to_a")),
+               tables.Cell(SIMILARITY.text(row["similarity"]))]
+    bodies.setdefault(relation, []).append((f"{a}, {b} ({relation})", numbers))
+  heads = ["images both get right", "second fooled [%]", "first fooled [%]", "similarity s"]
+  order = [name for name in tables.RELATION_NAMES.values() if name in bodies]
+  return blocks.Table("Pair", [("", heads)], [bodies[name] for name in order])
+
+
+def _pair_note(found) -> str:
+  rates = [value for value in found.white_box.values() if not math.isnan(value)]
+  ends = " to ".join(dict.fromkeys(FOOLED.text(end(rates)) for end in (min, max))) if rates else "–"
+  return (f"{_describe(found.attack)}, on {found.images:,} test images. Second fooled: of the "
+          "images that both get right, the share on which the second errs once the attack on the "
+          "first has changed them. s = log of the mean of both shares in per cent (Hwang et al., "
+          "Equation 1): log 100 = 4.61 where every attack fools both. A member's own attack fools "
+          f"it on {ends} % of the images that it gets right.")
+
+
+def _describe(attack) -> str:
+  """The attack in words."""
+  name = ATTACKS.get(attack["name"], str(attack["name"]).replace("_", " "))
+  text = f"{name}, at most {255 * float(attack['epsilon']):.3g}/255 a pixel"
+  if attack["name"] == "fgsm":
+    return text
+  return (f"{text}, {int(attack['iterations'])} iterations of "
+          f"{255 * float(attack['step_size']):.3g}/255")
+
+
+def ensemble_table(results, found) -> blocks.Table | None:
+  """Ensembles of several members under the attack of each member."""
+  rows = {key: row for key, row in found.ensembles.items() if row["size"] > 1}
+  if not rows:
+    return None
+  names = optional.in_order(results, {sequence: 0 for _, sequence in rows})
+  bodies = []
+  for source in found.white_box:
+    own = {name: rows[source, name] for name in names if (source, name) in rows}
+    columns = [tables.cells(measure, {name: row[measure.key] for name, row in own.items()})
+               for measure in ATTACKED]
+    bodies.append([(f"{source}: {name} of {row['size']}",
+                    [tables.Cell(FOOLED.text(row["clean"])), *(column[name] for column in columns)])
+                   for name, row in own.items()])
+  heads = ["Clean ensemble [%]", *(measure.title for measure in ATTACKED)]
+  return blocks.Table("Attack on: ensemble", [("", heads)], [body for body in bodies if body])
+
+
+def _picture(results, found):
+  caption = (f"Test images of {results.metrics['dataset']['name']} as they are and changed to fool "
+             "each member; above an image what the attacked member takes it for, red where it is "
+             "wrong (– where it was wrong on the image as it is).")
+  return blocks.picture("attacked_images", draw(found),
+                        "Images: test images before and after the attack on each member.", caption)
+
+
+def draw(found):
+  """Rows: the images as they are, then changed for every member."""
+  shown = found.shown
+  count = len(shown["original"])
+  side = min(LARGEST, (style.WIDTH - LABEL) / count)
+  rows = 1 + len(shown["members"])
+  figure, ax = canvas.blank(style.WIDTH, HEAD + rows * (side + TITLE))
+  pixels = [shown["original"],
+            *(np.round(255 * np.clip(own, 0, 1)).astype(np.uint8) for own in shown["adversarial"])]
+  for row, (name, pictures) in enumerate(zip(("as it is", *shown["members"]), pixels, strict=True)):
+    bottom = ax.get_ylim()[1] - HEAD - (row + 1) * (side + TITLE) + TITLE
+    ax.text(LABEL - 0.1, bottom + side / 2, name, size=8, ha="right", va="center")
+    for column, picture in enumerate(pictures):
+      left = LABEL + column * side
+      canvas.image(ax, picture, left, bottom, 0.94 * side)
+      label = int(shown["labels"][column])
+      guess = label if row == 0 else int(shown["predictions"][row - 1, column])
+      ax.text(left + 0.47 * side, bottom + 0.94 * side + 0.02, "–" if guess < 0 else str(guess),
+              size=8, ha="center", color=canvas.INK if guess in (label, -1) else WRONG,
+              weight="normal" if guess in (label, -1) else "bold")
+  return figure

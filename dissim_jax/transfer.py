@@ -1,0 +1,91 @@
+"""Measures how similar trained members are by whether attacks on one fool the other.
+
+  python -m dissim_jax.transfer --members=runs/pool --out=runs/pool_transfer
+  python -m dissim_jax.transfer --members=RUN/member_2 --out=runs/pool_transfer
+
+What --members names is a member, a run, or a folder with runs anywhere below it. A second call with
+the same --out adds members to it and attacks these alone. The analysis of all is OUT/analysis;
+`python -m dissim_jax.analyse` makes it again with other settings.
+"""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+from absl import app, flags, logging
+
+from dissim_jax import command_line
+
+
+def define_flags(values: flags.FlagValues = flags.FLAGS) -> dict[str, flags.FlagHolder]:
+  """Defines the flags of this program; named as the arguments of `transfers.run`."""
+  where = {"flag_values": values}
+  holders = (
+    flags.DEFINE_multi_string(
+      "members", [], "Folder of a member, of a run, or of runs. Give it as often as needed.",
+      **where,
+    ),
+    flags.DEFINE_string("out", None, "Folder for the results; members that it has stay.", **where),
+    flags.DEFINE_string(
+      "attack", None, "pgd, fgsm or momentum_pgd. Default of this and the next: as in the folder; "
+      "of a new one pgd.", **where,
+    ),
+    flags.DEFINE_string(
+      "epsilon", None, "Largest change of a pixel, of images in 0..1. Default: 8/255.", **where
+    ),
+    flags.DEFINE_string("step_size", None, "Change in one iteration. Default: 2/255.", **where),
+    flags.DEFINE_integer("iterations", None, "Iterations of an attack. Default: 50.", **where),
+    flags.DEFINE_bool(
+      "random_start", None, "Start anywhere in the ball, not at the image. Default: yes.", **where
+    ),
+    flags.DEFINE_float(
+      "momentum", None, "Decay of the accumulated gradient, of momentum_pgd. Default: 1.", **where
+    ),
+    flags.DEFINE_integer("seed", None, "Determines random starts. Default: 0.", **where),
+    flags.DEFINE_integer(
+      "images", None, "Test images, evenly spaced over the test set. Default: 1000.", **where
+    ),
+    flags.DEFINE_float(
+      "floor", None, "eps_s: the percentage that a similarity of nothing counts as. Default: "
+      "0.01.", **where,
+    ),
+    flags.DEFINE_integer("batch_size", 128, "Images at a time.", **where),
+    flags.DEFINE_bool(
+      "one_sided", False, "Compare added members with those of the folder by the attack on the "
+      "added one alone.", **where,
+    ),
+    flags.DEFINE_bool(
+      "keep_images", True, "Keep adversarial images for members that are added later.", **where
+    ),
+  )  # fmt: skip
+  return {holder.name: holder for holder in holders}
+
+
+def arguments(holders: dict[str, flags.FlagHolder]) -> dict[str, Any]:
+  """The arguments of `transfers.run` that the parsed flags give."""
+  command_line.require(holders["out"])
+  return {name: holder.value for name, holder in holders.items()}
+
+
+def main(argv: list[str], holders: dict[str, flags.FlagHolder]) -> None:
+  """Measures what the flags describe."""
+  command_line.no_arguments(argv)
+  given = arguments(holders)
+  logging.set_verbosity(logging.WARNING)  # Orbax tells every step of a restore.
+  # JAX is slow to import: not before the flags are right.
+  from dissim_jax import compilation, transfers
+  from dissim_jax.report import pool
+
+  command = shlex.join(["python", "-m", "dissim_jax.transfer", *sys.argv[1:]])
+  with compilation.cache():
+    folder: Path = transfers.run(**given, command=command)
+  transfers.print_table(folder)
+  print(f"page: {pool.write_page(folder)}")
+
+
+if __name__ == "__main__":
+  _HOLDERS = define_flags()
+  app.run(
+    command_line.guarded(lambda argv: main(argv, _HOLDERS)), flags_parser=command_line.parse
+  )
