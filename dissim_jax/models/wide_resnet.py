@@ -13,7 +13,7 @@ _STEM = 16
 
 
 def _entry(depth: int, factor: int) -> Architecture:
-  """`depth` layers: the stem, three stages of blocks of two, the projection of stage one, dense."""
+  """`depth` 6 n + 4: the stem, three stages of n blocks of two layers and a projection."""
   blocks = (depth - 4) // 6
   widths = tuple(_STEM * factor * 2**stage for stage in range(3))
   return preact_entry(PreActBasicBlock, (blocks,) * 3, widths, _STEM, depth)
@@ -23,5 +23,5 @@ MODELS = {
   "wide_resnet16_8": _entry(16, 8),
   "wide_resnet28_10": _entry(28, 10),
   "wide_resnet40_4": _entry(40, 4),
-  "wide_resnet_mini": preact_entry(PreActBasicBlock, (1, 2, 1), (24, 48, 96), 12, 10),
+  "wide_resnet_mini": preact_entry(PreActBasicBlock, (1, 2, 1), (24, 48, 96), 12, 12),
 }
