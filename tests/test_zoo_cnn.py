@@ -350,11 +350,14 @@ def test_fresh_blocks_pass_the_relu(block):
 
 @pytest.mark.parametrize(
   "groups, inputs, outputs, stride, size",
-  [(8, 8, 8, 1, 3), (8, 8, 8, 2, 5), (4, 8, 12, 1, 3), (4, 8, 4, 2, 3), (3, 3, 6, 1, 3)],
-)
+  [(8, 8, 8, 1, 7), (8, 8, 8, 2, 5), (4, 8, 12, 1, 3), (4, 8, 4, 2, 3), (3, 3, 6, 1, 3),
+   (3, 3, 3, 1, 3)],
+)  # fmt: skip
 def test_grouped_convolution(groups, inputs, outputs, stride, size):
   """What runs on a CPU and XLA's own, and both gradients of the two."""
   x = images(inputs)
+  if inputs == outputs == 3:  # More places than a matrix is made for.
+    x = jnp.concatenate([x, x[:, ::-1]], axis=1)
   rng = np.random.default_rng(2)
   kernel = jnp.asarray(rng.normal(size=(size, size, inputs // groups, outputs)), jnp.float32)
   expected = conv(np.asarray(x, np.float64), np.asarray(kernel, np.float64), stride, groups)

@@ -14,7 +14,7 @@ from scipy.special import erf, softmax
 from dissim_jax.models import MODELS
 from dissim_jax.models.convmixer import MixerHead, MixerLayer, gelu
 from dissim_jax.models.convnext import ConvNeXtBlock
-from dissim_jax.models.depthwise import DepthwiseConv, by_groups, by_matrix
+from dissim_jax.models.grouped import GroupedConv
 from dissim_jax.models.mlp_mixer import MixerBlock
 from dissim_jax.models.patches import Mlp, NormedPatches, PatchEmbed, SelfAttention, TokenHead
 from dissim_jax.models.resnet import Ops
@@ -82,7 +82,7 @@ def test_taps_are_grids_of_the_published_sizes(name, grids):
   assert shapes_of(name, 1000, 224)[1] == [(n, n, c) for n, c in grids]
 
 
-NO_TRAIN = (SelfAttention, Mlp, DepthwiseConv, PatchMerging, WindowAttention)
+NO_TRAIN = (SelfAttention, Mlp, GroupedConv, PatchMerging, WindowAttention)
 
 
 def drawn(module, x, *arguments):
@@ -246,22 +246,6 @@ def test_token_mixing_treats_features_alike():
   order = np.array([3, 0, 5, 1, 2, 4])
   close(run(x[..., order]), run(x)[..., order])
   assert np.abs(run(x[:, ::-1]) - run(x)[:, ::-1]).max() > 1e-2
-
-
-@pytest.mark.parametrize("shape", [(2, 5, 4, 3), (1, 9, 8, 3)])  # as matrices, as a convolution
-def test_depthwise_convolution(shape):
-  v, x, out = built(lambda: DepthwiseConv(5), *shape)
-  close(out, convolved(v["params"], x))
-
-
-def test_both_forms_of_the_depthwise_convolution_have_the_same_gradients():
-  x, z = jax.random.normal(jax.random.key(0), (2, 2, 5, 4, 3))
-  kernel = jax.random.normal(jax.random.key(1), (7, 7, 1, 3))
-  grads = [
-    jax.jit(jax.grad(lambda x, k, f=f: jnp.vdot(f(x, k), z), (0, 1)))(x, kernel)
-    for f in (by_groups, by_matrix)
-  ]
-  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), *grads)
 
 
 @pytest.mark.parametrize("downsample", [False, True])

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from dissim_jax.models.components import Components
-from dissim_jax.models.depthwise import DepthwiseConv
+from dissim_jax.models.grouped import GroupedConv
 from dissim_jax.models.layered import Architecture, Layered
 from dissim_jax.models.patches import PatchEmbed, dense_init, gelu, patch_words, scaled
 from dissim_jax.models.resnet import Ops
@@ -36,7 +36,10 @@ class MixerLayer(nn.Module):
   def __call__(self, x: jax.Array, train: bool) -> jax.Array:
     """`[B, H, W, C]` -> `[B, H, W, C]`."""
     x = self.ops.norm(train, name="input_norm")(self.activation(x))
-    y = DepthwiseConv(self.kernel, self.ops.dtype, name="depthwise")(x)
+    y = GroupedConv(
+      x.shape[-1], x.shape[-1], self.kernel, use_bias=True, dtype=self.ops.dtype,
+      kernel_init=nn.initializers.lecun_normal(), name="depthwise",
+    )(x)  # fmt: skip
     x += self.ops.norm(train, name="norm")(self.activation(y))
     dense = nn.Dense(x.shape[-1], dtype=self.ops.dtype, kernel_init=dense_init, name="pointwise")
     return dense(x)

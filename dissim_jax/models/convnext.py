@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from dissim_jax.models.components import Components
-from dissim_jax.models.depthwise import DepthwiseConv
+from dissim_jax.models.grouped import GroupedConv
 from dissim_jax.models.layered import Architecture, Layered
 from dissim_jax.models.patches import (
   Mlp,
@@ -49,7 +49,11 @@ class ConvNeXtBlock(nn.Module):
       x = norm(name="downsample_norm")(x)
       conv = functools.partial(nn.Conv, dtype=self.dtype, kernel_init=dense_init)
       x = conv(self.features, (2, 2), (2, 2), name="downsample_conv")(x)
-    y = DepthwiseConv(_KERNEL, self.dtype, name="depthwise")(x)
+    channels = x.shape[-1]
+    y = GroupedConv(
+      channels, channels, _KERNEL, use_bias=True, dtype=self.dtype,
+      kernel_init=nn.initializers.lecun_normal(), name="depthwise",
+    )(x)  # fmt: skip
     y = Mlp(4 * self.features, self.dtype, name="mlp")(norm(name="norm")(y))
     scale = self.param("scale", nn.initializers.constant(self.layer_scale), (self.features,))
     return x + scale.astype(self.dtype) * y

@@ -12,6 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
+# Up to so many places of the grid a depth-wise convolution is a matrix product a feature: its
+# gradient takes a tenth to a fifth of the time of the shifts at 7x7, at 3x3 about as long. The
+# matrix grows with the square of the places.
+_MATRIX_PLACES = 64
 
 
 class GroupedConv(nn.Module):
@@ -68,6 +72,8 @@ def grouped_convolution(x: jax.Array, kernel: jax.Array, groups: int, stride: in
   if jax.default_backend() != "cpu":
     return convolution(x, kernel, groups, stride)
   if kernel.shape[2] == 1 and kernel.shape[3] == groups:
+    if stride == 1 and x.shape[1] * x.shape[2] <= _MATRIX_PLACES:
+      return depthwise_by_matrix(x, kernel)
     return depthwise_by_shifts(x, kernel, stride)
   return convolution(x, block_diagonal(kernel, groups), 1, stride)
 
@@ -93,6 +99,24 @@ def depthwise_by_shifts(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Arr
     for i in range(size)
     for j in range(size)
   )
+
+
+def depthwise_by_matrix(x: jax.Array, kernel: jax.Array) -> jax.Array:
+  """The depth-wise convolution of stride 1 as a matrix a feature, from every place to every place.
+  """
+  rows, columns = (
+    jnp.asarray(_offset_is(places, size), x.dtype)
+    for places, size in zip(x.shape[1:3], kernel.shape, strict=False)
+  )
+  matrix = jnp.einsum("wxj,ijc->iwxc", columns, kernel[:, :, 0])
+  matrix = jnp.einsum("hyi,iwxc->chwyx", rows, matrix)
+  return jnp.einsum("chwyx,byxc->bhwc", matrix, x)
+
+
+def _offset_is(places: int, size: int) -> np.ndarray:
+  """bool `[places, places, size]`: whether the second place is i - size // 2 after the first."""
+  offset = np.arange(places)[None] - np.arange(places)[:, None] + size // 2
+  return offset[..., None] == np.arange(size)
 
 
 def block_diagonal(kernel: jax.Array, groups: int) -> jax.Array:
