@@ -1,7 +1,8 @@
 """A pool of 13 architectures on digits, two seeds each: which networks does one attack fool alike?
 
-One small network of every family, trained alone on 100 images; then every network is attacked and
-shown the others' images (Hwang et al., section 3, at a size that two cores finish).
+One small network of every family, trained alone on 100 images, and two students, a vision
+transformer and a ResNet, distilled from the first network of each; then every network is attacked
+and shown the others' images (Hwang et al., sections 3 and 4, at a size that two cores finish).
 
   python -m launch.local --sweep=configs/sweeps/digits_zoo.py --parallel=2
   python -m dissim_jax.transfer --members=runs/digits_zoo --out=runs/digits_zoo_transfer \
@@ -42,9 +43,25 @@ MODELS = {
 }
 
 
+STUDENTS = ("vit_mini", "resnet14")
+
+
 def get_sweep():
-  """One network a run."""
-  for model, overrides in MODELS.items():
+  """One network a run, then one student a run."""
+  for model in MODELS:
     for seed in SEEDS:
-      values = {**ALONE, **overrides, "model.name": model, "seed": seed}
-      yield Run(f"{model}/seed_{seed}", CONFIG, values)
+      yield alone(f"{model}/seed_{seed}", model, seed)
+  for student in STUDENTS:
+    for teacher in MODELS:
+      values = {
+        **ALONE, **MODELS[student], "objective.name": "distill", "ensemble.size": 2,
+        "ensemble.models": (teacher, student), "ensemble.baseline": False,
+      }  # fmt: skip
+      source = f"{teacher}/seed_{SEEDS[0]}/member_0"
+      yield Run(f"students/{student}/{teacher}", CONFIG, values, teachers=(source,))
+
+
+def alone(name: str, model: str, seed: int, **overrides) -> Run:
+  """A network that is trained by itself; overrides by field with two underscores for a dot."""
+  own = {field.replace("__", "."): value for field, value in overrides.items()}
+  return Run(name, CONFIG, {**ALONE, **MODELS[model], "model.name": model, "seed": seed, **own})
