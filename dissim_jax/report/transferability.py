@@ -67,6 +67,9 @@ def read(results) -> Transferability | None:
       {name: optional.number(value) for name, value in content["white_box"].items()},
       {key: _ensemble(row) for key, row in largest.items()})
     _describe(found.attack)
+    unknown = {name for pair in found.pairs for name in pair} - set(results.members)
+    if unknown:
+      raise ValueError(f"members that the run does not have: {', '.join(sorted(unknown))}")
   arrays = optional.read_arrays(results.workdir, IMAGES)
   if arrays is None:
     return found
