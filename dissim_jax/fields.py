@@ -1,0 +1,41 @@
+"""A config's fields: their values, and checks that several blocks share."""
+
+import numbers
+from collections.abc import Iterable
+from typing import Any
+
+import ml_collections
+
+from dissim_jax.errors import UserError
+from dissim_jax.models import MODELS
+from dissim_jax.names import nearest
+
+
+def check_name(field: str, value: Any, allowed: Iterable[str]) -> None:
+  """The value of a field must be one of the names."""
+  allowed = sorted(allowed)
+  if value not in allowed:
+    raise UserError(
+      f"{field}={value!r}: choose one of {', '.join(allowed)}{nearest(value, allowed)}"
+    )
+
+
+def get(config: ml_collections.ConfigDict, field: str) -> Any:
+  """The value of a dotted field."""
+  for part in field.split("."):
+    config = config[part]
+  return config
+
+
+def check_number(config: ml_collections.ConfigDict, field: str, least: int, allowed: str) -> None:
+  """The value of a field must be a whole number of at least `least`; `allowed` says so."""
+  value = get(config, field)
+  if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
+    raise UserError(f"{field}={value!r}: must be {allowed}")
+
+
+def fewest_taps(names: Iterable[str]) -> tuple[str, int]:
+  """The architecture with the fewest taps, and its last one."""
+  last = {name: len(MODELS[name](2).layers) - 1 for name in names}
+  name = min(last, key=last.get)
+  return name, last[name]
