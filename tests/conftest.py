@@ -1,10 +1,12 @@
-"""Four CPU devices for every test, and programs that are compiled once for all tests.
+"""Four CPU devices for every test, programs that are compiled once for all tests, a tiny network.
 
 Set before jax is imported.
 """
 
 import os
 import tempfile
+
+import pytest
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = (
@@ -15,3 +17,11 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
   _cache = tempfile.TemporaryDirectory(prefix="dissim_jax_tests_")
   os.environ["JAX_COMPILATION_CACHE_DIR"] = _cache.name
   os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"  # Other processes start sooner.
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _tiny():
+  """The network of `tests/tiny.py`; not yet there where tests are made of all architectures."""
+  from tests import tiny  # noqa: PLC0415  # What is set above comes first.
+
+  tiny.register()

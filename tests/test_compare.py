@@ -37,7 +37,7 @@ CONFIG = {
   "dtype": "float32",
   "ensemble": {"teachers": []},
 }
-FACTS = {"model": "resnet8", "width_multiplier": 0.25, "num_classes": 10, "teachers": [],
+FACTS = {"model": "tiny_deep", "width_multiplier": 0.25, "num_classes": 10, "teachers": [],
          "image_shape": list(SHAPE), "mean": [0.5], "std": [0.5], "data": "digits"}  # fmt: skip
 POSITION = [m.name for m in MEASURES.values() if m.samples == "position" and not m.aligned]
 EXAMPLE = [m.name for m in MEASURES.values() if m.samples == "example"]
@@ -181,7 +181,7 @@ def test_example_measures_of_one_batch(images, taps):
 
 
 def test_taps_of_different_sizes_have_no_value(arrays):
-  size = [0, 0, 1, 2]  # resnet8 halves at the second and the third block.
+  size = [0, 0, 1, 2]  # tiny_deep halves at the second and the third block.
   same = np.equal.outer(size, size)
   for name in POSITION:
     for pair in ("member_0/member_1", "member_1/member_1"):
@@ -389,7 +389,7 @@ WRONG = [
   ({"workdir": ["{tmp}/shapes"]}, "members of different data sets: member_0 .digits, 8x8x1, 10"),
   ({"workdir": ["{tmp}/gone"]}, "its member_0 was trained by another run, and 'nowhere/member_0'"),
   ({"members": ["member_7"]}, "--members=member_7: choose among member_0, member_1"),
-  ({"taps": ["4"]}, r"--taps=4: member_0 \(resnet8\) has taps 0..3"),
+  ({"taps": ["4"]}, r"--taps=4: member_0 \(tiny_deep\) has taps 0..3"),
   ({"taps": ["-1"]}, "--taps=-1: must be numbers such as 1,3 or the word all"),
   ({"taps": ["all", "1"]}, "--taps=all,1: must be numbers"),
   ({"taps": ["1", "1"]}, "--taps=1,1: a tap is given twice"),
@@ -432,7 +432,7 @@ def test_taps_that_cannot_meet(tmp_path):
   """Taps of one number differ in size between these two architectures."""
   folder = tmp_path / "run"
   write_json(folder / "config.json", CONFIG)
-  for name, model in (("member_0", "resnet8"), ("member_1", "resnet14")):
+  for name, model in (("member_0", "tiny_deep"), ("member_1", "tiny_deeper")):
     facts = FACTS | {"model": model}
     network = members.build_model(facts, jnp.float32)
     members.save_member(folder / name, fresh(network), facts)

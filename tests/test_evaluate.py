@@ -22,7 +22,7 @@ def compared():
   """Three members, one with other taps; what is measured; their activations in float64."""
   images = np.random.default_rng(0).integers(0, 256, (40, *SHAPE), np.uint8)
   members = []
-  for i, name in enumerate(("resnet8", "resnet8", "resnet14")):
+  for i, name in enumerate(("tiny_deep", "tiny_deep", "tiny_deeper")):
     model = MODELS[name](4, width_multiplier=0.25)
     variables = init_variables(model, jax.random.key(i), SHAPE)
     members.append(streaming.Member(f"m{i}", model, variables))
@@ -95,7 +95,7 @@ def resize(z, size):
 
 
 def test_taps_of_another_architecture_are_matched_by_depth_and_resized(compared):
-  """resnet14 has 7 taps, resnet8 4: three of resnet14's halves fall between two of resnet8's."""
+  """One has 7 taps, the other 4: three halves of the deeper one's fall between two."""
   _, _, arrays, taps, _ = compared
   matched = [0, 1, 1, 2, 2, 3, 3]  # k / 6 * 3, the deeper of two
   assert arrays["matched/m0/m2"].tolist() == matched
@@ -110,7 +110,7 @@ def test_taps_of_another_architecture_are_matched_by_depth_and_resized(compared)
 
 
 def test_taps_matched_by_name_are_resized(compared):
-  """resnet14's names are all of resnet8 and three more; block 2 of one is twice as large."""
+  """The deeper one has all names and three more; its block 2 is twice as large."""
   members, images, _, taps, _ = compared
   _, arrays = streaming.measure(
     [members[2], members[0]], images, preprocess, BATCH, match="name"

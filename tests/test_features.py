@@ -19,7 +19,7 @@ from dissim_jax.models import MODELS, Layered, init_variables
 from dissim_jax.models.resnet import Head
 
 
-@pytest.mark.parametrize("name, shape", [("resnet8", (6, 5, 3)), ("tiny10", (28, 27, 1))])
+@pytest.mark.parametrize("name, shape", [("tiny_deep", (6, 5, 3)), ("tiny10", (28, 27, 1))])
 def test_last_features_are_what_the_dense_layer_sees(name, shape):
   """The dense layer applied to them gives the logits."""
   images = np.random.default_rng(0).integers(0, 256, (9, *shape), np.uint8)

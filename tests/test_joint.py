@@ -181,7 +181,7 @@ def test_wrong_shapes_are_told(logits, labels, expected):
 
 SHAPE = (8, 8, 1)
 SEEDS = (11, 12)
-FACTS = {"model": "resnet8", "width_multiplier": 0.5, "num_classes": 10}
+FACTS = {"model": "tiny", "width_multiplier": 0.5, "num_classes": 10}
 
 
 @pytest.fixture(scope="module")
@@ -198,7 +198,7 @@ def config_of(**overrides):
   return config
 
 
-def models(names=("resnet8", "resnet8")):
+def models(names=("tiny", "tiny")):
   return [build_model(FACTS | {"model": name}, jnp.float32) for name in names]
 
 
@@ -222,7 +222,7 @@ def steps_of(name, weight, devices=1, steps=12):
   return values
 
 
-WEIGHTS = {"gncl": 0.5, "attribution": 2.0}
+WEIGHTS = {"gncl": 0.5, "attribution": 5.0}
 
 
 @pytest.mark.parametrize("name", WEIGHTS)
@@ -268,7 +268,7 @@ def test_attribution_maps_are_those_of_the_true_class(dataset):
   np.testing.assert_allclose(values[0]["diversity"], expected, rtol=1e-3)
 
 
-def train_whole(config, dataset, directory, name="gncl", names=("resnet8", "resnet8")):
+def train_whole(config, dataset, directory, name="gncl", names=("tiny", "tiny")):
   mesh = parallel.make_mesh(jax.devices()[:1])
   return joint.train_jointly(
     config, name, models(names), dataset, lambda state: {}, mesh, directory, SEEDS
@@ -302,7 +302,7 @@ def test_resumed_training_is_the_uninterrupted_one(dataset, tmp_path):
 
 
 def test_members_of_different_architecture(dataset, tmp_path):
-  names = ("resnet8", "resnet14")
+  names = ("tiny", "tiny_deep")
   members = train_whole(config_of(train__epochs=1), dataset, tmp_path / "mixed", names=names)
   sizes = [sum(x.size for x in jax.tree.leaves(own["params"])) for own in members]
-  assert sizes[1] > 1.5 * sizes[0]
+  assert sizes[1] > 1.2 * sizes[0]

@@ -8,7 +8,6 @@ import jax
 import numpy as np
 import pytest
 
-from configs import default
 from dissim_jax import report, sequence
 from dissim_jax.checkpoint import load_weights
 from dissim_jax.errors import UserError
@@ -16,17 +15,14 @@ from dissim_jax.finished import find_members
 from dissim_jax.loop import TrainingDivergedError
 from dissim_jax.plan import make_plan, member_names
 from dissim_jax.validate import check_config
+from tests import tiny
 
 TINY = {
   "data.validation": 20,
-  "model.name": "resnet8",
-  "model.width_multiplier": 0.25,
   "objective.name": "gncl",
   "ensemble.size": 2,
   "ensemble.compare": ("balanced",),
-  "dissim.taps": (1,),
   "train.epochs": 2,
-  "train.batch_size": 20,
   "train.checkpoint_every_epochs": 1,
   "corruption.names": ("gaussian_noise", "jpeg"),
   "corruption.severities": (0, 5),
@@ -40,7 +36,7 @@ NAMES = ["member_0", "member_1", "independent_0", "independent_1", "balanced_0",
 
 
 def tiny_config(**overrides):
-  config = default.get_config()
+  config = tiny.get_config()
   config.update_from_flattened_dict(
     TINY | {key.replace("__", "."): value for key, value in overrides.items()}
   )
@@ -110,10 +106,10 @@ def test_measured_further_without_training_again(finished, tmp_path):
   shutil.copytree(finished[0], workdir)
   before = {p: p.stat().st_mtime_ns for p in workdir.glob("*/weights/**/*") if p.is_file()}
   kept = (workdir / "evaluation" / "features.json").stat().st_mtime_ns
-  sequence.run(tiny_config(corruption__names=("contrast",)), workdir)
+  sequence.run(tiny_config(corruption__names=("gaussian_noise",)), workdir)
   found = read(workdir / "evaluation" / "robustness.json")
-  assert [row["name"] for row in found["corruptions"]] == ["contrast"]
-  assert found["settings"]["names"] == ["contrast"]
+  assert [row["name"] for row in found["corruptions"]] == ["gaussian_noise"]
+  assert found["settings"]["names"] == ["gaussian_noise"]
   assert {p: p.stat().st_mtime_ns for p in before} == before
   assert (workdir / "evaluation" / "features.json").stat().st_mtime_ns == kept
   with pytest.raises(UserError, match=r"objective.weight \(0.2 there, 0.3 now\)"):
@@ -127,7 +123,7 @@ def test_killed_while_members_were_saved_ends_the_same(finished, tmp_path):
   shutil.rmtree(workdir / "evaluation")
   shutil.rmtree(workdir / "gncl" / "checkpoints" / "8")
   (workdir / "member_1" / "member.json").unlink()
-  sequence.run(tiny_config(), workdir)
+  sequence.train(tiny_config(), workdir)
   for name in ("member_0", "member_1"):
     for a, b in zip(weights(workdir / name), weights(finished[0] / name), strict=True):
       np.testing.assert_array_equal(a, b)
@@ -139,11 +135,11 @@ def test_other_programs_find_members_trained_jointly(finished):
 
 def test_members_of_different_architecture_are_planned_and_measured(tmp_path):
   config = tiny_config(
-    ensemble__models=("resnet8", "resnet14"), ensemble__compare=(), ensemble__baseline=False,
+    ensemble__models=("tiny", "tiny_deep"), ensemble__compare=(), ensemble__baseline=False,
     train__epochs=1, corruption__names=(), features__shares=(), attribution__method="none",
   )  # fmt: skip
   metrics = sequence.run(config, tmp_path / "run")
-  assert [member["model"] for member in metrics["members"]] == ["resnet8", "resnet14"]
+  assert [member["model"] for member in metrics["members"]] == ["tiny", "tiny_deep"]
   report.write_report(str(tmp_path / "run"))
 
 
@@ -174,7 +170,7 @@ def test_plans_have_every_ensemble_at_the_same_size(tmp_path, sizes, expected):
 
 def test_taps_of_the_dissimilarity_do_not_matter_to_members_trained_together():
   check_config(tiny_config(dissim__taps=(17,)))
-  with pytest.raises(UserError, match="resnet8 has taps 0..3"):
+  with pytest.raises(UserError, match="tiny has taps 0..2"):
     check_config(tiny_config(dissim__taps=(17,), objective__name="sequential"))
 
 
@@ -198,7 +194,7 @@ def test_taps_of_the_dissimilarity_do_not_matter_to_members_trained_together():
     ({"optimizer__warmup_epochs": 10.0, "train__epochs": 10}, "must be less than train.epochs=10"),
     ({"optimizer__b2": 1.0}, "optimizer.b2=1.0: must be in 0..1, below 1"),
     ({"model__stem": 16}, "model.stem=16: choose 0"),
-    ({"model__patch_size": 2}, "model.patch_size=2: resnet8 has no patches"),
+    ({"model__patch_size": 2}, "model.patch_size=2: tiny has no patches"),
     ({"corruption__names": ("gausian_noise",)}, "did you mean 'gaussian_noise'?"),
     ({"corruption__severities": (-1,)}, "corruption.severities=(-1,): must be finite numbers"),
     ({"corruption__severities": ()}, "corruption.severities=(): name at least one"),

@@ -394,8 +394,8 @@ SWEEP = f"""
 from launch.sweep import Run
 TINY = {TINY | {"ensemble.baseline": False}!r}
 def get_sweep():
-  yield Run({NAME!r}, "configs/default.py", {{**TINY, "ensemble.size": 1}})
-  yield Run("é" * 100, "configs/default.py", TINY, teachers=({NAME + "/member_0"!r},))
+  yield Run({NAME!r}, "tests/tiny.py", {{**TINY, "ensemble.size": 1}})
+  yield Run("é" * 100, "tests/tiny.py", TINY, teachers=({NAME + "/member_0"!r},))
 """
 
 

@@ -18,7 +18,7 @@ from dissim_jax.optimizer import make_optimizer
 from dissim_jax.similarity import MEASURES, PENALTIES, moments, solve_affine
 from dissim_jax.validate import check_config
 
-FACTS = {"model": "resnet8", "width_multiplier": 0.25, "num_classes": 10}
+FACTS = {"model": "tiny", "width_multiplier": 0.25, "num_classes": 10}
 TAP = 2
 WEIGHT = 5.0
 STEPS = 30

@@ -13,14 +13,13 @@ import jax
 import numpy as np
 import pytest
 
-from configs import default
 from dissim_jax import parallel, processes, sequence
 from dissim_jax.errors import BusyError, UserError
+from tests import tiny
 
 ROOT = Path(__file__).parents[1]
 # One step an epoch: the log has the loss of every step.
 SETTINGS = {
-  "model.name": "resnet8", "model.width_multiplier": 0.25, "dissim.taps": (1,),
   "train.batch_size": 100, "train.epochs": 20, "train.checkpoint_every_epochs": 20,
   "ensemble.baseline": False, "dtype": "float32", "augment.crop_padding": 1,
 }  # fmt: skip
@@ -30,7 +29,7 @@ def start(workdir, *more):
   """A process of `dissim_jax.main` with one device."""
   environment = {key: value for key, value in os.environ.items() if key != "XLA_FLAGS"}
   settings = [f"--config.{field}={value}" for field, value in SETTINGS.items()]
-  command = [sys.executable, "-m", "dissim_jax.main", "--config=configs/default.py", *settings,
+  command = [sys.executable, "-m", "dissim_jax.main", "--config=tests/tiny.py", *settings,
              f"--workdir={workdir}", *more]
   return subprocess.Popen(
     command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -64,7 +63,7 @@ def wait_for_epoch(workdir, member, epoch, running):
 def trained(tmp_path_factory):
   """One process's run; two processes', told to stop and started again; what the first ones said."""
   folder = tmp_path_factory.mktemp("processes")
-  config = default.get_config()
+  config = tiny.get_config()
   config.update_from_flattened_dict(SETTINGS)
   sequence.train(config, folder / "one")
   first = start_two(folder / "two")

@@ -232,14 +232,12 @@ SWEEP = """
 from launch.sweep import Run
 
 TINY = {
-  "model.name": "resnet8", "model.width_multiplier": 0.25, "dissim.taps": (1,),
-  "train.batch_size": 20, "train.checkpoint_every_epochs": 1000, "ensemble.baseline": False,
+  "augment.crop_padding": 1, "train.checkpoint_every_epochs": 1000, "ensemble.baseline": False,
 }
 
 def get_sweep():
-  yield Run("it's first", "configs/digits_expvar.py",
-            {**TINY, "ensemble.size": 1, "train.epochs": 3})
-  yield Run("second; `touch MARK`", "configs/digits_expvar.py", {**TINY, "train.epochs": 30},
+  yield Run("it's first", "tests/tiny.py", {**TINY, "ensemble.size": 1, "train.epochs": 3})
+  yield Run("second; `touch MARK`", "tests/tiny.py", {**TINY, "train.epochs": 30},
             teachers=("it's first/member_0",))
 """
 
@@ -259,7 +257,7 @@ def sweep(files):
   for task in make_tasks(load(files / "two.py"), files, ["seed=3"]):
     words = [word.partition("=") for word in task.argv if word.startswith("--config.")]
     values = {field.removeprefix("--config."): value for field, _, value in words}
-    _, config = commands.for_run(task.name, "configs/digits_expvar.py", values, files / task.name)
+    _, config = commands.for_run(task.name, "tests/tiny.py", values, files / task.name)
     sequence.run(config, files / task.name)
   return files
 

@@ -158,7 +158,7 @@ def test_sparsity_counts_entries_below_the_threshold():
 # --- Stitched networks ---------------------------------------------------------------------------
 
 
-def make_member(name, seed, model="resnet8", width=0.25, scale=SCALES[0]):
+def make_member(name, seed, model="tiny_deep", width=0.25, scale=SCALES[0]):
   built = MODELS[model](CLASSES, width_multiplier=width, axis_name=parallel.BATCH_AXIS)
   variables = init_variables(built, jax.random.key(seed), SHAPE)
   noise = np.random.default_rng(seed)
@@ -173,7 +173,7 @@ def joined():
   """Two members that see differently scaled images, the images, and labels."""
   rng = np.random.default_rng(0)
   images = rng.integers(0, 256, (40, *SHAPE), np.uint8)
-  source, target = make_member("a", 1), make_member("b", 2, scale=SCALES[1])
+  source, target = make_member("a", 2), make_member("b", 14, scale=SCALES[1])
   pair, variables = stitched.make_pair(source, target)
   return source, target, pair, variables, images, rng.integers(0, CLASSES, 40).astype(np.int32)
 

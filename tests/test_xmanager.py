@@ -48,9 +48,7 @@ report.write_text(repr(sys.argv[4:]))
 HOSTILE = [
   "a b'c", 'q"; touch PWNED; "', "$(touch PWNED)", "`touch PWNED`", "--log=x", "*", "%s\\n",
 ]  # fmt: skip
-TINY = {"model.name": "resnet8", "model.width_multiplier": 0.25, "dissim.taps": (1,),
-        "train.epochs": 1, "train.batch_size": 20, "ensemble.baseline": False,
-        "ensemble.size": 1}  # fmt: skip
+TINY = {"train.epochs": 1, "ensemble.baseline": False, "ensemble.size": 1}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -218,8 +216,8 @@ from launch.sweep import Run
 TINY = {TINY}
 BAD = {{"data.name": "image_folder", "data.dir": "/nowhere"}}
 def get_sweep():
-  yield Run({good!r}, "configs/digits_expvar.py", TINY)
-  yield Run("bad", "configs/digits_expvar.py", TINY | BAD)
+  yield Run({good!r}, "tests/tiny.py", TINY)
+  yield Run("bad", "tests/tiny.py", TINY | BAD)
 """)
   given = ("launch/xm.py", f"--sweep={sweep}", f"--root={root}")
   process = xmanager_launch(*given, f"--only={good}", home=home)

@@ -1,0 +1,77 @@
+"""The smallest networks that have all that tests need: batch norm, taps, two spatial sizes.
+
+Compiling a network takes longer than training it here, and takes as long as it has layers. So
+wherever a test needs *some* network it uses one of these. This is also the config file of processes
+that tests start, which otherwise would not know them.
+"""
+
+import functools
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import ml_collections
+
+from configs import default
+from dissim_jax.models import MODELS, Architecture, Layered
+from dissim_jax.models.components import Components
+from dissim_jax.models.resnet import Head, Ops, Stem
+
+STRIDES = {"tiny": (1, 2), "tiny_deep": (1, 2, 2), "tiny_deeper": (1, 1, 2, 1, 2, 1)}  # of blocks
+
+
+def get_config() -> ml_collections.ConfigDict:
+  """The default config with `tiny`, and all test images in one batch, which compiles once."""
+  register()
+  config = default.get_config()
+  config.model.name = "tiny"
+  config.model.width_multiplier = 0.25
+  config.dissim.taps = (1,)
+  config.train.batch_size = 20
+  config.evaluate.batch_size = 2000
+  return config
+
+
+def register() -> None:
+  """Adds `tiny`, and two whose taps have the sizes of those of resnet8 and resnet14."""
+  for name, strides in STRIDES.items():
+    MODELS[name] = Architecture(functools.partial(tiny, strides=strides), _describe)
+
+
+class Block(nn.Module):
+  """ReLU, a 3x3 convolution and batch norm; no skip connection."""
+
+  features: int
+  stride: int
+  ops: Ops
+
+  @nn.compact
+  def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    """`[B, H, W, C]` -> `[B, H/stride, W/stride, features]`."""
+    return self.ops.norm(train)(self.ops.conv(self.features, 3, self.stride)(nn.relu(x)))
+
+
+def tiny(
+  num_classes: int,
+  *,
+  strides: tuple[int, ...],
+  width_multiplier: float = 1.0,
+  dtype: Any = jnp.float32,
+  axis_name: str | None = None,
+  stem: int = 32,
+) -> Layered:
+  """A stem of 16 features, and a block for every stride, which multiplies the features by it."""
+  ops, features = Ops(dtype, axis_name), max(1, round(16 * width_multiplier))
+  layers: list[nn.Module] = [Stem(features, ops, stem)]
+  for stride in strides:
+    features *= stride
+    layers.append(Block(features, stride, ops))
+  names = ("stem", *(f"block {i}" for i in range(1, len(layers))))
+  return Layered(tuple(layers), Head(num_classes, ops), names)
+
+
+def _describe(stem: int) -> Components:
+  return Components(
+    "CNN", stem=f"conv of {stem}", normalisation="BN", hierarchical="yes", activation="ReLU"
+  )
