@@ -1,5 +1,6 @@
 """Features of the last layer: what they are, and studies of members whose features are known."""
 
+import functools
 import json
 
 import flax.linen as nn
@@ -15,11 +16,13 @@ from dissim_jax.data.augment import normalise
 from dissim_jax.errors import UserError
 from dissim_jax.evaluate import features
 from dissim_jax.evaluate.streaming import Member
-from dissim_jax.models import MODELS, Layered, init_variables
+from dissim_jax.models import MODELS, Layered, init_variables, variable_shapes
 from dissim_jax.models.resnet import Head
 
 
-@pytest.mark.parametrize("name, shape", [("tiny_deep", (6, 5, 3)), ("tiny10", (28, 27, 1))])
+@pytest.mark.parametrize("name, shape", [
+  ("tiny_deep", (6, 5, 3)), ("tiny10", (28, 27, 1)), ("mlp_mixer_mini", (8, 8, 1))
+])  # fmt: skip
 def test_last_features_are_what_the_dense_layer_sees(name, shape):
   """The dense layer applied to them gives the logits."""
   images = np.random.default_rng(0).integers(0, 256, (9, *shape), np.uint8)
@@ -27,15 +30,22 @@ def test_last_features_are_what_the_dense_layer_sees(name, shape):
   variables = init_variables(model, jax.random.key(0), shape)
   mean, std = (0.4,) * shape[-1], (0.3,) * shape[-1]
   found = features.last_features(Member("m", model, variables, mean, std), images, 4)
-  assert found.shape == (9, 16) and found.dtype == np.float32
+  assert found.shape[0] == 9 and found.ndim == 2 and found.dtype == np.float32
   dense = variables["params"]["head"]["dense"]
   logits = jax.jit(lambda x: model.apply(variables, x)[0])(normalise(images, mean, std))
   np.testing.assert_allclose(found @ dense["kernel"] + dense["bias"], logits, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_every_head_is_the_one_that_last_features_knows(name):
-  assert type(MODELS[name](4).head) is Head
+def test_every_head_ends_with_a_dense_layer(name):
+  """Whose input has as many features as its kernel rows; no computation."""
+  model = MODELS[name](4)
+  image = jax.ShapeDtypeStruct((2, 32, 32, 3), np.uint8)
+  shapes = variable_shapes(model, (32, 32, 3))
+  scale = ((0.0,) * 3, (1.0,) * 3)
+  found = jax.eval_shape(functools.partial(features._features, model, scale), shapes, image)
+  kernels = [x.shape for x in jax.tree.leaves(shapes["params"]["head"]) if x.ndim == 2]
+  assert (found.shape[1], 4) in kernels and found.shape[0] == 2 and found.dtype == np.float32
 
 
 def data(*shape, seed=0):
@@ -146,7 +156,10 @@ class Columns(nn.Module):
 
 
 def pixels_member(name, first, last):
-  return Member(name, Layered((Columns(first, last),), Head(4, None), ("pixels",)), {})
+  shape = (6 * (last - first), 4)  # Images are six pixels high.
+  dense = {"kernel": np.zeros(shape, np.float32), "bias": np.zeros(4, np.float32)}
+  variables = {"params": {"head": {"dense": dense}}}
+  return Member(name, Layered((Columns(first, last),), Head(4, None), ("pixels",)), variables)
 
 
 MEMBERS = [pixels_member("a", 0, 2), pixels_member("b", 2, 5), pixels_member("c", 0, 2)]

@@ -9,6 +9,7 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -37,20 +38,30 @@ __all__ = [
 
 @functools.partial(jax.jit, static_argnames=("model", "scale"))
 def _features(model: Layered, scale: tuple, variables: Any, images: jax.Array) -> jax.Array:
-  tap = model.apply(variables, normalise(images, *scale), len(model.layers) - 1, method="represent")
-  return jnp.mean(jax.nn.relu(tap), axis=tuple(range(1, tap.ndim - 1)), dtype=jnp.float32)
+  seen = []
+
+  def keep(call, arguments, keywords, context):
+    if isinstance(context.module, nn.Dense):
+      seen.append(arguments[0])
+    return call(*arguments, **keywords)
+
+  with nn.intercept_methods(keep):
+    model.apply(variables, normalise(images, *scale))
+  return seen[-1].astype(jnp.float32)
 
 
 def last_features(member: Member, images: np.ndarray, batch_size: int) -> np.ndarray:
-  """What a member's dense layer classifies: ReLU of its last tap, averaged over space.
+  """What a member's last dense layer, which gives the logits, sees of each image.
+
+  In most networks the last tap after activation or norm, averaged over space.
 
   Args:
-    member: its head must be ReLU, mean over space, dense layer.
+    member: a network whose head ends with a dense layer.
     images: uint8 `[N, H, W, C]`.
     batch_size: images at a time.
 
   Returns:
-    float32 `[N, D]`, D the channels of the last tap.
+    float32 `[N, D]`.
   """
   check_images(images)
   scale = (tuple(member.mean), tuple(member.std))
