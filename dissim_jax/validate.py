@@ -142,9 +142,11 @@ def _check_optimizer(config: ml_collections.ConfigDict) -> None:
   check_name("optimizer.name", config.optimizer.name, OPTIMIZERS)
   if own.name is not None:
     check_name("dissim.projection.optimizer.name", own.name, OPTIMIZERS)
-  for field in ("momentum", "b2"):
+  if config.optimizer.momentum > 1:
+    raise UserError(f"optimizer.momentum={config.optimizer.momentum}: must be in 0..1")
+  for field in ("momentum", "b2") if config.optimizer.name == "adamw" else ():
     if config.optimizer[field] >= 1:
-      raise UserError(f"optimizer.{field}={config.optimizer[field]}: must be in 0..1, below 1")
+      raise UserError(f"optimizer.{field}={config.optimizer[field]}: adamw needs less than 1")
   if config.optimizer.warmup_epochs >= config.train.epochs:
     raise UserError(
       f"optimizer.warmup_epochs={config.optimizer.warmup_epochs}: must be less than "
