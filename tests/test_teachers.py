@@ -25,7 +25,7 @@ def config_of(**values):
   config = default.get_config()
   config.update_from_flattened_dict(
     {"train.batch_size": 20, "train.epochs": 2, "dissim.taps": (2,), "optimizer.name": "adamw",
-     "optimizer.learning_rate": 1e-3, "data.train_per_class": 4}
+     "optimizer.learning_rate": 1e-3, "data.train_per_class": 4, "evaluate.batch_size": 2000}
     | {key.replace("__", "."): value for key, value in values.items()}
   )  # fmt: skip
   return config

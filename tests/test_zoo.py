@@ -99,8 +99,11 @@ def test_thirteen_components_are_the_papers():
 
 @pytest.mark.parametrize("name", MODELS)
 def test_features_keep_their_dtype(name):
-  """bfloat16 activations, float32 parameters and logits; every stem, no computation."""
-  for stem in STEMS:
+  """bfloat16 activations, float32 parameters and logits; nothing is computed.
+
+  With every stem where the network is small: tracing takes as long as there are layers.
+  """
+  for stem in STEMS if name in SMALL else STEMS[-1:]:
     model = MODELS[name](7, stem=stem, dtype=jnp.bfloat16)
     size = max(stem, 32) if name == "tiny10" else stem
     image = jax.ShapeDtypeStruct((2, size, size, 3), jnp.float32)
