@@ -25,6 +25,7 @@ class Rows:
 
 
 def note(text: str) -> blocks.Text:
+  """A paragraph in small print."""
   return blocks.Text(text, note=True)
 
 
