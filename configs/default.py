@@ -17,6 +17,7 @@ def get_config() -> ConfigDict:
   config.data.validation = 0  # training images held out for validation
   config.data.split_seed = 0  # which ones (and which digits are for training)
   config.data.train_per_class = 10  # digits only: training images of each class
+  config.data.images_per_class = 0  # training images used of each class, by split_seed; 0 = all
   config.data.resident_gib = 4.0  # a larger training set is sent to the devices block by block
   config.data.mean = (0.5,)  # per channel, of images in 0..1
   config.data.std = (0.5,)  # per channel, of images in 0..1
@@ -125,19 +126,19 @@ def get_config() -> ConfigDict:
   config.transfer.iterations = 50  # of pgd and momentum_pgd
   config.transfer.random_start = True  # anywhere in the ball; False = at the image
   config.transfer.momentum = 1.0  # of momentum_pgd: decay of the accumulated gradient
-  config.transfer.images = 1000  # test images, evenly spaced over the test set
+  config.transfer.images = 1000  # test images, as many of every class
   config.transfer.floor = 0.01  # eps_s, per cent of images: what a similarity of nothing counts as
   config.transfer.seed = 0  # determines random starts
 
   config.attribution = ConfigDict()  # which pixels members decide by, on test images
   config.attribution.method = "none"  # none, saliency, integrated_gradients
   config.attribution.steps = 512  # integrated_gradients: points on the line from black
-  config.attribution.images = 500  # test images, the first ones
+  config.attribution.images = 500  # test images, as many of every class
 
   config.features = ConfigDict()  # what the last representations of two members hold together
   config.features.shares = ()  # of the first member's features, 0..1; () = not done
   config.features.dimensions = ()  # features kept; () = powers of two
-  config.features.images = 10_000  # training images that classifiers are fitted on, the first
+  config.features.images = 10_000  # training images that classifiers are fitted on
   config.features.draws = 5  # random choices of features
   config.features.regularisation = 1.0  # C of scikit-learn's logistic regression
   config.features.max_iter = 1000  # of L-BFGS

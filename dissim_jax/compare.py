@@ -49,7 +49,7 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> dict[str, flags.Flag
       "Images at a time. lincka, rbfcka, rsa, relative and jaccard compare images within a batch.",
       **where,
     ),
-    flags.DEFINE_integer("images", None, "Only the first so many test images.", **where),
+    flags.DEFINE_integer("images", None, "So many test images, of every class alike.", **where),
     flags.DEFINE_string("out", None, "Folder for the results. Default: RUN/comparison.", **where),
   )  # fmt: skip
   return {holder.name: holder for holder in holders}

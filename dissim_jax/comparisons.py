@@ -13,6 +13,7 @@ import numpy as np
 
 from dissim_jax import parallel
 from dissim_jax.data import Dataset, load
+from dissim_jax.data.examples import balanced_part
 from dissim_jax.data.sources import check_int
 from dissim_jax.errors import UserError
 from dissim_jax.evaluate import comparable
@@ -53,7 +54,7 @@ def run(
     samples: "position", or "pooled": measures of positions see means over space.
     resize: whether taps of different sizes are compared by measures of positions.
     batch_size: images at a time, within which measures of examples compare.
-    images: only the first so many test images.
+    images: only so many test images, as many of every class.
     out: folder of the results; `<first workdir>/comparison` if None.
     command: how the user started it.
 
@@ -133,11 +134,12 @@ def _load_data(found: Sequence[Finished]) -> Dataset:
 
 
 def _test_images(dataset: Dataset, images: int | None) -> np.ndarray:
-  """The first `images` test images, or all."""
+  """`images` of the test images, as many of every class, or all."""
   there = len(dataset.test_images)
-  if images is not None:
-    check_int("--images", images, 1, there, f"there are {there} test images")
-  return dataset.test_images[:images]
+  if images is None:
+    return dataset.test_images
+  check_int("--images", images, 1, there, f"there are {there} test images")
+  return dataset.test_images[balanced_part(dataset.test_labels, images)]
 
 
 def _subjects(found: Sequence[Finished], taps: Sequence[str]) -> list[Subject]:

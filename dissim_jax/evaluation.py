@@ -18,6 +18,8 @@ import dissim_jax
 from dissim_jax import members as member_files
 from dissim_jax.data import Dataset
 from dissim_jax.data.augment import normalise
+from dissim_jax.data.examples import balanced_part
+from dissim_jax.data.sources import Origin
 from dissim_jax.evaluate import (
   attribution,
   ensembles,
@@ -26,7 +28,6 @@ from dissim_jax.evaluate import (
   streaming,
   transferability,
 )
-from dissim_jax.evaluate.attacked import evenly_spaced
 from dissim_jax.evaluate.corruptions import CORRUPTIONS
 from dissim_jax.evaluate.diversity import diversity
 from dissim_jax.evaluate.streaming import Member
@@ -45,9 +46,10 @@ def evaluate(
 ) -> dict:
   """Measures all members on the test set.
 
-  Writes to `evaluation/`: `predictions.npz` (logits `[M, N, K]`, labels, member names, and the same
-  of the validation images), `similarity.npz` (see `streaming.measure`), `diversity.json`, and what
-  the blocks `corruption`, `transfer`, `attribution` and `features` of the config ask for.
+  Writes to `evaluation/`: `predictions.npz` (logits `[M, N, K]`, labels, names of members and
+  classes, which images they are, and the same of the validation images), `similarity.npz` (see
+  `streaming.measure`), `diversity.json`, and what the blocks `corruption`, `transfer`,
+  `attribution` and `features` of the config ask for.
 
   Returns:
     The numbers for `metrics.json`.
@@ -62,11 +64,13 @@ def evaluate(
   )
   held_out = dataset.validation_labels
   predictions = {"logits": logits, "labels": labels, "members": np.array(names)}
+  predictions |= {"classes": np.array(dataset.class_names), **_named(dataset.test_origin, "")}
   if len(held_out):
     predictions["validation_logits"] = streaming.predict(
       members, dataset.validation_images, preprocess, settings.batch_size
     )
     predictions["validation_labels"] = held_out
+    predictions |= _named(dataset.validation_origin, "validation_")
   folder = workdir / "evaluation"
   write_arrays(folder / "predictions.npz", predictions)
   write_arrays(folder / "similarity.npz", similarity)
@@ -109,6 +113,14 @@ def evaluate(
   }
 
 
+def _named(origin: Origin | None, prefix: str) -> dict[str, np.ndarray]:
+  """Which images they are: places in the data set as it is stored, and files where there are."""
+  if origin is None:
+    return {}
+  files = {} if origin.files is None else {f"{prefix}files": origin.files}
+  return {f"{prefix}index": origin.index} | files
+
+
 def _compared(plans: list[Plan]) -> list[tuple[int, int]]:
   """The pairs whose taps are compared by regression: those of one kind of training.
 
@@ -143,7 +155,7 @@ def _further(
     _attack(config, folder, images, labels, members, sequences)
   if config.attribution.method != "none":
     settings = config.attribution.to_dict()
-    shown = slice(settings["images"])
+    shown = balanced_part(labels, settings["images"])
     _once(
       folder, "attribution", "attribution", settings,
       lambda: attribution.attribute(
@@ -154,7 +166,7 @@ def _further(
   if config.features.shares:
     settings = config.features.to_dict()
     options = {key: value for key, value in settings.items() if key != "images"}
-    used = slice(settings["images"])
+    used = balanced_part(dataset.train_labels, settings["images"])
     _once(
       folder, "features", "", settings,
       lambda: (features.study_features(
@@ -167,7 +179,7 @@ def _further(
 def _attack(config, folder, images, labels, members, sequences) -> None:
   """Attack transfer between all members, on some of the test images."""
   settings = config.transfer.to_dict() | {"rule": config.evaluate.ensemble_rule}
-  used = evenly_spaced(len(images), settings["images"])
+  used = balanced_part(labels, settings["images"])
   _once(
     folder, "transferability", "transferability", settings,
     lambda: transferability.transferability(

@@ -13,6 +13,7 @@ from dissim_jax import joint, parallel
 from dissim_jax import members as member_files
 from dissim_jax.data import Dataset, load
 from dissim_jax.data.augment import normalise
+from dissim_jax.data.examples import balanced_part
 from dissim_jax.evaluation import evaluate
 from dissim_jax.feasibility import check_dataset
 from dissim_jax.game import make_game
@@ -113,7 +114,7 @@ def _train(
     if held_out
     else (dataset.train_images, dataset.train_labels)
   )
-  shown = slice(config.train.monitor_images)
+  shown = balanced_part(labels, config.train.monitor_images)
   monitor = make_monitor(
     model, game, _preprocess(config), images[shown], labels[shown],
     config.evaluate.batch_size, held_out,
@@ -136,7 +137,7 @@ def _train_group(
   facts = [member_files.planned_facts(config, dataset, plan.model) for plan in group]
   dtype = member_files.compute_dtype(config.dtype)
   models = [member_files.build_model(own, dtype) for own in facts]
-  shown = slice(config.train.monitor_images)
+  shown = balanced_part(dataset.validation_labels, config.train.monitor_images)
   monitor = joint.make_joint_monitor(
     models, _preprocess(config), dataset.validation_images[shown],
     dataset.validation_labels[shown], config.evaluate.batch_size,

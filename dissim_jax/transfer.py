@@ -44,7 +44,7 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> dict[str, flags.Flag
     ),
     flags.DEFINE_integer("seed", None, "Determines random starts. Default: 0.", **where),
     flags.DEFINE_integer(
-      "images", None, "Test images, evenly spaced over the test set. Default: 1000.", **where
+      "images", None, "Test images, as many of every class. Default: 1000.", **where
     ),
     flags.DEFINE_float(
       "floor", None, "eps_s: the percentage that a similarity of nothing counts as. Default: "

@@ -16,9 +16,10 @@ from jax.tree_util import Partial
 from dissim_jax import parallel, transfer_files
 from dissim_jax.attacks import Attack, check_attack
 from dissim_jax.data import Dataset, load
+from dissim_jax.data.examples import balanced_part
 from dissim_jax.data.sources import check_int
 from dissim_jax.errors import UserError
-from dissim_jax.evaluate.attacked import classifier, evenly_spaced, logits_on
+from dissim_jax.evaluate.attacked import classifier, logits_on
 from dissim_jax.evaluate.transferability import check_floor
 from dissim_jax.finished import Finished, find_all
 from dissim_jax.members import is_done
@@ -151,8 +152,12 @@ def prepare(
 
 
 def _load_images(found: list[Finished], wanted: int) -> tuple[list[np.ndarray], np.ndarray]:
-  """The test images of each member at its own resolution, and the labels that all have."""
-  images, labels = [], None
+  """The test images of each member at its own resolution, and the labels that all have.
+
+  Which image is which is told by its place in the data set as it is stored: the order in which
+  images are used depends on their pixels, and so on the resolution.
+  """
+  images, labels, wanted_index = [], None, None
 
   @functools.cache
   def dataset(settings: str) -> Dataset:
@@ -166,9 +171,14 @@ def _load_images(found: list[Finished], wanted: int) -> tuple[list[np.ndarray], 
         f"--members={each.folder}: its data set has images {list(there.image_shape)} of "
         f"{there.num_classes} classes, it was trained on {known[0]} of {known[1]}"
       )
-    used = evenly_spaced(len(there.test_labels), wanted)
+    index = there.test_origin.index
+    if labels is None:
+      used = balanced_part(there.test_labels, wanted)
+      labels, wanted_index = there.test_labels[used], index[used]
+    else:
+      order = np.argsort(index)
+      used = order[np.searchsorted(index, wanted_index, sorter=order).clip(max=len(order) - 1)]
     images.append(there.test_images[used])
-    labels = there.test_labels[used] if labels is None else labels
     same = np.array_equal(labels, there.test_labels[used])
     if images[-1].shape == images[0].shape:
       same = same and np.array_equal(images[-1], images[0])

@@ -53,7 +53,7 @@ def run(
     out: folder of the results; members that it has stay.
     attack, epsilon, step_size, iterations, random_start, momentum, seed: see `attacks.Attack`;
       numbers may be texts such as "8/255". None: as in `out`, and in a new folder the default.
-    images: so many test images, evenly spaced; None: as in `out`, in a new folder 1000.
+    images: so many test images, as many of every class; None: as in `out`, in a new folder 1000.
     floor: see `log_similarity`; None: as in `out`, in a new folder 0.01.
     batch_size: images at once.
     one_sided: members that `out` has do not have their images shown to those that are added, which

@@ -43,6 +43,7 @@ _POSITIVE = (
 )
 _NOT_NEGATIVE = (
   "seed",
+  "data.images_per_class",
   "train.steps_per_dispatch",
   "model.patch_size",
   "dissim.warmup_start_epoch",

@@ -19,6 +19,8 @@ from dissim_jax.records import exclusive, read_json, write_json
 # Blocks that may differ when a finished run is measured further: their results say how they were
 # made.
 _LATER = ("stitch.", "corruption.", "attribution.", "features.", "transfer.")
+# Fields that configs of earlier versions lack, and what those versions did.
+_ADDED = {"data.images_per_class": 0}
 LOCK = ".lock"  # held by the process that works in a run's folder
 
 
@@ -89,7 +91,7 @@ def check_workdir(config: ml_collections.ConfigDict, workdir: Path) -> bool:
   except ValueError as error:
     raise UserError(f"workdir={str(workdir)!r}: config.json cannot be read ({error})") from error
   saved.pop("command", None)
-  old, new = _flat(saved), _flat(_plain(config))
+  old, new = _ADDED | _flat(saved), _flat(_plain(config))
   differ = [
     key
     for key in sorted(old | new)
@@ -134,7 +136,12 @@ def read_config(workdir: Path, field: str) -> ml_collections.ConfigDict:
       f"{field}: {str(workdir)!r} is not the folder of a run (config.json is missing or damaged)"
     ) from error
   values.pop("command", None)
-  return ml_collections.ConfigDict(values)
+  config = ml_collections.ConfigDict(values)
+  for field, value in _ADDED.items():
+    block, name = field.split(".")
+    if block in config and name not in config[block]:
+      config[block][name] = value
+  return config
 
 
 def load_member(name: str, directory: Path, dtype: str, mesh: Mesh, field: str) -> Member:

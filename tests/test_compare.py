@@ -20,6 +20,7 @@ from sklearn.metrics import r2_score
 from dissim_jax import compare as program
 from dissim_jax import comparisons, finished, members
 from dissim_jax.data import load
+from dissim_jax.data.examples import balanced_part
 from dissim_jax.data.augment import normalise
 from dissim_jax.errors import UserError
 from dissim_jax.evaluate import comoments, comparable, comparison
@@ -33,7 +34,10 @@ from dissim_jax.similarity import MEASURES
 N, BATCH, SHAPE = 45, 16, (8, 8, 1)
 SCALES = {"member_0": ((0.5,), (0.5,)), "member_1": ((0.3,), (0.2,))}
 CONFIG = {
-  "data": {"name": "digits", "dir": "", "validation": 0, "split_seed": 0, "train_per_class": 10},
+  "data": {
+    "name": "digits", "dir": "", "validation": 0, "split_seed": 0, "train_per_class": 10,
+    "images_per_class": 0,
+  },
   "dtype": "float32",
   "ensemble": {"teachers": []},
 }
@@ -70,8 +74,9 @@ def workdir(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def images():
-  """The first N test images."""
-  return load(ml_collections.ConfigDict(CONFIG["data"])).test_images[:N]
+  """The N test images that are compared."""
+  data = load(ml_collections.ConfigDict(CONFIG["data"]))
+  return data.test_images[balanced_part(data.test_labels, N)]
 
 
 @pytest.fixture(scope="module")

@@ -19,11 +19,11 @@ from dissim_jax import members, sequence, transfer, transfer_files, transfers
 from dissim_jax.attacks import Attack, perturb
 from dissim_jax.data import load
 from dissim_jax.data.augment import normalise
+from dissim_jax.data.examples import balanced_part
 from dissim_jax.errors import BusyError, UserError
 from dissim_jax.evaluate.attacked import (
   attack_member,
   classifier,
-  evenly_spaced,
   logits_on,
   predictions_on,
 )
@@ -45,6 +45,7 @@ SHAPE, BATCH, COUNT = (8, 8, 1), 16, 40
 CONFIG = {
   "seed": 3,
   "data": {"name": "digits", "dir": "", "validation": 0, "split_seed": 0, "train_per_class": 10,
+           "images_per_class": 0,
            "image_size": 32, "mean": [0.5], "std": [0.5]},
   "dtype": "float32",
   "ensemble": {"teachers": []},
@@ -94,7 +95,7 @@ def member(seed):
 
 @functools.cache
 def test_set():
-  used = evenly_spaced(len(dataset().test_labels), COUNT)
+  used = balanced_part(dataset().test_labels, COUNT)
   return dataset().test_images[used], dataset().test_labels[used]
 
 
@@ -198,13 +199,6 @@ def test_pairs_against_a_loop():
       share = np.nan if (s, t) == (0, 3) else np.mean(fooled[0])
       np.testing.assert_allclose(found["fooled"][s, t], share)
   assert found["computed"].sum() == 16 - 3
-
-
-def test_images_are_spread_over_the_set():
-  assert evenly_spaced(10, 20).tolist() == list(range(10))
-  assert evenly_spaced(10, 4).tolist() == [0, 2, 5, 7]
-  sorted_labels = np.repeat(np.arange(10), 100)
-  assert set(np.bincount(sorted_labels[evenly_spaced(1000, 250)])) == {25}
 
 
 answer = jax.jit(lambda model, images: model(images))
@@ -529,9 +523,14 @@ def test_members_of_other_resolution(tmp_path, monkeypatch):
   facts, arrays = read(out)
   assert facts["images"] == 24 and facts["attack"]["epsilon"] == 64 / 255
   assert [each["image_shape"][0] for each in facts["members"]] == [8, 12]
-  small, large = (transfer_files.read_images(out, each, transfer_files.identity(
-    each, facts["attack"], load(each.config.data).test_images))
-    for each in find_all(folders, ""))  # fmt: skip
+  found = find_all(folders, "")
+  first, second = (load(each.config.data) for each in found)
+  position = {int(index): row for row, index in enumerate(second.test_origin.index)}
+  same = second.test_images[[position[int(index)] for index in first.test_origin.index]]
+  small, large = (
+    transfer_files.read_images(out, each, transfer_files.identity(each, facts["attack"], images))
+    for each, images in zip(found, (first.test_images, same), strict=True)
+  )
   assert small.shape == (24, 8, 8, 3) and large.shape == (24, 12, 12, 3)
   for source, target, images in ((0, 1, pillow_resize(small, 12)), (1, 0, pillow_resize(large, 8))):
     there = arrays["predictions"][source, source] >= 0

@@ -39,7 +39,8 @@ def read(files: dict[str, dict[str, list[Path]]], image_size: int) -> dict[str, 
 
   Returns:
     `{train,test}_images` uint8 [N, image_size, image_size, 3], `{train,test}_labels` int32 [N]
-    (position of the class in sorted order) and `class_names` [K].
+    (position of the class in sorted order), `{train,test}_files` str [N] (paths in the folder) and
+    `class_names` [K].
 
   Raises:
     UserError: an image cannot be decoded.
@@ -50,6 +51,8 @@ def read(files: dict[str, dict[str, list[Path]]], image_size: int) -> dict[str, 
     counts = [len(members) for members in files[split].values()]
     arrays[f"{split}_images"] = _decode_all(paths, image_size, split)
     arrays[f"{split}_labels"] = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
+    names = [f"{split}/{name}/{p.name}" for name, own in files[split].items() for p in own]
+    arrays[f"{split}_files"] = np.array(names)
   return arrays
 
 

@@ -15,13 +15,28 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dissim_jax.data import cifar, image_folder
+from dissim_jax.data.examples import canonical_order, first_of_each_class
 from dissim_jax.errors import UserError
 
 DEFAULT_DIR = "~/.cache/dissim_jax"
-_CACHE_LAYOUT = "1"  # part of every fingerprint: a new layout does not read old files
+_CACHE_LAYOUT = "2"  # part of every fingerprint: a new layout does not read old files
 _log = logging.getLogger(__name__)
 
 Arrays = dict[str, np.ndarray]
+
+
+class Origin(NamedTuple):
+  """Which example is which: what leads from a prediction back to an image.
+
+  Attributes:
+    split: "train" or "test", the part of the source that the examples come from.
+    index: int64 [N], their places in the source as it is stored.
+    files: str [N], their paths below the folder of the data set; None where there are no files.
+  """
+
+  split: str
+  index: np.ndarray
+  files: np.ndarray | None = None
 
 
 class Dataset(NamedTuple):
@@ -34,6 +49,9 @@ class Dataset(NamedTuple):
   test_images: np.ndarray
   test_labels: np.ndarray
   class_names: tuple[str, ...]
+  train_origin: Origin | None = None
+  validation_origin: Origin | None = None
+  test_origin: Origin | None = None
 
   @property
   def num_classes(self) -> int:
@@ -47,19 +65,20 @@ class Dataset(NamedTuple):
 def load(config: Any) -> Dataset:
   """Loads the data set that `config` names.
 
-  The validation images are the last `validation` entries of one plain random permutation of the
-  training images (NumPy's generator seeded by `split_seed`), the others in permuted order are the
-  training images. The split is not balanced over classes, as `torch.utils.data.random_split`'s
-  is not.
+  Training and test examples come in `canonical_order`, which does not depend on how they are
+  stored. The validation images are the last `validation` entries of one plain random permutation of
+  the training images (NumPy's generator seeded by `split_seed`), the others in permuted order are
+  the training images. The split is not balanced over classes, as `torch.utils.data.random_split`'s
+  is not. Of these training images `images_per_class` of each class are kept.
 
   Args:
     config: attribute access to `name` (a key of `SOURCES`), `dir` ("" = ~/.cache/dissim_jax),
       `image_size` (pixels, image_folder only), `validation` (number of training images held out,
-      0 = none), `split_seed`, `train_per_class` (images, digits only).
+      0 = none), `split_seed`, `train_per_class` (images, digits only), `images_per_class` (training
+      images, 0 = all).
 
   Returns:
-    A `Dataset`. With `validation=0` the training images keep the order of their source and the
-    validation arrays have length 0.
+    A `Dataset`. With `validation=0` the validation arrays have length 0.
 
   Raises:
     UserError: a field has a value that is not allowed, or the data cannot be found or read.
@@ -69,15 +88,45 @@ def load(config: Any) -> Dataset:
     raise UserError(f"data.dir={config.dir!r}: must be a string, the path of a folder")
   check_int("data.split_seed", config.split_seed, 0, None)
   check_int("data.validation", config.validation, 0, None)
+  check_int("data.images_per_class", config.images_per_class, 0, None)
   arrays = source(config)
   count = len(arrays["train_labels"])
   check_int("data.validation", config.validation, 0, count - 1, f"{count} training images")
-  train, validation = _split(count, config.validation, config.split_seed)
-  images, labels = arrays["train_images"], arrays["train_labels"]
+  order, test = canonical_order(arrays["train_images"]), canonical_order(arrays["test_images"])
+  train, validation = _split(order, config.validation, config.split_seed)
+  class_names = tuple(str(name) for name in arrays["class_names"])
+  train = _of_each_class(train, arrays["train_labels"], config.images_per_class, class_names)
   return Dataset(
-    images[train], labels[train], images[validation], labels[validation],
-    arrays["test_images"], arrays["test_labels"], tuple(str(n) for n in arrays["class_names"]),
+    *_examples(arrays, "train", train), *_examples(arrays, "train", validation),
+    *_examples(arrays, "test", test), class_names,
+    _origin(arrays, "train", train), _origin(arrays, "train", validation),
+    _origin(arrays, "test", test),
   )  # fmt: skip
+
+
+def _examples(arrays: Arrays, split: str, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  return arrays[f"{split}_images"][rows], arrays[f"{split}_labels"][rows]
+
+
+def _origin(arrays: Arrays, split: str, rows: np.ndarray) -> Origin:
+  files = arrays.get(f"{split}_files")
+  return Origin(split, rows, None if files is None else files[rows])
+
+
+def _of_each_class(
+  rows: np.ndarray, labels: np.ndarray, wanted: int, class_names: tuple[str, ...]
+) -> np.ndarray:
+  """The first `wanted` of `rows` of each class, all if 0."""
+  if not wanted:
+    return rows
+  counts = np.bincount(labels[rows], minlength=len(class_names))
+  fewest = int(counts.argmin())
+  if counts[fewest] < wanted:
+    raise UserError(
+      f"data.images_per_class={wanted}: class {class_names[fewest]!r} has only {counts[fewest]} "
+      "training images"
+    )
+  return rows[first_of_each_class(labels[rows], wanted)]
 
 
 def check_int(field: str, value: Any, low: int, high: int | None, reason: str = "") -> None:
@@ -181,12 +230,11 @@ def _lookup(name: Any) -> Callable[[Any], Arrays]:
   raise UserError(f"data.name={name!r}: choose one of {', '.join(sorted(SOURCES))}{hint}")
 
 
-def _split(count: int, validation: int, seed: int) -> tuple[Any, Any]:
-  """Indices of the training and the validation images among `count`."""
-  if validation == 0:
-    return slice(None), slice(0, 0)  # views: no copy of the whole data set
-  order = np.random.default_rng(seed).permutation(count)
-  return order[: count - validation], order[count - validation :]
+def _split(order: np.ndarray, validation: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+  """The training and the validation images among those in `order`."""
+  if validation:
+    order = order[np.random.default_rng(seed).permutation(len(order))]
+  return order[: len(order) - validation], order[len(order) - validation :]
 
 
 def _cifar(name: str, config: Any) -> Arrays:
@@ -240,5 +288,9 @@ def _write_cache(path: Path, arrays: Arrays) -> None:
 def training_images(config: Mapping[str, Any]) -> int | None:
   """How many images a run of this `data` block trains on; None if only the data themselves tell."""
   known = {"digits": 10 * config["train_per_class"], "cifar10": 50_000, "cifar100": 50_000}
+  classes = {"digits": 10, "cifar10": 10, "cifar100": 100}
   count = known.get(config["name"])
-  return None if count is None else count - config["validation"]
+  if count is None:
+    return None
+  kept = config.get("images_per_class", 0) * classes[config["name"]]  # older configs lack it
+  return kept or count - config["validation"]

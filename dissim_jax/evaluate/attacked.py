@@ -15,15 +15,6 @@ from dissim_jax.evaluate.streaming import Member
 from dissim_jax.models import Layered
 
 
-def evenly_spaced(count: int, wanted: int) -> np.ndarray:
-  """Indices of `wanted` of `count` images, all if there are fewer.
-
-  Spread over the whole set and not the first ones, as data sets may be sorted by class.
-  """
-  wanted = min(wanted, count)
-  return np.arange(wanted) * count // wanted
-
-
 @dataclasses.dataclass(frozen=True)
 class Network:
   """Images in 0..1 to logits; hashable, so that members of one kind share a program."""

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from dissim_jax.attacks import Attack, check_attack
+from dissim_jax.data.examples import balanced_part
 from dissim_jax.errors import UserError
 from dissim_jax.evaluate import ensembles
-from dissim_jax.evaluate.attacked import attack_member, classifier, evenly_spaced, logits_on
+from dissim_jax.evaluate.attacked import attack_member, classifier, logits_on
 from dissim_jax.evaluate.streaming import Member
 
 SHOWN = 8  # adversarial images that are kept to look at
@@ -140,7 +141,7 @@ def transferability(
   networks = [classifier(member) for member in members]
   clean = np.stack([logits_on(network, images, size) for network in networks])
   right = clean.argmax(-1) == labels
-  shown = _shown(right)
+  shown = _shown(right, labels)
   predictions = np.full((len(names), *right.shape), -1, np.int16)
   rows, pictures = [], []
   for source, network in enumerate(networks):
@@ -177,13 +178,13 @@ def _number(value: float) -> float | None:
   return float(value) if np.isfinite(value) else None
 
 
-def _shown(right: np.ndarray) -> np.ndarray:
-  """Images to look at: those that most members get right, spread over them."""
+def _shown(right: np.ndarray, labels: np.ndarray) -> np.ndarray:
+  """Images to look at: of those that most members get right, as many of every class."""
   score = right.sum(0)
   best = np.flatnonzero(score == score.max())
   if len(best) < SHOWN:
     return np.sort(np.argsort(-score, kind="stable")[:SHOWN])
-  return best[evenly_spaced(len(best), SHOWN)]
+  return best[balanced_part(np.asarray(labels)[best], SHOWN)]
 
 
 def _pair_row(names: list[str], found: dict[str, np.ndarray], i: int, j: int) -> dict:
