@@ -12,9 +12,32 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-gelu = functools.partial(nn.gelu, approximate=False)
 dense_init = nn.initializers.lecun_normal()
+
+
+@jax.custom_jvp
+def normal_cdf(x: jax.Array) -> jax.Array:
+  """Phi(x) = erfc(-x / sqrt 2) / 2, element by element; its derivative is exp(-x^2/2) / sqrt(2 pi).
+
+  The derivative is written out because JAX 0.12's own of `erfc` is a `lax.polynomial` whose
+  coefficients are constants. Constants do not vary over a mesh, and so `jax.shard_map` refuses to
+  map it ("Primitive polynomial requires varying manual axes to match").
+  """
+  return 0.5 * jax.lax.erfc(-x * np.sqrt(0.5).astype(x.dtype))
+
+
+@normal_cdf.defjvp
+def _normal_cdf_jvp(primals, tangents):
+  (x,), (tangent,) = primals, tangents
+  density = jnp.exp(-0.5 * x * x) * np.sqrt(0.5 / np.pi).astype(x.dtype)
+  return normal_cdf(x), tangent * density
+
+
+def gelu(x: jax.Array) -> jax.Array:
+  """x Phi(x), the exact form (Hendrycks and Gimpel 2016), in the dtype of x."""
+  return x * normal_cdf(x)
 
 
 def scaled(width: int, multiplier: float, multiple: int = 1) -> int:
