@@ -227,8 +227,8 @@ def test_sequences_table_has_every_cell_of_the_files(tmp_path):
   assert checked == len(table) == 6 * 3 * 3
   assert list(csv.DictReader(io.StringIO(files.csv_text([])))) == []
   assert files.csv_text([]).strip().split(",") == [
-    "group", "table", "measure", "metric", "taps", "weight", "n_models", "mean", "std", "seeds",
-    "missing", "paper_mean", "paper_std"]
+    "group", "table", "measure", "metric", "taps", "weight", "projection", "n_models",
+    "mean", "std", "seeds", "missing", "paper_mean", "paper_std"]
 
 
 def test_pairs_have_a_table_for_each_metric(tmp_path):
@@ -280,7 +280,7 @@ def test_missing_runs_are_gaps_with_a_count(tmp_path):
         "–", "", " (0/5)", False, False)
       assert math.isnan(value.spread.mean) and (value.seeds, value.missing) == (0, 5)
   text = files.csv_text([("g", part.grids[0])])
-  assert "expvar,3,1.0,2,,,0,5,," in text
+  assert "expvar,3,1.0,,2,,,0,5,," in text
   note = " ".join(page.notes(part))
   assert "Missing: 7 of 15 runs" in note and "seed_4/baseline" in note
   assert "seeds 0, 1, 2, 3; ExpVar, tap 1: seeds 1, 2, 3, 4." in note
@@ -307,7 +307,7 @@ def test_undefined_values_are_left_out_with_a_mark(tmp_path):
 
 @pytest.mark.parametrize("field, value", [
   ("train__epochs", 3), ("optimizer__learning_rate", 0.2), ("data__split_seed", 1),
-  ("dissim__options__expvar__eps", 0.5), ("dissim__projection__name", "least_squares"),
+  ("dissim__options__expvar__eps", 0.5), ("dissim__projection__ridge", 0.5),
   ("evaluate__ensemble_rule", "logits"), ("model__name", "resnet18"), ("dtype", "float32")])
 def test_unequal_configs_are_never_averaged(tmp_path, field, value):
   root = make_sweep(tmp_path, 2, TWO[:1], size=2, count=3)

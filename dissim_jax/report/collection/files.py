@@ -11,8 +11,8 @@ from dissim_jax.report.collection.layout import UNDEFINED, Grid, PaperCell
 from dissim_jax.report.collection.read import shown
 from dissim_jax.report.collection.rows import BASELINE_KEY
 
-CSV_HEADS = ("group", "table", "measure", "metric", "taps", "weight", "n_models", "mean", "std",
-             "seeds", "missing", "paper_mean", "paper_std")
+CSV_HEADS = ("group", "table", "measure", "metric", "taps", "weight", "projection", "n_models",
+             "mean", "std", "seeds", "missing", "paper_mean", "paper_std")
 _LATEX = {
   "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "&": r"\&", "%": r"\%", "$": r"\$",
   "#": r"\#", "_": r"\_", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
@@ -43,12 +43,12 @@ def csv_text(tables: list) -> str:
   for title, grid in tables:
     for line in grid.lines:
       key = line.key
-      weight = "" if key == BASELINE_KEY else _full(key.weight)
+      weight = "" if key.metric == BASELINE_KEY.metric else _full(key.weight)
       metric, taps = shown(key.metric), " ".join(map(str, key.taps))
       for value in line.values:
         paper = value.paper or (None, None)
         writer.writerow((
-          title, grid.name, value.measure.key, metric, taps, weight, value.size,
+          title, grid.name, value.measure.key, metric, taps, weight, key.projection, value.size,
           _full(value.spread.mean), _full(value.spread.std), value.seeds,
           value.missing, *map(_full, paper)))
   return text.getvalue()

@@ -109,14 +109,20 @@ def make(group: Group) -> list:
   return [_pairs(group, metric) for metric in metrics]
 
 
+def corner_of(group: Group, with_weight: bool) -> tuple:
+  """Heads of the labels of rows."""
+  projection = ("Projection",) * group.has_projections
+  return ("Metric", "Layer", *projection) + ("Loss weight",) * with_weight
+
+
 def _sequences(group: Group) -> Grid:
   """Rows by what was done, columns by the number of models, a body for each measure."""
   several = len({row.key.weight for row in group.regularised}) > 1
-  corner = ("Metric", "Layer") + ("λ",) * several
+  corner = corner_of(group, False) + ("λ",) * several
   bodies = []
   for measure in MEASURES:
     columns = [_column(group, group.rows, measure, size) for size in group.sizes]
-    labels = [_labels(row.key, several) for row in group.rows]
+    labels = [labels_of(group, row.key, several) for row in group.rows]
     bodies.append(Body(measure.title, _lines(group.rows, labels, columns)))
   title = "Ensembles of N models (Wald et al. 2023, Table 5; its first three blocks are Table 1)"
   return Grid("sequences", title, corner, "Ensemble of N models", list(map(str, group.sizes)),
@@ -129,7 +135,7 @@ def _pairs(group: Group, metric: str) -> Grid:
   rows = sorted(rows, key=lambda row: (row.key != BASELINE_KEY, len(row.key.taps), row.key.taps,
                                        row.key.weight))
   columns = [_column(group, rows, measure, 2) for measure in MEASURES]
-  lines = _lines(rows, [_labels(row.key, True) for row in rows], columns)
+  lines = _lines(rows, [labels_of(group, row.key, True) for row in rows], columns)
   own = [[line] for line in lines[:1] if line.key == BASELINE_KEY]
   rest = lines[len(own):]
   bodies = [Body("", part) for part in [*own, rest] if part]
@@ -139,12 +145,14 @@ def _pairs(group: Group, metric: str) -> Grid:
            for measure in MEASURES]
   return Grid(f"pairs_{shown(metric)}" if metric else "pairs",
               f"Pairs of models, {name} (as Wald et al. 2023, {number})",
-              ("Metric", "Layer", "Loss weight"), "", heads, bodies)
+              corner_of(group, True), "", heads, bodies)
 
 
-def _labels(key: Key, with_weight: bool) -> tuple:
-  weight = "–" if key == BASELINE_KEY else f"{key.weight:g}"
-  return (key.name, key.layer) + (weight,) * with_weight
+def labels_of(group: Group, key: Key, with_weight: bool) -> tuple:
+  """What stands before the cells of a row, under `corner_of`."""
+  weight = "–" if key.metric == BASELINE_KEY.metric else f"{key.weight:g}"
+  projection = (key.projection or "–",) * group.has_projections
+  return (key.name, key.layer, *projection) + (weight,) * with_weight
 
 
 def _column(group: Group, rows: list, measure: Measure, size: int) -> list:
@@ -157,7 +165,7 @@ def _column(group: Group, rows: list, measure: Measure, size: int) -> list:
   for row in rows:
     spread, cell = found[row.key], cells[names[row.key]]
     printed = paper.lookup(group, row, measure.key, size)
-    mark = UNDEFINED * (not spread.complete) + _count(row)
+    mark = UNDEFINED * (not spread.complete) + count_of(row)
     fields = {field.name: getattr(cell, field.name) for field in dataclasses.fields(cell)}
     marked = PaperCell(**fields | {"mark": mark}, paper=_paper_text(printed))
     percent = seeds.Spread(100 * spread.mean, 100 * spread.std, spread.complete)
@@ -169,11 +177,12 @@ def _lines(rows: list, labels: list, columns: list) -> list:
   lines = []
   for index, row in enumerate(rows):
     cells, values = zip(*(column[index] for column in columns), strict=True)
-    lines.append(Line(row.key, labels[index], list(cells), list(values), _count(row).strip(" ()")))
+    count = count_of(row).strip(" ()")
+    lines.append(Line(row.key, labels[index], list(cells), list(values), count))
   return lines
 
 
-def _count(row: Row) -> str:
+def count_of(row: Row) -> str:
   """" (3/5)" if seeds are missing."""
   return f" ({len(row.found)}/{len(row.sources)})" if row.missing else ""
 

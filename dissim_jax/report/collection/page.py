@@ -11,7 +11,7 @@ import rich.text
 
 from dissim_jax.errors import UserError
 from dissim_jax.report import blocks, terminal
-from dissim_jax.report.collection import figures, files, layout
+from dissim_jax.report.collection import figures, files, layout, paired
 from dissim_jax.report.collection.read import Collection, read_collection, shown
 from dissim_jax.report.collection.rows import Group, group_runs
 
@@ -74,8 +74,13 @@ def _stale(folder: Path) -> list:
 
 def _part(group: Group, collection: Collection, number: int, count: int) -> Part:
   prefix = f"group_{number}_" if count > 1 else ""
-  return Part(group, layout.make(group), figures.draw_all(group, collection.comparisons, prefix),
+  return Part(group, grids_of(group), figures.draw_all(group, collection.comparisons, prefix),
               facts(group), layout.seeds_text(group))
+
+
+def grids_of(group: Group) -> list:
+  """The tables of a group; of pairs also how alike they are, and what changed in each seed."""
+  return layout.make(group) + (paired.make(group) if group.sizes == [2] else [])
 
 
 def _unique_files(parts: list) -> list:
@@ -185,7 +190,7 @@ def print_tables(
   for sentence in [*collection.warnings, *warnings]:
     say(sentence, style="yellow")
   for group in groups:
-    part = Part(group, layout.make(group), [], facts(group), layout.seeds_text(group))
+    part = Part(group, grids_of(group), [], facts(group), layout.seeds_text(group))
     say("")
     say(group.title, style="bold")
     say(part.facts)

@@ -13,15 +13,20 @@ from dissim_jax.report.collection.read import Collection, Run, shown
 from dissim_jax.report.results import BASELINE, Results
 
 # What a table varies, or what changes no result: all other fields must agree.
-VARIED = ("seed", "command", "dissim.metric", "dissim.taps", "dissim.weight", "ensemble.teachers")
+PROJECTION = ("dissim.projection.name", "dissim.projection.inner_steps")
+VARIED = ("seed", "command", "dissim.metric", "dissim.taps", "dissim.weight", "ensemble.teachers",
+          *PROJECTION)
+_CLOSED = "closed form"
+_PROJECTED = ("expvar", "l2corr", "l2corr_squared")  # metrics of a member and what predicts it
 _TITLE_FIELDS = 3  # fields that differ between groups and are named in a title
 
 
 class Key(NamedTuple):
-  """What was done to the members of a row."""
+  """What was done to the members of a row; `projection` where a group has several."""
   metric: str
   taps: tuple
   weight: float
+  projection: str = ""
 
   @property
   def name(self) -> str:
@@ -39,7 +44,8 @@ class Key(NamedTuple):
   def label(self) -> str:
     """In a few words, e.g. "ExpVar, tap 8"."""
     plural = "s" if len(self.taps) > 1 else ""
-    return self.name + (f", tap{plural} {self.layer}" if self.taps else "")
+    label = self.name + (f", tap{plural} {self.layer}" if self.taps else "")
+    return label + (f", {self.projection}" if self.projection else "")
 
 
 BASELINE_KEY = Key(BASELINE, (), 0.0)
@@ -71,9 +77,14 @@ class Row:
     """How many seeds are missing."""
     return len(self.sources) - len(self.found)
 
+  def by_seed(self, measure: str, size: int) -> dict:
+    """{seed: a measure of the ensemble of the first `size` members}; NaN where undefined."""
+    return {seed: _value(run.results, sequence, size, measure)
+            for seed, (run, sequence) in self.found.items()}
+
   def values(self, measure: str, size: int) -> list:
-    """A measure of the ensemble of the first `size` members, by seed; NaN where undefined."""
-    return [_value(run.results, sequence, size, measure) for run, sequence in self.found.values()]
+    """The same of the seeds in order."""
+    return list(self.by_seed(measure, size).values())
 
   def members(self) -> dict:
     """{seed: names of the members of its sequence} of the seeds that are finished."""
@@ -109,7 +120,7 @@ class Group:
 
   Attributes:
     title: of the group, told apart from those of the others.
-    config: {dotted field: value} that all runs share.
+    config: {dotted field: value} that all runs share, that of projections where they have one.
     runs: in the order of the collection.
     rows: the baseline first, then by metric, number of taps, taps, weight.
     differing: the fields of `config` that differ between groups.
@@ -134,6 +145,11 @@ class Group:
     return [row for row in self.rows if row.key != BASELINE_KEY]
 
   @property
+  def has_projections(self) -> bool:
+    """Whether rows differ in their projection."""
+    return any(row.key.projection for row in self.rows)
+
+  @property
   def missing(self) -> list:
     """Names of the runs that are not finished."""
     return [run.name for run in self.runs if run.results is None]
@@ -153,8 +169,8 @@ def group_runs(collection: Collection) -> tuple:
   for run in collection.runs:
     gathered.setdefault(json.dumps(shared(run.config), sort_keys=True), []).append(run)
   warnings: list[str] = []
-  groups = [Group("", shared(runs[0].config), runs, _rows(runs, warnings))
-            for runs in gathered.values()]
+  groups = [Group("", shared(runs[0].config) | _shared_projection(runs), runs,
+                  _rows(runs, warnings)) for runs in gathered.values()]
   configs = [group.config for group in groups]
   names = dict.fromkeys(name for config in configs for name in config)
   differing = [name for name in names
@@ -167,6 +183,34 @@ def group_runs(collection: Collection) -> tuple:
 def shared(config: dict) -> dict:
   """{dotted field: value} without what a table varies."""
   return {name: value for name, value in _fields(config) if name not in VARIED}
+
+
+def _projection(config: dict) -> tuple:
+  """Name and steps of the projection that made members dissimilar; empty where none did."""
+  dissim = config["dissim"]
+  if not dissim["weight"] or dissim["metric"] not in _PROJECTED:
+    return ()
+  settings = dissim["projection"]
+  return settings["name"], settings["inner_steps"] if settings["name"] == "learned" else 1
+
+
+def _shared_projection(runs: list) -> dict:
+  """The fields of the projection, if no two runs differ in it."""
+  if len({_projection(run.config) for run in runs} - {()}) > 1:
+    return {}
+  chosen = next((run for run in runs if _projection(run.config)), runs[0])
+  fields = dict(_fields(chosen.config))
+  return {name: fields[name] for name in PROJECTION if name in fields}
+
+
+def _projection_words(run: Run) -> str:
+  """E.g. "learned, 5 steps"."""
+  found = _projection(run.config)
+  if not found:
+    return ""
+  name, steps = found
+  words = {"least_squares": _CLOSED}.get(name, shown(name))
+  return f"{words}, {steps} steps" if steps > 1 else words
 
 
 def _fields(config: dict, prefix: str = ""):
@@ -197,9 +241,10 @@ def _text(value: Any) -> str:
 def _rows(runs: list, warnings: list) -> list:
   """The rows of one group's runs; a second run of the same row and seed is told and left out."""
   sources: dict[Key, dict[int, list]] = {}
+  several = not _shared_projection(runs)
   for run in runs:
     for sequence in run.sequences:
-      key = _key(run, sequence)
+      key = _key(run, sequence, several)
       own = sources.setdefault(key, {}).setdefault(run.seed, [])
       rival = next((other for other, name in own if _same(run, other) and name == sequence), None)
       if rival is not None and None not in (run.results, rival.results):
@@ -208,16 +253,18 @@ def _rows(runs: list, warnings: list) -> list:
       own.append((run, sequence))
   metrics = list(dict.fromkeys(key.metric for key in sources))
   order = sorted(sources, key=lambda key: (key != BASELINE_KEY, metrics.index(key.metric),
-                                           len(key.taps), key.taps, key.weight))
+                                           len(key.taps), key.taps, key.projection == _CLOSED,
+                                           key.projection, key.weight))
   return [Row(key, dict(sorted(sources[key].items()))) for key in order]
 
 
-def _key(run: Run, sequence: str) -> Key:
+def _key(run: Run, sequence: str, with_projection: bool) -> Key:
   if sequence == BASELINE:
     return BASELINE_KEY
   dissim, objective = run.config["dissim"], run.config["objective"]
   if sequence == "dissimilar":
-    return Key(dissim["metric"], tuple(dissim["taps"]), float(dissim["weight"]))
+    words = _projection_words(run) if with_projection else ""
+    return Key(dissim["metric"], tuple(dissim["taps"]), float(dissim["weight"]), words)
   return Key(sequence, (), float(objective["weight"]))
 
 
@@ -226,5 +273,6 @@ def _same(one: Run, other: Run) -> bool:
   def kept(run):
     dissim = run.config["dissim"]
     weight = float(dissim["weight"])
-    return (weight, dissim["metric"], tuple(dissim["taps"])) if weight else weight
+    alike = (weight, dissim["metric"], tuple(dissim["taps"]), _projection(run.config))
+    return alike if weight else weight
   return kept(one) == kept(other)
