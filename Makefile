@@ -1,29 +1,46 @@
-# `make demo` and `make test` need Python 3.11 or newer and make, nothing else.
-PYTHON ?= python3
+# `make demo` and `make test` need make and Python: the newest from 3.11 to 3.14 that is on PATH or
+# was installed by pyenv or uv, unless PYTHON=3.12 or PYTHON=/path/to/python chooses one.
+PYTHON ?=
 VENV ?= .venv
 BIN = $(VENV)/bin
 INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python
 
-.PHONY: demo test lint clean
+.PHONY: demo test smoke lint clean versions
 
-# Installed again when the list of dependencies changes.
+# Installed again when the list of dependencies changes, or another Python is chosen.
+ifneq ($(PYTHON),)
+chosen := $(shell { "$$(.ci/find_python '$(PYTHON)')" -V; } 2> /dev/null)
+ifneq ($(chosen),$(shell { $(BIN)/python -V; } 2> /dev/null))
+.PHONY: $(VENV)/installed
+endif
+endif
+
 $(VENV)/installed: setup.cfg pyproject.toml requirements.txt
-	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed") if sys.version_info < (3, 11) else 0'
-	$(PYTHON) -m venv $(VENV)
+	@python=$$(.ci/find_python '$(PYTHON)') && \
+	  echo "Installing into $(VENV) with $$python" && \
+	  "$$python" -m venv $(if $(wildcard $(VENV)/pyvenv.cfg),--clear) $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	$(INSTALL) --constraint requirements.txt --editable '.[dev]'
 	touch $@
 
 # What the tests of the XManager launcher need besides.
 $(VENV)/with_xmanager: $(VENV)/installed requirements-xmanager.txt
-	$(INSTALL) --constraint requirements.txt --constraint requirements-xmanager.txt --editable '.[dev,xmanager]'
+	$(INSTALL) --constraint requirements-xmanager.txt --editable '.[dev,xmanager]'
 	touch $@
 
-demo: $(VENV)/installed
-	$(BIN)/python -m dissim_jax.main --config=configs/digits_expvar.py --workdir=runs/digits
+versions: $(VENV)/installed
+	@$(BIN)/python -c 'import importlib.metadata as of, platform; print("Python", \
+	  platform.python_version(), "with", *(f"{name} {of.version(name)}" for name in ("jax", "flax")))'
 
-test: $(VENV)/with_xmanager lint
+demo: versions
+	$(BIN)/python -m dissim_jax.main --config=configs/digits_expvar.py --workdir=runs/digits $(DEMO_ARGS)
+
+test: versions $(VENV)/with_xmanager lint
 	$(BIN)/python -m pytest -n 3 --dist loadfile
+
+# A minute of tests that differ between versions of JAX.
+smoke: versions
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(SMOKE)
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
