@@ -1,7 +1,7 @@
-"""The mapped step with JAX's checks of what varies over the mesh on, for every kind of network.
+"""The mapped step with JAX's checks of what varies over the mesh on, for every kind of step.
 
-`jax.shard_map` checks while it traces, so nothing is compiled here; that members learn under it is
-in `test_zoo.py`.
+`jax.shard_map` checks while it traces, so nothing is compiled here. Every family of architectures
+is trained by the mapped step in `test_zoo.py`.
 """
 
 import jax
@@ -19,7 +19,6 @@ from dissim_jax.models.patches import gelu
 from dissim_jax.optimizer import make_optimizer
 from dissim_jax.similarity.registry import PENALTIES
 
-FAMILIES = ["resnet8", "tiny10", *(name for name in MODELS if name.endswith("_mini"))]
 BATCH = 4
 
 
@@ -74,8 +73,8 @@ def member(name, config, devices, distilled=False):
 
 
 @pytest.mark.parametrize("devices", [1, 4])
-@pytest.mark.parametrize("name", FAMILIES)
-def test_member_of_every_family(name, devices):
+@pytest.mark.parametrize("name", ["tiny10", "vit_mini"])
+def test_member(name, devices):
   """Against a teacher of its own kind, with the closed form at one tap."""
   member(name, config_of(dissim__taps=(1,)), devices)
 
