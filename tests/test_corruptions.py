@@ -224,21 +224,6 @@ def test_motion_blur_is_the_mean_along_its_ray(severity, images):
   assert np.mean(blurred != rounded(motion(image, deviation, angle + 1))) > 0.3
 
 
-@pytest.mark.parametrize("severity", [1, 4])
-def test_zoom_blur_is_the_mean_of_zooms(severity, images):
-  count = levels("zoom_blur", severity)[0]
-  grid = np.indices((HEIGHT, WIDTH), dtype=np.float64)
-  middle = np.array([HEIGHT - 1, WIDTH - 1])[:, None, None] / 2
-  total = images[:3].astype(np.float64)
-  for step in range(count):
-    place = (grid - middle) / (1 + 0.01 * step) + middle
-    for i, channel in itertools.product(range(3), range(3)):
-      total[i, ..., channel] += ndimage.map_coordinates(
-        images[i, ..., channel].astype(np.float64), place, order=1
-      )
-  assert_levels(run("zoom_blur", images, severity)[:3], rounded(total / (count + 1)), 1)
-
-
 @pytest.mark.parametrize(
   "name", ["gaussian_blur", "motion_blur", "zoom_blur", "contrast", "pixelate"]
 )

@@ -14,9 +14,14 @@ and eleven of Hendrycks & Dietterich 2019. Every function of `CORRUPTIONS` is
   returns: uint8 [N, H, W, C].
   raises: ValueError for another shape or dtype, when tracing.
 
-They are pure and work under `jit`; `jpeg` alone needs Pillow and runs on the host. Pictures are not
-bit for bit those of the published files, which come from other random numbers and, for motion
-blur, from ImageMagick.
+They are pure and work under `jit`; `jpeg` alone needs Pillow and runs on the host.
+
+At 32 pixels they differ from the published files in this: other random numbers; levels are rounded
+where the published ones are cut off (half a level darker); motion blur is cut at four standard
+deviations instead of at ImageMagick's radius, which is further out; pixelate rounds once and not
+after rows and again after columns; lines begin and end between pixels. Of CIFAR-10-C's other
+corruptions (defocus and glass blur, snow, frost, elastic, speckle, spatter, saturate) there is none.
+At other sizes the constants are still CIFAR-10-C's, not the stronger ones of ImageNet-C.
 """
 
 from dissim_jax.evaluate.corruptions.apply import (

@@ -13,7 +13,9 @@ noise 4.0, checkerboard cutout 4.0, water drop 7.0, lines 1.6. The first three a
 image, so they are severities 2.86, 4.00 and 3.13 here, at any image size. Lines 1.6 there are 35
 lines one pixel wide; five of 1/32 of the image cover as much (severity 3.5), but they are wider
 and fewer, so accuracies under lines cannot be compared. CIFAR-10-C's constants are milder than
-those of ImageNet-C throughout.
+those of ImageNet-C throughout. Zoom factors have no length and are the same at every size; what a
+zoom cuts off in whole pixels is that of the image's own size, as in the authors' scripts for images
+of 32, 64 and 224 pixels, which differ in the factors alone.
 """
 
 import jax
