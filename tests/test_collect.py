@@ -163,9 +163,9 @@ def change(root, name, sequence, size, **values):
   path.write_text(json.dumps(metrics))
 
 
-def mean_std(values):
-  """In percent, by loops."""
-  values = [100 * value for value in values]
+def mean_std(values, key):
+  """By loops; in percent but for a ratio."""
+  values = [value if key == "error_disagreement_ratio" else 100 * value for value in values]
   mean = math.fsum(values) / len(values)
   if len(values) == 1:
     return mean, math.nan
@@ -174,7 +174,7 @@ def mean_std(values):
 
 def expected_cells(root, rows, key, size):
   """{row: (text, spread, best, better)} recomputed; `rows` has (runs, sequence) by row."""
-  found = {row: mean_std([saved(root, run)[sequence, size][key] for run in runs])
+  found = {row: mean_std([saved(root, run)[sequence, size][key] for run in runs], key)
            for row, (runs, sequence) in rows.items()}
   sign = -1 if key in ("cohens_kappa_label", "error_consistency") else 1
   shown = {row: float(f"{mean:.3f}") for row, (mean, _) in found.items()}
@@ -203,7 +203,7 @@ def test_sequences_table_has_every_cell_of_the_files(tmp_path):
   grid, = layout.make(group)
   assert grid.corner == ("Metric", "Layer") and grid.heads == ["2", "3", "4"]
   assert [body.title for body in grid.bodies] == [
-    "Ensemble Acc. [%] ↑", "Acc_U [%] ↑", "κ [%] ↓", "JSD [%] ↑", "EDR [%] ↑",
+    "Ensemble Acc. [%] ↑", "Acc_U [%] ↑", "κ [%] ↓", "JSD [%] ↑", "EDR ↑",
     "Error consistency [%] ↓"]
   rows, checked = rows_of(3, TWO, missing), 0
   table = {(row["measure"], row["metric"], row["taps"], int(row["n_models"])): row
@@ -218,7 +218,7 @@ def test_sequences_table_has_every_cell_of_the_files(tmp_path):
         assert cell.mark == (" (2/3)" if line.key.taps == (3,) else "")
         row = table[key, line.key.metric, " ".join(map(str, line.key.taps)), size]
         runs, sequence = rows[line.key]
-        mean, std = mean_std([saved(root, run)[sequence, size][key] for run in runs])
+        mean, std = mean_std([saved(root, run)[sequence, size][key] for run in runs], key)
         assert float(row["mean"]) == pytest.approx(mean, rel=1e-13)
         assert float(row["std"]) == pytest.approx(std, rel=1e-12)
         assert (int(row["seeds"]), int(row["missing"])) == (len(runs), 3 - len(runs))
@@ -227,7 +227,7 @@ def test_sequences_table_has_every_cell_of_the_files(tmp_path):
   assert checked == len(table) == 6 * 3 * 3
   assert list(csv.DictReader(io.StringIO(files.csv_text([])))) == []
   assert files.csv_text([]).strip().split(",") == [
-    "group", "table", "measure", "metric", "taps", "weight", "projection", "n_models",
+    "group", "table", "measure", "unit", "metric", "taps", "weight", "projection", "n_models",
     "mean", "std", "seeds", "missing", "paper_mean", "paper_std"]
 
 
@@ -241,7 +241,7 @@ def test_pairs_have_a_table_for_each_metric(tmp_path):
   for grid, metric in zip(grids, ("lincka", "expvar"), strict=True):
     rows = rows_of(2, [p for p in penalties if p[0] == metric])
     assert grid.corner == ("Metric", "Layer", "Loss weight")
-    assert [head.split(" [")[0] for head in grid.heads] == [
+    assert [head.split(" [")[0].rstrip(" ↑↓") for head in grid.heads] == [
       "Ensemble Acc.", "New Model Acc.", "Cohen's κ", "JSD", "EDR", "Error consistency"]
     name = {"expvar": "ExpVar", "lincka": "LinCKA"}[metric]
     assert [line.labels for line in grid.lines] == [
@@ -296,7 +296,7 @@ def test_undefined_values_are_left_out_with_a_mark(tmp_path):
   part = part_of(groups_of(root)[0])
   base, ours = part.grids[0].lines
   mean, std = mean_std([saved(root, f"seed_{seed}/expvar_1_1")["dissimilar", 2][
-    "error_disagreement_ratio"] for seed in (0, 2)])
+    "error_disagreement_ratio"] for seed in (0, 2)], "error_disagreement_ratio")
   assert (ours.cells[4].text, ours.cells[4].spread, ours.cells[4].mark) == (
     f"{mean:.3f}", f"{std:.3f}", "†")
   assert (base.cells[3].text, base.cells[3].mark) == ("–", "†")
@@ -431,6 +431,8 @@ def test_paper_values_stand_beside_full_sweeps(wald):
   assert sum(bool(cell.paper) for cell in cells.values()) == 100
   text = files.csv_text([("g", grid)])
   assert text.count(",5,0,52.045,0.707\n") == 1
+  assert cells["EDR ↑", BASELINE_KEY, 2].paper == "0.316 ±0.044"  # They print 31.596 %.
+  assert text.count(",5,0,0.31596,0.04426\n") == 1
 
 
 @pytest.mark.parametrize("seeds, missing, fields, some", [
@@ -455,8 +457,8 @@ def test_pairs_beside_the_paper(tmp_path):
   found = {line.key: [cell.paper for cell in line.cells] for grid in grids for line in grid.lines}
   assert found[BASELINE_KEY] == [""] * 6
   assert found[Key(*penalties[0])] == ["95.536 ±0.194", "94.838 ±0.302", "51.064",
-                                       "2.740 ±0.084", "33.170 ±3.865", ""]
-  assert found[Key(*penalties[1])][4] == "358.925 ±221.863"
+                                       "2.740 ±0.084", "0.332 ±0.039", ""]
+  assert found[Key(*penalties[1])][4] == "3.589 ±2.219"
 
 
 def drawn_panels(figure):

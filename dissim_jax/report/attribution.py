@@ -12,9 +12,8 @@ from dissim_jax.report.tables import Measure
 FILE, MAPS = "attribution.json", "attribution.npz"
 PICTURES = ("attribution",)
 METHODS = {"saliency": "saliency", "integrated_gradients": "integrated gradients"}
-MEASURES = (Measure("diversity", "Diversity A", +1, percent=False, decimals=4),
-            Measure("diversity_right", "A where all members are right", +1, percent=False,
-                    decimals=4))
+MEASURES = (Measure("diversity", "Diversity A", +1, decimals=4),
+            Measure("diversity_right", "A where all members are right", +1, decimals=4))
 COLOURS, WRONG = "magma", "#c22f44"
 MOST_IMAGES = 10
 # Inches: the label of an image, least and most sides of a map, above a map, above all.

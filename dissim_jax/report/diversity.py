@@ -18,7 +18,7 @@ _TITLES = (
   ("double_fault", "Double fault", -1),
   ("label_disagreement", "Label disagreement", +1),
   ("error_disagreement_ratio", "Error disagreement ratio", +1),
-  ("jensen_shannon_divergence", "Jensen-Shannon divergence [bits]", +1),
+  ("jensen_shannon_divergence", "Jensen-Shannon divergence", +1),
   ("kullback_leibler_divergence", "Kullback-Leibler divergence [bits]", +1),
   ("cosine_similarity", "Cosine similarity of probabilities", -1),
   ("entropy_measure", "Entropy measure", +1),
@@ -30,12 +30,12 @@ _TITLES = (
   ("all_wrong_fraction", "All members wrong", -1),
 )
 # Higher or lower is more diverse.
-DIVERSITY = {key: Measure(key, title, better, percent=False) for key, title, better in _TITLES}
+DIVERSITY = {key: Measure(key, title, better) for key, title, better in _TITLES}
 ENSEMBLE = (
   Measure("accuracy", "Accuracy", +1, decimals=2),
-  Measure("cross_entropy", "Cross-entropy", -1, percent=False, decimals=4),
+  Measure("cross_entropy", "Cross-entropy", -1, decimals=4),
   Measure("expected_calibration_error", "Calibration error", -1, decimals=2),
-  Measure("gain_over_best", "Gain over the best member", +1, decimals=2, unit="points"),
+  Measure("gain_over_best", "Gain over the best member", +1, decimals=2),
   Measure("conversion_rate", "Conversion rate", +1, decimals=1),
   Measure("error_reduction_rate", "Error reduction", +1, decimals=1),
 )

@@ -44,8 +44,7 @@ def diversity_table(found) -> blocks.Table:
   keys = dict.fromkeys(key for sequence in found.sequences.values()
                        for key in sequence.before.diversity)
   measures = [DIVERSITY[key] for key in DIVERSITY if key in keys]
-  measures += [Measure(key, key.replace("_", " "), 0, percent=False) for key in keys
-               if key not in DIVERSITY]
+  measures += [Measure(key, key.replace("_", " "), 0) for key in keys if key not in DIVERSITY]
   stages = [("", "before"), (" after", "after")] if found.calibrated else [("", "before")]
   body = []
   for measure in measures:
@@ -54,8 +53,7 @@ def diversity_table(found) -> blocks.Table:
       values = {name: getattr(getattr(sequence, stage), "diversity", {}).get(measure.key)
                 for name, sequence in found.sequences.items()}
       columns.append(tables.cells(measure, values))
-    title = measure.title if measure.better else measure.label
-    body.append((title, [column[name] for column in columns for name in found.sequences]))
+    body.append((measure.title, [column[name] for column in columns for name in found.sequences]))
   heads = list(found.sequences)
   groups = ([("Before calibration", heads), ("After calibration", heads)] if found.calibrated
             else [("", heads)])

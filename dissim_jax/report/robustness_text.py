@@ -10,8 +10,6 @@ TITLE = "Ensembles compared, clean and corrupted"
 PICTURES = ("robustness_errors", "robustness_gains", "robustness_examples")
 PARTIAL = "†"
 WIDEST = 20  # columns of numbers that fit the page
-_TERMINAL = {"ensemble_accuracy": "ens acc %", "member_accuracy": "acc %",
-             "error_consistency": "κ %", "jensen_shannon_divergence": "JSD %"}
 
 
 def sections(results, found) -> list:
@@ -105,7 +103,8 @@ def print_table(table: blocks.Table, found, console) -> None:
   order = sorted(range(len(COMPARED)), key=lambda i: COMPARED[i].key != "ensemble_accuracy")
   width = len(found.sequences)
   columns = [measure * width + index for measure in order for index in range(width)]
-  heads = [f"{_TERMINAL[COMPARED[column // width].key] if not column % width else ''}\n"
+  short = terminal.heads(COMPARED)
+  heads = [f"{short[column // width] if not column % width else ''}\n"
            f"{found.sequences[column % width]}" for column in columns]
   rows = []
   for body in table.bodies:

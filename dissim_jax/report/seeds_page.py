@@ -28,10 +28,8 @@ from dissim_jax.report.style import STYLE
 from dissim_jax.report.tables import Cell, Measure
 
 PAGE, PICTURE = "report.html", "seeds_errors"
-_DIFFERENCE = Measure("difference", "Ensemble accuracy minus the baseline's", +1, decimals=2,
-                      unit="points")
+_DIFFERENCE = Measure("difference", "Ensemble accuracy minus the baseline's", +1, decimals=2)
 _WIDEST = 10  # columns "mean ± standard deviation" that fit the page
-_HEADS = ("ens acc %", "acc %", "κ %", "κ label %", "JSD %", "EDR")  # of tables.OUTPUT_MEASURES
 
 
 def write_seeds(workdirs: list, output: str | None = None) -> str:
@@ -196,6 +194,6 @@ def print_seeds(workdirs: list, console: rich.console.Console | None = None) -> 
       rows.append([name, str(size),
                    *(group["rows"][position][1][column] for group in output["groups"])])
   if rows:
-    terminal.print_fitting(["sequence", "N"], list(_HEADS), rows, console)
+    terminal.print_fitting(["sequence", "N"], terminal.heads(tables.OUTPUT_MEASURES), rows, console)
   if runs.robust is not None:
     robustness_text.print_table(comparison(runs), runs.robust[0], console)

@@ -6,6 +6,7 @@ import math
 import numpy as np
 
 from dissim_jax.report import results as results_lib
+from dissim_jax.report import units
 
 METRIC_NAMES = {
   "expvar": "ExpVar",
@@ -34,23 +35,29 @@ RELATION_NAMES = {"independent": "independent", "against": "dissimilar", "joint"
 
 @dataclasses.dataclass(frozen=True)
 class Measure:
-  """How one number is shown: `better` is +1 if higher is better, -1 if lower is, 0 if neither."""
+  """How one number is shown: `better` is +1 if higher is better, -1 if lower is, 0 if neither.
+
+  Its key decides its unit, see `units`.
+  """
   key: str
   label: str
   better: int
-  percent: bool = True
   decimals: int = 3
-  unit: str = "%"  # of what is shown in percent
+
+  @property
+  def unit(self) -> str:
+    return units.unit(self.key)
 
   @property
   def title(self) -> str:
-    unit = f" [{self.unit}]" if self.percent else ""
-    return f"{self.label}{unit} {'↑' if self.better > 0 else '↓'}"
+    unit = f" [{self.unit}]" if self.unit else ""
+    arrow = {1: " ↑", -1: " ↓", 0: ""}[self.better]
+    return f"{self.label}{unit}{arrow}"
 
   def shown(self, value) -> float:
     """The value in its unit at the printed precision; NaN where there is none."""
     value = math.nan if value is None else float(value)
-    return round(value * (100 if self.percent else 1), self.decimals)
+    return round(value * units.scale(self.key), self.decimals)
 
   def text(self, value) -> str:
     return number(self.shown(value), self.decimals)
@@ -76,10 +83,10 @@ OUTPUT_MEASURES = (
   Measure("error_consistency", "Error consistency κ", -1),
   Measure("cohens_kappa_label", "κ with label agreement", -1),
   Measure("jensen_shannon_divergence", "Jensen-Shannon divergence", +1),
-  Measure("error_disagreement_ratio", "Error disagreement ratio", +1, percent=False),
+  Measure("error_disagreement_ratio", "Error disagreement ratio", +1),
 )
 FURTHER_MEASURES = (
-  Measure("ensemble_cross_entropy", "Ensemble cross-entropy", -1, percent=False, decimals=4),
+  Measure("ensemble_cross_entropy", "Ensemble cross-entropy", -1, decimals=4),
   Measure("ensemble_expected_calibration_error", "Ensemble calibration error", -1),
   Measure("error_inconsistency", "Error inconsistency", +1),
   Measure("label_disagreement", "Label disagreement", +1),

@@ -7,7 +7,14 @@ import rich.text
 
 from dissim_jax.report import tables
 
-_HEADS = ("ens acc %", "acc %", "κ %", "κ label %", "JSD %", "EDR")  # of tables.OUTPUT_MEASURES
+_SHORT = {"ensemble_accuracy": "ens acc", "member_accuracy": "acc", "error_consistency": "κ",
+          "cohens_kappa_label": "κ label", "jensen_shannon_divergence": "JSD",
+          "error_disagreement_ratio": "EDR"}
+
+
+def heads(measures) -> list:
+  """Short heads of columns with their units, e.g. "JSD %"."""
+  return [f"{_SHORT[measure.key]} {measure.unit}".strip() for measure in measures]
 
 
 def print_fitting(first: list, heads: list, rows: list, console, group: int = 1) -> None:
@@ -54,6 +61,6 @@ def print_outputs(results, console: rich.console.Console) -> None:
       found = [group["rows"][position][1][column] for group in output["groups"]]
       rows.append([name, str(size), *found])
   if rows:
-    print_fitting(["sequence", "N"], list(_HEADS), rows, console)
+    print_fitting(["sequence", "N"], heads(tables.OUTPUT_MEASURES), rows, console)
   for line in tables.tap_lines(results):
     console.print(rich.text.Text(line))

@@ -11,12 +11,12 @@ from dissim_jax.report.tables import Measure
 FILE, IMAGES = "transferability.json", "transferability.npz"
 PICTURES = ("attacked_images",)
 FOOLED = Measure("fooled", "Fooled", -1, decimals=1)
-SIMILARITY = Measure("similarity", "Similarity s", -1, percent=False, decimals=2)
+SIMILARITY = Measure("similarity", "Similarity s", -1, decimals=2)
 ATTACKED = (
   Measure("members", "Members alone", +1, decimals=1),
   Measure("attacked", "Ensemble", +1, decimals=1),
-  Measure("gain", "Gain over the members' mean", +1, decimals=1, unit="points"),
-  Measure("gain_over_best", "Gain over the best member", +1, decimals=1, unit="points"),
+  Measure("gain", "Gain over the members' mean", +1, decimals=1),
+  Measure("gain_over_best", "Gain over the best member", +1, decimals=1),
 )
 ATTACKS = {"pgd": "PGD", "fgsm": "FGSM", "momentum_pgd": "PGD with momentum"}
 LABEL, HEAD, TITLE, LARGEST = 1.35, 0.3, 0.17, 0.9  # inches

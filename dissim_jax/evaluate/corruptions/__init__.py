@@ -19,9 +19,9 @@ They are pure and work under `jit`; `jpeg` alone needs Pillow and runs on the ho
 At 32 pixels they differ from the published files in this: other random numbers; levels are rounded
 where the published ones are cut off (half a level darker); motion blur is cut at four standard
 deviations instead of at ImageMagick's radius, which is further out; pixelate rounds once and not
-after rows and again after columns; lines begin and end between pixels. Of CIFAR-10-C's other
-corruptions (defocus and glass blur, snow, frost, elastic, speckle, spatter, saturate) there is none.
-At other sizes the constants are still CIFAR-10-C's, not the stronger ones of ImageNet-C.
+after rows and again after columns; lines begin and end between pixels. There is none of the others
+of CIFAR-10-C: defocus and glass blur, snow, frost, elastic, speckle, spatter, saturate. At other
+sizes the constants are still CIFAR-10-C's, not the stronger ones of ImageNet-C.
 """
 
 from dissim_jax.evaluate.corruptions.apply import (

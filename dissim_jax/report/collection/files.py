@@ -11,8 +11,8 @@ from dissim_jax.report.collection.layout import UNDEFINED, Grid, PaperCell
 from dissim_jax.report.collection.read import shown
 from dissim_jax.report.collection.rows import BASELINE_KEY
 
-CSV_HEADS = ("group", "table", "measure", "metric", "taps", "weight", "projection", "n_models",
-             "mean", "std", "seeds", "missing", "paper_mean", "paper_std")
+CSV_HEADS = ("group", "table", "measure", "unit", "metric", "taps", "weight", "projection",
+             "n_models", "mean", "std", "seeds", "missing", "paper_mean", "paper_std")
 _LATEX = {
   "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "&": r"\&", "%": r"\%", "$": r"\$",
   "#": r"\#", "_": r"\_", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
@@ -32,7 +32,7 @@ _PREAMBLE = r"""\documentclass{article}
 
 
 def csv_text(tables: list) -> str:
-  """One line for each measure, row and number of models; values in percent.
+  """One line for each measure, row and number of models; values in `unit`, "" for plain numbers.
 
   Args:
     tables: [(title of the group, Grid)].
@@ -48,7 +48,8 @@ def csv_text(tables: list) -> str:
       for value in line.values:
         paper = value.paper or (None, None)
         writer.writerow((
-          title, grid.name, value.measure.key, metric, taps, weight, key.projection, value.size,
+          title, grid.name, value.measure.key, value.measure.unit, metric, taps, weight,
+          key.projection, value.size,
           _full(value.spread.mean), _full(value.spread.std), value.seeds,
           value.missing, *map(_full, paper)))
   return text.getvalue()

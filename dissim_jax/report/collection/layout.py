@@ -3,7 +3,7 @@
 import collections
 import dataclasses
 
-from dissim_jax.report import seeds, tables
+from dissim_jax.report import seeds, tables, units
 from dissim_jax.report.collection import paper
 from dissim_jax.report.collection.read import shown
 from dissim_jax.report.collection.rows import BASELINE_KEY, Group, Key, Row
@@ -27,7 +27,7 @@ _NAMED = 6  # rows whose seeds are named where they differ from the others'
 
 @dataclasses.dataclass(frozen=True)
 class Value:
-  """What a cell shows, in percent, at full precision.
+  """What a cell shows, in the unit of its measure, at full precision.
 
   Attributes:
     measure: which measure, of ensembles of `size` models.
@@ -167,9 +167,11 @@ def _column(group: Group, rows: list, measure: Measure, size: int) -> list:
     printed = paper.lookup(group, row, measure.key, size)
     mark = UNDEFINED * (not spread.complete) + count_of(row)
     fields = {field.name: getattr(cell, field.name) for field in dataclasses.fields(cell)}
-    marked = PaperCell(**fields | {"mark": mark}, paper=_paper_text(printed))
-    percent = seeds.Spread(100 * spread.mean, 100 * spread.std, spread.complete)
-    column.append((marked, Value(measure, size, percent, len(row.found), row.missing, printed)))
+    marked = PaperCell(**fields | {"mark": mark}, paper=_paper_text(printed, measure))
+    scale = units.scale(measure.key)
+    shown_spread = seeds.Spread(scale * spread.mean, scale * spread.std, spread.complete)
+    column.append((marked, Value(measure, size, shown_spread, len(row.found), row.missing,
+                                 printed)))
   return column
 
 
@@ -187,12 +189,13 @@ def count_of(row: Row) -> str:
   return f" ({len(row.found)}/{len(row.sources)})" if row.missing else ""
 
 
-def _paper_text(printed: tuple | None) -> str:
+def _paper_text(printed: tuple | None, measure: Measure) -> str:
   """"95.580 ±0.189", without a deviation that cannot be read."""
   if printed is None:
     return ""
   mean, std = printed
-  return tables.number(mean) + ("" if std is None else f" ±{tables.number(std)}")
+  text = lambda value: tables.number(value, measure.decimals)  # noqa: E731
+  return text(mean) + ("" if std is None else f" ±{text(std)}")
 
 
 def seeds_text(group: Group) -> str:

@@ -39,7 +39,7 @@ def write_tables(root: str | os.PathLike, output: str | os.PathLike | None = Non
     output: where to write; `<root>/tables` by default.
 
   Returns:
-    Path of the page, `tables.html`. Beside it `tables.csv` (percent, full precision), `tables.tex`
+    Path of the page, `tables.html`. Beside it `tables.csv` (full precision), `tables.tex`
     and `figure_*.png`. All are written or none; made again from the same files, they are the same.
 
   Raises:
@@ -120,8 +120,9 @@ def notes(part: Part) -> list:
   if any(grid.undefined for grid in part.grids):
     sentences.append(f"{layout.UNDEFINED} Not defined in some seeds, which do not count.")
   if any(grid.has_paper for grid in part.grids):
-    sentences.append("In italics the value of Wald et al. 2023; a deviation that cannot be read "
-                     "in the printed text is left out.")
+    sentences.append("In italics the value of Wald et al. 2023, who print EDR in percent, here "
+                     "too as a ratio; a deviation that cannot be read in the printed text is left "
+                     "out.")
   return sentences + missing(part.group)
 
 

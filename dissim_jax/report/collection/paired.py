@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 import scipy.special
 
-from dissim_jax.report import seeds, tables
+from dissim_jax.report import seeds, tables, units
 from dissim_jax.report.collection import layout
 from dissim_jax.report.collection.layout import Body, Grid, Line, PaperCell, Value
 from dissim_jax.report.collection.rows import Group, Key, Row
@@ -20,9 +20,9 @@ from dissim_jax.report.tables import Measure
 CONFIDENCE = 0.95
 # Of the second member's taps, predicted from the first member's, or compared with them.
 SIMILARITIES = {
-  "r2": Measure("r2", "R²", -1, percent=False),
-  "lincka": Measure("lincka", "LinCKA", -1, percent=False),
-  "lincka_position": Measure("lincka_position", "LinCKA of positions", -1, percent=False),
+  "r2": Measure("r2", "R²", -1),
+  "lincka": Measure("lincka", "LinCKA", -1),
+  "lincka_position": Measure("lincka_position", "LinCKA of positions", -1),
 }
 
 
@@ -147,7 +147,7 @@ def _paperless(cell: tables.Cell, spread: seeds.Spread) -> PaperCell:
 
 
 def _value(measure: Measure, spread: seeds.Spread, count: int, row: Row) -> Value:
-  scale = 100 if measure.percent else 1
+  scale = units.scale(measure.key)
   shown = seeds.Spread(scale * spread.mean, scale * spread.std, spread.complete)
   return Value(measure, 2, shown, count, row.missing, None)
 

@@ -1,8 +1,10 @@
 """The values that Wald et al. 2023 print, Tables 1 to 5, and when ours may stand beside them.
 
-Table 1 is a part of Table 5. All are percentages, mean ± standard deviation over five seeds.
+Table 1 is a part of Table 5. All are percentages, mean ± standard deviation over five seeds; what
+is a plain ratio here (EDR) is made one by `lookup`.
 """
 
+from dissim_jax.report import units
 from dissim_jax.report.collection.rows import BASELINE_KEY, Group, Key, Row
 
 SEEDS = 5
@@ -144,11 +146,21 @@ def is_comparable(group: Group) -> bool:
 
 
 def lookup(group: Group, row: Row, measure: str, size: int) -> tuple | None:
-  """The paper's (mean, standard deviation or None) in percent, where ours may stand beside it.
+  """The paper's (mean, standard deviation or None) in our unit, where ours may stand beside it.
 
   Only of the paper's settings, and of rows of which all its five seeds are finished.
   """
   if row.missing or len(row.found) < SEEDS or not is_comparable(group):
     return None
   printed = SEQUENCES if group.sizes[-1] > 2 else PAIRS
-  return printed.get((row.key, measure, size))
+  return _in_our_unit(measure, printed.get((row.key, measure, size)))
+
+
+def _in_our_unit(measure: str, printed: tuple | None) -> tuple | None:
+  """A printed (mean, standard deviation or None), which is a percentage, as the measure is shown.
+
+  The rounding keeps the printed digits, 5 of a ratio for 3 of a percentage.
+  """
+  if printed is None or units.unit(measure):
+    return printed
+  return tuple(value if value is None else round(value / 100, 5) for value in printed)
