@@ -9,7 +9,6 @@ findings.
 
 from typing import Any
 
-import rich.console
 from absl import app, flags
 
 from dissim_jax import command_line
@@ -38,14 +37,14 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> dict[str, flags.Flag
   holders = [
     flags.DEFINE_string("folder", None, "Folder with transfer.json and transfer.npz.", **where),
     flags.DEFINE_string("out", None, "Folder for the results. Default: FOLDER/analysis.", **where),
-    flags.DEFINE_float("rate", default.rate, "Learning rate of boosting.", **where),
-    flags.DEFINE_float("confidence", default.confidence, "Of the band around trend lines.",
-                       **where),
-    flags.DEFINE_list("accuracy_band", list(map(str, default.accuracy_band)),
-                      "Lowest and highest accuracy of models whose categories are compared.",
-                      **where),
+    command_line.define_number("rate", default.rate, "Learning rate of boosting.", values),
+    command_line.define_number(
+      "confidence", default.confidence, "Of the band around trend lines.", values),
+    command_line.define_several(
+      "accuracy_band", default.accuracy_band,
+      "Lowest and highest accuracy of models whose categories are compared.", values, False),
   ]  # fmt: skip
-  holders += [flags.DEFINE_integer(name, getattr(default, name), told, **where)
+  holders += [command_line.define_whole(name, getattr(default, name), told, values)
               for name, told in _NUMBERS.items()]
   return {holder.name: holder for holder in holders}
 
@@ -54,6 +53,9 @@ def main(argv: list[str], holders: dict[str, flags.FlagHolder]) -> None:
   """Analyses what the flags name."""
   command_line.no_arguments(argv)
   command_line.require(holders["folder"])
+  command_line.loading("the analysis")
+  import rich.console
+
   given: dict[str, Any] = {name: holder.value for name, holder in holders.items()}
   page = pool.write_page(**given, console=rich.console.Console())
   print(f"page: {page}")

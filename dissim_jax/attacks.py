@@ -29,6 +29,7 @@ from jax.tree_util import Partial
 from dissim_jax.attack_step import Iterate, Logits, attack_step, random_images
 from dissim_jax.errors import UserError
 from dissim_jax.names import nearest
+from dissim_jax.seeds import folded
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,7 +113,7 @@ def pgd(
     UserError: a number is out of range.
   """
   check_attack(Attack("pgd", epsilon, step_size, iterations, random_start, seed=seed))
-  sizes, start = (epsilon, step_size, 0.0), seed if random_start else None
+  sizes, start = (epsilon, step_size, 0.0), folded(seed) if random_start else None
   return _iterate(logits, images, labels, sizes, iterations, start, attacked, indices,
                   steps_per_dispatch, velocity=False)  # fmt: skip
 
@@ -140,7 +141,7 @@ def momentum_pgd(
   check_attack(
     Attack("momentum_pgd", epsilon, step_size, iterations, random_start, momentum, seed)
   )
-  sizes, start = (epsilon, step_size, momentum), seed if random_start else None
+  sizes, start = (epsilon, step_size, momentum), folded(seed) if random_start else None
   return _iterate(logits, images, labels, sizes, iterations, start, attacked, indices,
                   steps_per_dispatch, velocity=True)  # fmt: skip
 
@@ -173,11 +174,11 @@ def check_attack(attack: Attack, prefix: str = "") -> None:
     ("step_size", numbers.Real, math.ulp(0.0), 1, "a number above 0 and up to 1"),
     ("iterations", numbers.Integral, 1, math.inf, "a whole number of at least 1"),
     ("momentum", numbers.Real, 0, math.inf, "a finite number of at least 0"),
-    ("seed", numbers.Integral, 0, 2**31 - 1, "a whole number in 0..2147483647"),
+    ("seed", numbers.Integral, 0, math.inf, "a whole number of at least 0"),
   ):
     value = getattr(attack, name)
     right = isinstance(value, kind) and not isinstance(value, bool)
-    if not right or not math.isfinite(value) or not low <= value <= high:
+    if not right or not low <= value <= high or value == math.inf:
       raise UserError(f"{prefix}{name}={value!r}: must be {allowed}")
 
 

@@ -3,19 +3,25 @@
 What the user can mend is told in one sentence on stderr, with exit code 2.
 """
 
+import contextlib
 import errno
 import functools
 import re
-import runpy
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from absl import flags
 
+from dissim_jax import config_file, texts
 from dissim_jax.errors import TRY_AGAIN, BusyError, Stopped, UserError
 from dissim_jax.names import nearest
 
+flags.disclaim_key_flags()  # They are the program's that calls: `--help` shows them.
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)  # what the user can mend
+CONFIG = "config"  # the flag that names a config, and begins those that set its fields
+_SETTING = re.compile(rf"--?(no)?{CONFIG}\.([^=]*)(?:=(.*))?", re.DOTALL)
+_FLAG = re.compile(r"-(?![\d.])")  # and not a negative number
 
 
 def fail(message: str) -> None:
@@ -24,52 +30,130 @@ def fail(message: str) -> None:
   sys.exit(2)
 
 
-def parse(argv: list[str]) -> list[str]:
-  """Parses absl flags; returns the arguments that are no flags."""
+def loading(what: str = "JAX") -> None:
+  """The first sign of life: says on stderr why nothing else happens for a while."""
+  print(f"loading {what} …", file=sys.stderr, flush=True)
+
+
+def parse(argv: list[str], values: flags.FlagValues = flags.FLAGS) -> list[str]:
+  """Parses absl flags, and the fields of the config; returns the arguments that are no flags."""
   try:
-    rest = flags.FLAGS(argv)
-    if "config" in flags.FLAGS and flags.FLAGS.config is not None:
-      flags.FLAGS.config.keys()  # A file that could not be read complains only when used.
+    argv = ["--help" if arg == "-h" else arg for arg in argv]
+    argv = values.read_flags_from_files(argv, force_gnu=False)
+    settings, argv = _settings(argv) if CONFIG in values else ([], argv)
+    with _help_is_no_error():
+      rest = values(argv)
+    for field, text in settings:
+      _set_field(values, field, text)
     return rest
   except flags.UnrecognizedFlagError as error:
-    known = [name for name in flags.FLAGS if len(name) > 1]
-    name = error.flagname
-    if name.startswith("config."):
-      fail(f"--{name}: give --config=FILE before it")
-    fail(f"--{name}: there is no such flag{nearest(name, known)}")
-  except (AttributeError, KeyError) as error:
-    # ml_collections says only the last part of a field that the config does not have.
-    fail(_unknown_field(argv) or str(error))
+    known = [name for name in values if len(name) > 1]
+    fail(f"--{error.flagname}: there is no such flag{nearest(error.flagname, known)}")
   except flags.IllegalFlagValueError as error:
-    told = " ".join(str(error).removeprefix("flag --config.").removeprefix("flag ").split())
-    told = re.sub(r"could not convert string to float: .*", "must be a number", told)
-    fail(re.sub(r"invalid literal for int\(\) .*", "must be a whole number", told))
-  except Exception as error:  # The config file is the user's Python: anything can be wrong in it.
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    fail(f"the config cannot be loaded: {lines[-1] if lines else type(error).__name__}")
+    told = " ".join(str(error).removeprefix("flag ").split())
+    fail(re.sub(r"\('Non-boolean argument .*", "must be True or False", told))
+  except flags.Error as error:
+    told = " ".join(str(error).removeprefix("ERROR:: ").split())
+    fail(re.sub(r"Missing value for flag (.*)", r"\1: the value is missing", told))
+  except UserError as error:
+    fail(str(error))
   return []
 
 
-def _unknown_field(argv: list[str]) -> str:
-  """Names the first `--config.field` that the config of `--config=FILE` does not have."""
+@contextlib.contextmanager
+def _help_is_no_error() -> Iterator[None]:
+  """absl prints what `--help` asks for and then exits as after a mistake."""
   try:
-    files = [arg.split("=", 1)[1] for arg in argv if arg.startswith("--config=")]
-    fields = list(_fields(runpy.run_path(files[-1].split(":")[0])["get_config"]()))
-  except Exception:  # Whatever is wrong with the file, the caller has an error to tell.
-    return ""
-  for arg in argv:
-    name = arg.split("=", 1)[0].removeprefix("--config.")
-    if arg.startswith("--config.") and name not in fields:
-      return f"{name}: the config has no such field{nearest(name, fields)}"
-  return ""
+    yield
+  except SystemExit:
+    sys.exit(0)
 
 
-def _fields(config, prefix: str = "") -> Iterator[str]:
-  """Dotted names of all fields."""
-  for name, value in config.items():
-    yield prefix + name
-    if hasattr(value, "items"):
-      yield from _fields(value, f"{prefix}{name}.")
+def _settings(argv: list[str]) -> tuple[list[tuple[str, str | None]], list[str]]:
+  """(field, text) of every `--config.field=text` or `--config.field text`; and what is left."""
+  found, left, pending = [], argv[:1], argv[1:]
+  while pending:
+    word = pending.pop(0)
+    match = _SETTING.fullmatch(word)
+    if word == "--":
+      return found, [*left, word, *pending]
+    if match is None:
+      left.append(word)
+      continue
+    negated, field, text = match.groups()
+    if negated:
+      text = "False" if text is None else text
+    elif text is None and pending and not _FLAG.match(pending[0]):
+      text = pending.pop(0)
+    found.append((field, text))
+  return found, left
+
+
+def _set_field(values: flags.FlagValues, field: str, text: str | None) -> None:
+  """Sets a field of the config that `--config` named."""
+  config = values[CONFIG].value
+  if config is None:
+    raise UserError(f"--{CONFIG} is missing: --{CONFIG}.{field} sets a field of its config")
+  config_file.check_field(field)
+  if text is None and config_file.known_fields()[field][0] is not bool:
+    raise UserError(f"{field}: the value is missing")
+  config_file.read(config, field, "True" if text is None else text)
+
+
+class _Parser(flags.ArgumentParser):
+  """A flag whose text is read by a function of `texts`, as the fields of a config are."""
+
+  def __init__(self, read: Callable[[str], Any], kind: str, least: float | None = None):
+    self._read, self._kind, self._least = read, kind, least
+
+  def parse(self, argument: Any) -> Any:
+    """The value; a default is one already."""
+    value = self._read(argument) if isinstance(argument, str) else argument
+    if self._least is not None and not value >= self._least:
+      raise ValueError(f"must be {self._kind} of at least {self._least}")
+    return value
+
+  def flag_type(self) -> str:
+    """As help texts call it."""
+    return self._kind
+
+
+def define_config(values: flags.FlagValues = flags.FLAGS, told: str = "") -> flags.FlagHolder:
+  """Defines `--config=FILE`; its value is the config, with every `--config.field=…` set."""
+  told = told or "File that builds the experiment, or the folder or config.json of a run."
+  told += f" Its fields are set by --{CONFIG}.FIELD=VALUE. {texts.SEVERAL}"
+  return _define(_Parser(config_file.load, "a file"), CONFIG, None, told, values)
+
+
+def define_whole(
+  name: str, default: int | None, told: str, values: flags.FlagValues = flags.FLAGS,
+  least: int | None = None,
+) -> flags.FlagHolder:  # fmt: skip
+  """Defines a flag that is a whole number."""
+  return _define(_Parser(texts.whole, "a whole number", least), name, default, told, values)
+
+
+def define_number(
+  name: str, default: float | None, told: str, values: flags.FlagValues = flags.FLAGS,
+  least: float | None = None,
+) -> flags.FlagHolder:  # fmt: skip
+  """Defines a flag that is a number, or a fraction such as 8/255."""
+  return _define(_Parser(texts.number, "a number", least), name, default, told, values)
+
+
+def define_several(
+  name: str, default: Sequence[Any], told: str, values: flags.FlagValues = flags.FLAGS,
+  of_texts: bool = True,
+) -> flags.FlagHolder:  # fmt: skip
+  """Defines a flag that is a list of values, see `texts.SEVERAL`."""
+  read = lambda text: list(texts.several(text, of_texts))  # noqa: E731
+  parser = _Parser(read, "values such as a,b")
+  return _define(parser, name, list(default), told, values, flags.ListSerializer(","))
+
+
+def _define(parser, name, default, told, values, serializer=None) -> flags.FlagHolder:
+  serializer = serializer or flags.ArgumentSerializer()
+  return flags.DEFINE(parser, name, default, told, values, serializer)
 
 
 def define_processes(values: flags.FlagValues = flags.FLAGS) -> dict[str, flags.FlagHolder]:
@@ -80,11 +164,8 @@ def define_processes(values: flags.FlagValues = flags.FLAGS) -> dict[str, flags.
       "coordinator", None, "HOST:PORT of the first of several processes. srun needs none of these "
       "flags.", **where,
     ),
-    flags.DEFINE_integer(
-      "num_processes", None, "How many processes train together.", lower_bound=1, **where
-    ),
-    flags.DEFINE_integer("process_id", None, "Which of them this is, from 0.", lower_bound=0,
-                         **where),
+    define_whole("num_processes", None, "How many processes train together.", values, 1),
+    define_whole("process_id", None, "Which of them this is, from 0.", values, 0),
   )  # fmt: skip
   return {holder.name: holder for holder in holders}
 

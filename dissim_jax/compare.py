@@ -23,13 +23,17 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> dict[str, flags.Flag
     flags.DEFINE_multi_string(
       "workdir", None, "Folder of a run or of one member. Give it twice to compare two", **where
     ),
-    flags.DEFINE_list(
+    command_line.define_several(
       "measures", ["lincka"],
       "What to measure by, such as lincka, lincka_position, rbfcka, cca, svcca, pwcca, r2, "
-      "procrustes, rsa, relative, jaccard.", **where,
+      "procrustes, rsa, relative, jaccard.", values,
     ),
-    flags.DEFINE_list("members", [], "Names of the members to compare. Default: all.", **where),
-    flags.DEFINE_list("taps", ["all"], "Numbers of the taps to compare, or all.", **where),
+    command_line.define_several(
+      "members", [], "Names of the members to compare. Default: all.", values
+    ),
+    command_line.define_several(
+      "taps", ["all"], "Numbers of the taps to compare, or all.", values
+    ),
     flags.DEFINE_multi_string(
       "option", [], "Option of a measure: svcca.variance=0.95", **where
     ),
@@ -44,12 +48,14 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> dict[str, flags.Flag
       "With samples=position: compare taps of different sizes too, the larger resized to the "
       "smaller (bilinear, antialiased). Without, these pairs have no value.", **where,
     ),
-    flags.DEFINE_integer(
+    command_line.define_whole(
       "batch_size", 128,
       "Images at a time. lincka, rbfcka, rsa, relative and jaccard compare images within a batch.",
-      **where,
+      values,
     ),
-    flags.DEFINE_integer("images", None, "So many test images, of every class alike.", **where),
+    command_line.define_whole(
+      "images", None, "So many test images, of every class alike.", values
+    ),
     flags.DEFINE_string("out", None, "Folder for the results. Default: RUN/comparison.", **where),
   )  # fmt: skip
   return {holder.name: holder for holder in holders}
@@ -66,7 +72,7 @@ def main(argv: list[str], holders: dict[str, flags.FlagHolder]) -> None:
   command_line.no_arguments(argv)
   given = arguments(holders)
   logging.set_verbosity(logging.WARNING)  # Orbax tells every step of a restore.
-  # JAX is slow to import: not before the flags are right.
+  command_line.loading()  # Slow to import: not before the flags are right.
   from dissim_jax import comparisons, compilation
   from dissim_jax.report import heatmaps
 

@@ -1,4 +1,4 @@
-"""A config's fields: their values, and checks that several blocks share."""
+"""Checks of a config's fields that several blocks share."""
 
 import numbers
 from collections.abc import Iterable
@@ -6,6 +6,7 @@ from typing import Any
 
 import ml_collections
 
+from dissim_jax.config_file import get
 from dissim_jax.errors import UserError
 from dissim_jax.models import MODELS
 from dissim_jax.names import nearest
@@ -20,18 +21,15 @@ def check_name(field: str, value: Any, allowed: Iterable[str]) -> None:
     )
 
 
-def get(config: ml_collections.ConfigDict, field: str) -> Any:
-  """The value of a dotted field."""
-  for part in field.split("."):
-    config = config[part]
-  return config
-
-
-def check_number(config: ml_collections.ConfigDict, field: str, least: int, allowed: str) -> None:
-  """The value of a field must be a whole number of at least `least`; `allowed` says so."""
+def check_number(
+  config: ml_collections.ConfigDict, field: str, least: int, most: int | None = 2**31 - 1
+) -> None:
+  """The value of a field must be a whole number in least..most; without `most` of any size."""
   value = get(config, field)
   if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
-    raise UserError(f"{field}={value!r}: must be {allowed}")
+    raise UserError(f"{field}={value!r}: must be a whole number of at least {least}")
+  if most is not None and value > most:
+    raise UserError(f"{field}={value!r}: must be at most {most}")
 
 
 def fewest_taps(names: Iterable[str]) -> tuple[str, int]:

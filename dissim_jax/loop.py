@@ -17,6 +17,7 @@ from dissim_jax.data import Dataset
 from dissim_jax.errors import Stopped, UserError
 from dissim_jax.optimizer import learning_rate
 from dissim_jax.records import MetricsLog, NoLog, NoProgress, Progress
+from dissim_jax.seeds import folded
 
 
 def epoch_order(seed: int, epoch: int, num_examples: int, batch_size: int) -> np.ndarray:
@@ -25,7 +26,7 @@ def epoch_order(seed: int, epoch: int, num_examples: int, batch_size: int) -> np
   The examples left over at the end of the permutation are dropped, as a batch of another size
   would be compiled again.
   """
-  order = np.random.default_rng([seed, epoch]).permutation(num_examples)
+  order = np.random.default_rng([folded(seed), epoch]).permutation(num_examples)
   steps = num_examples // batch_size
   return order[: steps * batch_size].reshape(steps, batch_size).astype(np.int32)
 

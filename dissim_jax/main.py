@@ -1,17 +1,17 @@
 """Runs an experiment: `python -m dissim_jax.main --config=configs/digits_expvar.py --workdir=DIR`.
 
-Every field of the config can be set: `--config.dissim.taps=2,3,4 --config.seed=1`.
+Every field of the config can be set: `--config.dissim.taps=2,3,4 --config.transfer.epsilon=8/255`.
+`--config=RUN/config.json` runs the experiment of another run again.
 """
 
 import shlex
 import sys
 
 from absl import app, flags, logging
-from ml_collections import config_flags
 
 from dissim_jax import command_line
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "File that builds the experiment.")
+_CONFIG = command_line.define_config()
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of checkpoints, results and report.")
 _PROCESSES = command_line.define_processes()
 
@@ -21,7 +21,7 @@ def main(argv: list[str]) -> None:
   command_line.no_arguments(argv)
   command_line.require(_CONFIG, _WORKDIR)
   logging.set_verbosity(logging.WARNING)  # Orbax tells every step of a save.
-  # JAX is slow to import: not before the flags are right.
+  command_line.loading()  # Slow to import: not before the flags are right.
   from dissim_jax import compilation, preemption, processes, report, sequence, studies
 
   command = shlex.join(["python", "-m", "dissim_jax.main", *sys.argv[1:]])

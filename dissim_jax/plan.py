@@ -6,8 +6,8 @@ from pathlib import Path
 import ml_collections
 import numpy as np
 
-from dissim_jax import members as member_files
 from dissim_jax.names import listed
+from dissim_jax.seeds import folded
 
 SEQUENTIAL = "sequential"
 DISTILL = "distill"
@@ -151,6 +151,8 @@ def training_folders(config: ml_collections.ConfigDict) -> dict[str, int]:
 
 def _reused_plan(name: str, directory: Path, index: int, earlier: list[Plan]) -> Plan:
   """The plan of a member that another run trained, with those of its teachers that are here too."""
+  from dissim_jax import members as member_files  # Imports JAX, which a plan needs for this alone.
+
   facts = member_files.read_facts(directory, "ensemble.teachers")
   its_teachers = {(directory / teacher).resolve() for teacher in facts["teachers"]}
   teachers = (plan for plan in earlier if plan.directory.resolve() in its_teachers)
@@ -159,4 +161,4 @@ def _reused_plan(name: str, directory: Path, index: int, earlier: list[Plan]) ->
 
 def member_seed(seed: int, index: int) -> int:
   """The seed of the member at a place of the sequence, a non-negative int32."""
-  return int(np.random.SeedSequence([seed, index]).generate_state(1)[0] >> 1)
+  return int(np.random.SeedSequence([folded(seed), index]).generate_state(1)[0] >> 1)

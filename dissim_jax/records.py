@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import rich.console
 import rich.progress
-import tensorboardX
+
+LOCK = ".lock"  # held by the process that works in a run's folder
 
 
 @contextlib.contextmanager
@@ -65,6 +66,8 @@ class MetricsLog:
   """
 
   def __init__(self, directory: Path, resume_epoch: int, resume_step: int):
+    import tensorboardX  # Slow to import, and only a training needs it.
+
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     self._path = directory / "metrics.jsonl"

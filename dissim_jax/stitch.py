@@ -11,12 +11,11 @@ How it is trained (epochs, learning rate, …) is the `stitch` block of the targ
 from pathlib import Path
 
 from absl import app, flags, logging
-from ml_collections import config_flags
 
-from dissim_jax import command_line
+from dissim_jax import command_line, texts
 from dissim_jax.errors import UserError
-from dissim_jax.names import listed
 
+METHODS = "least_squares,orthogonal,task_loss"
 # What must be equal in the configs of two runs for their members to have seen the same images.
 DATA_FIELDS = ("name", "image_size", "validation", "split_seed", "train_per_class")
 
@@ -27,7 +26,7 @@ def run(
   *,
   taps: str = "all",
   target_tap: int | None = None,
-  methods: str = "least_squares,orthogonal,task_loss",
+  methods: str = METHODS,
   rank: int = 0,
   l1: float = 0.0,
   resize: bool = False,
@@ -45,7 +44,7 @@ def run(
   from dissim_jax.data import load
   from dissim_jax.evaluate import stitch_study
 
-  names = listed([methods])
+  names = _several("--methods", methods, of_texts=True)
   stitch_study.check_methods(names, rank, l1)
   folders = [Path(path).resolve() for path in (source, target)]
   runs = [
@@ -103,16 +102,21 @@ def _check_same_data(a, b) -> None:
       )
 
 
+def _several(flag: str, text: str, of_texts: bool = False) -> tuple:
+  """The values of a flag, see `texts.SEVERAL`."""
+  try:
+    return texts.several(text, of_texts)
+  except ValueError as error:
+    raise UserError(f"{flag}={text}: {error}") from error
+
+
 def _seams(taps: str, target_tap: int | None, in_source: int, in_target: int):
   """(source tap, target tap) of every seam that the flags name."""
   shared = min(in_source, in_target)
   if taps == "all" and target_tap is not None:
     raise UserError("--target_tap: it needs one --tap, not all")
-  try:
-    chosen = list(range(shared)) if taps == "all" else [int(tap) for tap in taps.split(",")]
-  except ValueError:
-    chosen = [-1]
-  if not all(0 <= tap < in_source for tap in chosen):
+  chosen = range(shared) if taps == "all" else _several("--tap", taps)
+  if not chosen or not all(isinstance(tap, int) and 0 <= tap < in_source for tap in chosen):
     raise UserError(f"--tap={taps}: the source has taps 0..{in_source - 1}; give numbers or all")
   if target_tap is not None and len(chosen) > 1:
     raise UserError(f"--target_tap={target_tap}: it needs one --tap, not {len(chosen)}")
@@ -127,24 +131,27 @@ if __name__ == "__main__":
   _SOURCE = flags.DEFINE_string("source", None, "Member folder: represents the images.")
   _TARGET = flags.DEFINE_string("target", None, "Member folder: classifies the representations.")
   _TAP = flags.DEFINE_string("tap", "all", "Where to join: a tap, several as 2,3, or all.")
-  _TARGET_TAP = flags.DEFINE_integer("target_tap", None, "The target's tap, if it is another.")
+  _TARGET_TAP = command_line.define_whole(
+    "target_tap", None, "The target's tap, if it is another."
+  )
   _METHODS = flags.DEFINE_string(
-    "methods", "least_squares,orthogonal,task_loss",
+    "methods", METHODS,
     "Of identity, least_squares, linear, orthogonal, reduced_rank, sparse, task_loss.",
   )  # fmt: skip
-  _RANK = flags.DEFINE_integer("rank", 0, "Rank of reduced_rank and task_loss; 0 = full.")
-  _L1 = flags.DEFINE_float(
+  _RANK = command_line.define_whole("rank", 0, "Rank of reduced_rank and task_loss; 0 = full.")
+  _L1 = command_line.define_number(
     "l1", 0.0, "sparse: share of what makes all zero; task_loss: weight of the sum of |entries|."
   )
   _RESIZE = flags.DEFINE_boolean("resize", False, "Resize a source tap of another size.")
   _OUT = flags.DEFINE_string("out", None, "Folder for stitch.json and stitch.npz.")
-  _CONFIG = config_flags.DEFINE_config_file("config", None, "File with a `stitch` block.")
+  _CONFIG = command_line.define_config(told="Whose `stitch` block counts: a file, or a run.")
 
   def main(argv: list[str]) -> None:
     """Stitches the members that the flags name."""
     command_line.no_arguments(argv)
     command_line.require(_SOURCE, _TARGET)
     logging.set_verbosity(logging.WARNING)  # Orbax tells every step of a restore.
+    command_line.loading()  # Slow to import: not before the flags are right.
     from dissim_jax import compilation
 
     with compilation.cache():

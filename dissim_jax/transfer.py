@@ -31,26 +31,28 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> dict[str, flags.Flag
       "attack", None, "pgd, fgsm or momentum_pgd. Default of this and the next: as in the folder; "
       "of a new one pgd.", **where,
     ),
-    flags.DEFINE_string(
-      "epsilon", None, "Largest change of a pixel, of images in 0..1. Default: 8/255.", **where
+    command_line.define_number(
+      "epsilon", None, "Largest change of a pixel, of images in 0..1. Default: 8/255.", values
     ),
-    flags.DEFINE_string("step_size", None, "Change in one iteration. Default: 2/255.", **where),
-    flags.DEFINE_integer("iterations", None, "Iterations of an attack. Default: 50.", **where),
+    command_line.define_number(
+      "step_size", None, "Change in one iteration. Default: 2/255.", values
+    ),
+    command_line.define_whole("iterations", None, "Iterations of an attack. Default: 50.", values),
     flags.DEFINE_bool(
       "random_start", None, "Start anywhere in the ball, not at the image. Default: yes.", **where
     ),
-    flags.DEFINE_float(
-      "momentum", None, "Decay of the accumulated gradient, of momentum_pgd. Default: 1.", **where
+    command_line.define_number(
+      "momentum", None, "Decay of the accumulated gradient, of momentum_pgd. Default: 1.", values
     ),
-    flags.DEFINE_integer("seed", None, "Determines random starts. Default: 0.", **where),
-    flags.DEFINE_integer(
-      "images", None, "Test images, as many of every class. Default: 1000.", **where
+    command_line.define_whole("seed", None, "Determines random starts. Default: 0.", values),
+    command_line.define_whole(
+      "images", None, "Test images, as many of every class. Default: 1000.", values
     ),
-    flags.DEFINE_float(
+    command_line.define_number(
       "floor", None, "eps_s: the percentage that a similarity of nothing counts as. Default: "
-      "0.01.", **where,
+      "0.01.", values,
     ),
-    flags.DEFINE_integer("batch_size", 128, "Images at a time.", **where),
+    command_line.define_whole("batch_size", 128, "Images at a time.", values),
     flags.DEFINE_bool(
       "one_sided", False, "Compare added members with those of the folder by the attack on the "
       "added one alone.", **where,
@@ -73,7 +75,7 @@ def main(argv: list[str], holders: dict[str, flags.FlagHolder]) -> None:
   command_line.no_arguments(argv)
   given = arguments(holders)
   logging.set_verbosity(logging.WARNING)  # Orbax tells every step of a restore.
-  # JAX is slow to import: not before the flags are right.
+  command_line.loading()  # Slow to import: not before the flags are right.
   from dissim_jax import compilation, transfers
   from dissim_jax.report import pool
 

@@ -2,13 +2,15 @@
 
 import math
 import numbers
+from typing import Any
 
 import ml_collections
 
+from dissim_jax.config_file import get
 from dissim_jax.data import SOURCES
 from dissim_jax.data.augment import check_config as check_augment
 from dissim_jax.errors import UserError
-from dissim_jax.fields import check_name, check_number, fewest_taps, get
+from dissim_jax.fields import check_name, check_number, fewest_taps
 from dissim_jax.joint_objectives import JOINT
 from dissim_jax.metrics import RULES
 from dissim_jax.models import MODELS
@@ -41,24 +43,18 @@ _POSITIVE = (
   "features.draws",
   "features.max_iter",
 )
+_SEEDS = ("seed", "data.split_seed", "corruption.seed", "transfer.seed")
 _NOT_NEGATIVE = (
-  "seed",
   "data.images_per_class",
   "train.steps_per_dispatch",
   "model.patch_size",
   "dissim.warmup_start_epoch",
   "dissim.warmup_steps",
   "stitch.steps_per_dispatch",
-  "corruption.seed",
 )
 _FINITE = (
   "dissim.weight",
   "dissim.projection.ridge",
-  "optimizer.learning_rate",
-  "optimizer.momentum",
-  "optimizer.warmup_epochs",
-  "optimizer.b2",
-  "optimizer.weight_decay",
   "model.width_multiplier",
   "data.resident_gib",
   "stitch.ridge",
@@ -67,6 +63,11 @@ _FINITE = (
   "stitch.connected_accuracy",
   "objective.weight",
   "objective.teacher_share",
+)
+_ABOVE_ZERO = (
+  "dissim.options.expvar.alpha",
+  "dissim.options.expvar.eps",
+  "dissim.options.rbfcka.bandwidth",
 )
 _OPTIONS = {
   "dissim.options.lincka.samples": ("example", "position"),
@@ -87,23 +88,23 @@ def check_config(config: ml_collections.ConfigDict) -> None:
   check_name("dtype", config.dtype, ("auto", "float32", "bfloat16"))
   check_name("evaluate.ensemble_rule", config.evaluate.ensemble_rule, RULES)
   for field in _POSITIVE:
-    check_number(config, field, 1, "a whole number of at least 1")
+    check_number(config, field, 1)
   for field in _NOT_NEGATIVE:
-    check_number(config, field, 0, "a whole number of at least 0")
-  check_number(config, "evaluate.batch_size", 4, "a whole number of at least 4")
+    check_number(config, field, 0)
+  for field in _SEEDS:
+    check_number(config, field, 0, most=None)
+  check_number(config, "evaluate.batch_size", 4)
   for field in _FINITE:
-    value = get(config, field)
-    if not isinstance(value, numbers.Real) or not math.isfinite(value) or value < 0:
-      raise UserError(f"{field}={value!r}: must be a finite number of at least 0")
+    _check_finite(field, get(config, field))
   for field in ("mean", "std"):
     values = config.data[field]
     if not all(isinstance(v, numbers.Real) and math.isfinite(v) for v in values):
       raise UserError(f"data.{field}={tuple(values)}: must be one finite number a channel")
   for field, allowed in _OPTIONS.items():
     check_name(field, get(config, field), allowed)
-  bandwidth = config.dissim.options.rbfcka.bandwidth
-  if not math.isfinite(bandwidth) or bandwidth <= 0:
-    raise UserError(f"dissim.options.rbfcka.bandwidth={bandwidth!r}: must be a number above 0")
+  for field in _ABOVE_ZERO:
+    if not 0 < get(config, field) < math.inf:
+      raise UserError(f"{field}={get(config, field)!r}: must be a finite number above 0")
   check_augment(config.augment)
   _check_model(config)
   _check_optimizer(config)
@@ -137,22 +138,31 @@ def _check_model(config: ml_collections.ConfigDict) -> None:
     )
 
 
+def _check_finite(field: str, value: Any) -> None:
+  """A number that is neither negative, infinite nor NaN."""
+  if not isinstance(value, numbers.Real) or not 0 <= value < math.inf:
+    raise UserError(f"{field}={value!r}: must be a finite number of at least 0")
+
+
 def _check_optimizer(config: ml_collections.ConfigDict) -> None:
-  """The optimiser of members, and where it differs that of learned projections."""
-  own = config.dissim.projection.optimizer
-  check_name("optimizer.name", config.optimizer.name, OPTIMIZERS)
-  if own.name is not None:
-    check_name("dissim.projection.optimizer.name", own.name, OPTIMIZERS)
-  if config.optimizer.momentum > 1:
-    raise UserError(f"optimizer.momentum={config.optimizer.momentum}: must be in 0..1")
-  for field in ("momentum", "b2") if config.optimizer.name == "adamw" else ():
-    if config.optimizer[field] >= 1:
-      raise UserError(f"optimizer.{field}={config.optimizer[field]}: adamw needs less than 1")
-  if config.optimizer.warmup_epochs >= config.train.epochs:
-    raise UserError(
-      f"optimizer.warmup_epochs={config.optimizer.warmup_epochs}: must be less than "
-      f"train.epochs={config.train.epochs}"
-    )
+  """The optimiser of members, and that of learned projections, which is the same where None."""
+  for block in ("optimizer", "dissim.projection.optimizer"):
+    own = get(config, block)
+    sources = {key: "optimizer" if own[key] is None else block for key in config.optimizer}
+    values = {
+      key: (f"{source}.{key}", get(config, f"{source}.{key}")) for key, source in sources.items()
+    }
+    check_name(*values["name"], OPTIMIZERS)
+    for key in ("learning_rate", "warmup_epochs", "momentum", "b2", "weight_decay"):
+      _check_finite(*values[key])
+    for field, value in (values["momentum"], values["b2"]):
+      if value > 1:
+        raise UserError(f"{field}={value!r}: must be in 0..1")
+      if value == 1 and values["name"][1] == "adamw":
+        raise UserError(f"{field}={value!r}: adamw needs less than 1")
+    field, value = values["warmup_epochs"]
+    if value >= config.train.epochs:
+      raise UserError(f"{field}={value!r}: must be less than train.epochs={config.train.epochs}")
 
 
 def _check_taps(config: ml_collections.ConfigDict) -> None:

@@ -6,13 +6,14 @@ import numbers
 import ml_collections
 
 from dissim_jax.attacks import ATTACKS, check_attack
+from dissim_jax.config_file import get
 from dissim_jax.errors import UserError
 from dissim_jax.evaluate.attribution import METHODS
 from dissim_jax.evaluate.corruptions import CORRUPTIONS
 from dissim_jax.evaluate.stitch_experiments import EXPERIMENTS
 from dissim_jax.evaluate.stitch_study import STARTS
 from dissim_jax.evaluate.transferability import attack_of, check_floor
-from dissim_jax.fields import check_name, check_number, fewest_taps, get
+from dissim_jax.fields import check_name, check_number, fewest_taps
 from dissim_jax.names import listed
 from dissim_jax.plan import member_names, model_names
 
@@ -24,7 +25,7 @@ def check_stitch(config: ml_collections.ConfigDict) -> None:
     check_name("stitch.experiments", name, (*EXPERIMENTS, "all"))
   check_name("stitch.labels", settings.labels, ("soft", "hard"))
   check_name("stitch.start", settings.start, STARTS)
-  check_number(config, "stitch.connected_points", 2, "a whole number of at least 2")
+  check_number(config, "stitch.connected_points", 2)
   members = member_names(config)
   for pair in listed(settings.pairs):
     if len(pair.split(":")) != 2:

@@ -14,14 +14,13 @@ from dissim_jax import members as member_files
 from dissim_jax import processes
 from dissim_jax.errors import BusyError, UserError
 from dissim_jax.evaluate.streaming import Member
-from dissim_jax.records import exclusive, read_json, write_json
+from dissim_jax.records import LOCK, exclusive, read_json, write_json
 
 # Blocks that may differ when a finished run is measured further: their results say how they were
 # made.
 _LATER = ("stitch.", "corruption.", "attribution.", "features.", "transfer.")
 # Fields that configs of earlier versions lack, and what those versions did.
 _ADDED = {"data.images_per_class": 0}
-LOCK = ".lock"  # held by the process that works in a run's folder
 
 
 @contextlib.contextmanager

@@ -34,6 +34,8 @@ class Cluster:
     setup: shell lines that come first.
     options: further options of `sbatch`, one each.
     poll_seconds: between two looks at the queue.
+    max_array: elements of the largest array, no more than Slurm's MaxArraySize (1001 where nobody
+      changed it); more runs are several arrays.
   """
 
   partition: str = ""
@@ -50,6 +52,7 @@ class Cluster:
   setup: str = ""
   options: tuple[str, ...] = ()
   poll_seconds: int | float = 10
+  max_array: int = 1000
 
 
 def read_cluster(path: str | Path) -> Cluster:

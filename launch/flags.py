@@ -4,6 +4,10 @@ from typing import Any
 
 from absl import flags
 
+from dissim_jax import command_line, texts
+
+flags.disclaim_key_flags()  # They are the engine's: `--help` shows them.
+
 
 def define(values: flags.FlagValues = flags.FLAGS) -> dict[str, flags.FlagHolder]:
   """Defines the shared flags; by name."""
@@ -16,13 +20,13 @@ def define(values: flags.FlagValues = flags.FLAGS) -> dict[str, flags.FlagHolder
       "only", [], "Only runs whose name matches, such as seed_0/*, and the runs they need.", **where
     ),
     flags.DEFINE_multi_string(
-      "override", [], "FIELD=VALUE of the config of every run, such as train.epochs=2.", **where
+      "override", [], "FIELD=VALUE of the config of every run, such as train.epochs=2. "
+      + texts.SEVERAL, **where,
     ),
     flags.DEFINE_bool("dry_run", False, "Print what would be done, and do nothing.", **where),
-    flags.DEFINE_float(
+    command_line.define_number(
       "images_per_second", None,
-      "Measured training speed of one model on one GPU: a dry run tells the GPU hours.",
-      lower_bound=0, **where,
+      "Measured training speed of one model on one GPU: a dry run tells the GPU hours.", values, 0,
     ),
   )  # fmt: skip
   return {holder.name: holder for holder in holders}

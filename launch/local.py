@@ -103,8 +103,8 @@ def alone(root: Path) -> Iterator[None]:
 def define_flags(values: flags.FlagValues = flags.FLAGS) -> dict[str, flags.FlagHolder]:
   """Defines the flags of this engine; by name."""
   where = {"flag_values": values}
-  parallel = flags.DEFINE_integer(
-    "parallel", None, "Processes at a time. Default: one a GPU, or one.", lower_bound=1, **where
+  parallel = command_line.define_whole(
+    "parallel", None, "Processes at a time. Default: one a GPU, or one.", values, 1
   )
   devices = flags.DEFINE_string(
     "devices", "", "GPUs to use, such as 0,1. Default: CUDA_VISIBLE_DEVICES, or all.", **where

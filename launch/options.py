@@ -3,16 +3,15 @@
 import dataclasses
 import math
 import os.path
+import sys
 from pathlib import Path
 
-import jax
 import rich.console
 from absl import flags
 
 from dissim_jax import command_line
-from dissim_jax.data.sources import training_images
 from dissim_jax.errors import UserError
-from launch import sweep, table, tasks
+from launch import sharing, sweep, table, tasks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,10 +41,16 @@ def request(holders: dict[str, flags.FlagHolder]) -> Request:
   root = Path(os.path.expanduser(holders["root"].value or Path("runs") / name)).absolute()
   if not str(root).isprintable():
     raise UserError(f"--root={str(root)!r}: must not hold characters that cannot be printed")
+  entries = sweep.choose(sweep.load(path), holders["only"].value)
+  command_line.loading()  # Slow to import: not before the flags and the sweep are right.
+  import jax
+
   # The checks ask JAX for its devices: a launcher must not take the memory of those of its runs.
   jax.config.update("jax_platforms", "cpu")
-  entries = sweep.choose(sweep.load(path), holders["only"].value)
-  return Request(name, tasks.make_tasks(entries, root, holders["override"].value), root)
+  found = tasks.make_tasks(entries, root, holders["override"].value)
+  for told in sharing.sentences(found):
+    print(f"note: {told}", file=sys.stderr)
+  return Request(name, found, root)
 
 
 def dry_run(
@@ -55,6 +60,8 @@ def dry_run(
   rate = holders["images_per_second"].value
   if rate is not None and not 0 < rate < math.inf:
     raise UserError(f"--images_per_second={rate}: must be a finite number above 0")
+  from dissim_jax.data.sources import training_images  # Imports JAX.
+
   tasks.check_root(asked.name, asked.tasks, asked.root)
   table.print_plan(
     asked.name, asked.tasks, asked.root, lambda task: training_images(task.config["data"]),

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dissim_jax.errors import TRY_AGAIN as TRY_AGAIN
-from dissim_jax.workdirs import LOCK
+from dissim_jax.records import LOCK
 from launch.tasks import Task, folder, is_done
 
 WAITING, READY, RUNNING, DONE, FAILED, BLOCKED = (

@@ -28,7 +28,6 @@ from launch.slurm_jobs import states as states
 from launch.table import LiveTable, make
 from launch.tasks import Task, is_done, read_plan, save_plan
 
-_LARGEST_ARRAY = 1000  # elements; Slurm's MaxArraySize is 1001 where nobody changed it
 _PATIENCE = 600.0  # seconds for which a controller that does not answer is asked again
 
 
@@ -52,7 +51,7 @@ def submit(
   slurm_jobs.folder(root).mkdir(parents=True, exist_ok=True)
   with alone(root):
     known, submitted = slurm_jobs.read(root), {}
-    for group in groups(_left(tasks, root)):
+    for group in groups(_left(tasks, root), cluster.max_array):
       parents = [task for task in tasks if task.name in group[0].needs]
       after = [known[task.name]["job"] for task in parents if not is_done(task, root)]
       script = _write_script(group, root, cluster, nodes)
@@ -70,13 +69,16 @@ def submit(
   return submitted
 
 
-def groups(tasks: Sequence[Task]) -> list[list[Task]]:
-  """Tasks of one kind that need the same others: each group is one array. Parents come first."""
+def groups(tasks: Sequence[Task], largest: int) -> list[list[Task]]:
+  """Tasks of one kind that need the same others: each group is one array. Parents come first.
+
+  More than `largest` are several groups.
+  """
   last: dict[tuple, list[Task]] = {}
   found = []
   for task in tasks:
     key = (task.kind, frozenset(task.needs))
-    if key not in last or len(last[key]) == _LARGEST_ARRAY:
+    if key not in last or len(last[key]) == largest:
       last[key] = []
       found.append(last[key])
     last[key].append(task)
@@ -148,7 +150,7 @@ def dry_run(
     console.print(text, markup=False, highlight=False, soft_wrap=True, emoji=False)
 
   left = [task for task in tasks if not is_done(task, root)]
-  for i, group in enumerate(groups(left)):
+  for i, group in enumerate(groups(left, cluster.max_array)):
     script = slurm_jobs.folder(root) / f"{i:03d}-{sbatch.label(group)}.sbatch"
     if not i:
       say(f"\n{script}:\n\n{sbatch.render(group, root, cluster, nodes)}")
@@ -164,7 +166,7 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> dict[str, flags.Flag
     flags.DEFINE_string(
       "cluster", None, "What jobs ask of Slurm; see launch/clusters/example.toml.", **where
     ),
-    flags.DEFINE_integer("nodes", 1, "Nodes of each training.", lower_bound=1, **where),
+    command_line.define_whole("nodes", 1, "Nodes of each training.", values, 1),
     flags.DEFINE_bool("status", False, "Show how far the runs are; submit nothing.", **where),
     flags.DEFINE_bool(
       "wait", False, "Show the runs until none is running or queued; exit 1 if one failed.", **where

@@ -16,7 +16,6 @@ from dissim_jax.errors import UserError
 from dissim_jax.names import nearest
 from dissim_jax.plan import member_names, training_folders
 from dissim_jax.records import read_json, write_json
-from launch import commands
 from launch.sweep import Comparison, Entry, Run
 
 PLAN = "sweep.json"
@@ -79,6 +78,8 @@ def make_tasks(
     UserError: a config that cannot be built or used, a teacher or member that no run has; the run
       is named.
   """
+  from launch import commands  # Imports JAX, which most of what a launcher does needs not.
+
   for_all = dict(_split(override) for override in overrides)
   configs: dict[str, ml_collections.ConfigDict] = {}
   teachers: dict[str, tuple[str, ...]] = {}  # of each run, "run/member" as trained

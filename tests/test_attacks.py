@@ -303,7 +303,7 @@ WRONG = [
   ({"iterations": 0}, "iterations=0: must be a whole number of at least 1"),
   ({"iterations": 2.5}, "iterations=2.5: must be a whole number"),
   ({"momentum": -1}, "momentum=-1: must be a finite number of at least 0"),
-  ({"seed": -1}, "seed=-1: must be a whole number in 0..2147483647"),
+  ({"seed": -1}, "seed=-1: must be a whole number of at least 0"),
 ]
 
 

@@ -162,9 +162,9 @@ def test_tasks_with_the_same_parents_are_one_array():
   tasks = [Task("a", "run", ()), Task("b", "run", ()), Task("c", "run", (), ("a", "b")),
            Task("d", "run", (), ("b", "a")), Task("e", "comparison", (), ("a", "b")),
            Task("f", "run", (), ("a",))]  # fmt: skip
-  names = [[task.name for task in group] for group in slurm.groups(tasks)]
+  names = [[task.name for task in group] for group in slurm.groups(tasks, 1000)]
   assert names == [["a", "b"], ["c", "d"], ["e"], ["f"]]
-  many = slurm.groups([Task(str(i), "run", ()) for i in range(1500)])
+  many = slurm.groups([Task(str(i), "run", ()) for i in range(1500)], 1000)
   assert [len(group) for group in many] == [1000, 500]
 
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dissim_jax import metrics
+from dissim_jax.seeds import folded
 
 PAIR_METRICS = {
   "error_consistency": metrics.error_consistency,
@@ -56,13 +57,17 @@ def _calibration(
   )
 
 
-@functools.partial(jax.jit, static_argnames="rule")
 def combine(logits: jax.Array, rule: str, seed: int) -> tuple[jax.Array, jax.Array]:
   """Probabilities `[N, K]` and predictions `[N]` of the ensemble of logits `[M, N, K]`.
 
   A prediction is always where its probability is highest: of tied votes, the ones that were not
-  drawn are a millionth smaller.
+  drawn are a millionth smaller. `seed` is of the draws, any whole number from 0.
   """
+  return _combine(logits, rule, folded(seed))
+
+
+@functools.partial(jax.jit, static_argnames="rule")
+def _combine(logits, rule, seed):
   probs = metrics.ensemble_probabilities(logits, rule)
   predictions = metrics.ensemble_predictions(logits, rule, key=jax.random.key(seed))
   if rule == "vote":

@@ -18,6 +18,7 @@ from dissim_jax.data.augment import normalise
 from dissim_jax.data.pixels import check_images
 from dissim_jax.evaluate import corruptions
 from dissim_jax.evaluate.streaming import Member
+from dissim_jax.seeds import folded
 
 PAIR_MEASURES = ("error_consistency", "cohens_kappa_label", "jensen_shannon_divergence")
 
@@ -107,7 +108,7 @@ def ensemble_row(
     Python floats; None where a value is not defined: pairs of a single member, a kappa of members
     without errors, the error reduction where no member errs.
   """
-  predictions, combined, pairs = jax.device_get(_combine(logits, labels, rule, seed))
+  predictions, combined, pairs = jax.device_get(_combine(logits, labels, rule, folded(seed)))
   wrong, count = np.sum(predictions != labels, axis=1), len(labels)
   total, fewest, ensemble = (int(n) for n in (wrong.sum(), wrong.min(), np.sum(combined != labels)))
   # From whole numbers, so that an ensemble like its members gains 0 and not 1e-16.

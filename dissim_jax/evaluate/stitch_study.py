@@ -23,6 +23,7 @@ from dissim_jax.evaluate.stitched import Pair, Taps, collect_moments, make_pair,
 from dissim_jax.evaluate.stitching import Stitch
 from dissim_jax.evaluate.streaming import Member
 from dissim_jax.names import nearest
+from dissim_jax.seeds import folded
 from dissim_jax.similarity import Moments
 
 Row = dict[str, float]
@@ -73,7 +74,7 @@ class Study:
 
   def start(self, index: int, name: str, seed: int = 0) -> Stitch:
     """Where training starts at a seam: a name in `STARTS`."""
-    return STARTS[name](self, self.fitted[index], jax.random.key(seed))
+    return STARTS[name](self, self.fitted[index], jax.random.key(folded(seed)))
 
   def train(self, index: int, start: Stitch, *, rank: int = 0, **options) -> Stitch:
     """A stitch of a seam trained on the task; `options` are those of `train_stitch`."""

@@ -11,6 +11,7 @@ from dissim_jax.data.pixels import check_images
 from dissim_jax.errors import UserError
 from dissim_jax.evaluate.corruptions.registry import CORRUPTIONS, Corruption
 from dissim_jax.names import nearest
+from dissim_jax.seeds import folded
 
 
 def get(name: str) -> Corruption:
@@ -42,7 +43,7 @@ def _keys(stream, seed, indices):
 def example_keys(name: str, seed: int, indices: np.ndarray) -> jax.Array:
   """One key for each example index [N], the same wherever the test set is split into batches."""
   stream = zlib.crc32(name.encode())  # A stable hash: Python's own changes from run to run.
-  return _keys(np.uint32(stream), seed, np.asarray(indices, np.uint32))
+  return _keys(np.uint32(stream), folded(seed), np.asarray(indices, np.uint32))
 
 
 @functools.cache

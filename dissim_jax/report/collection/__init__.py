@@ -3,6 +3,6 @@
 Reads saved files only: no model, no device, no jax.
 """
 
-from dissim_jax.report.collection.page import print_tables, write_tables
+from dissim_jax import lazy
 
-__all__ = ["print_tables", "write_tables"]
+__getattr__ = lazy.attributes(__name__, {"print_tables": "page", "write_tables": "page"})

@@ -5,6 +5,6 @@ architectures based on input gradient transferability"; Gontijo-Lopes et al. 202
 representation to rule them all".
 """
 
-from dissim_jax.report.pool.page import print_findings, write_page
+from dissim_jax import lazy
 
-__all__ = ["print_findings", "write_page"]
+__getattr__ = lazy.attributes(__name__, {"print_findings": "page", "write_page": "page"})

@@ -9,6 +9,8 @@ from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer
 
+from dissim_jax.seeds import folded
+
 
 def affinity(similarity: np.ndarray) -> np.ndarray:
   """The weights of the graph that is clustered: the similarity, with three rules.
@@ -61,7 +63,7 @@ def spectral_clusters(similarity: np.ndarray, k: int, restarts: int, seed: int) 
     return np.zeros(count, int)
   with warnings.catch_warnings():
     warnings.simplefilter("ignore", ConvergenceWarning)  # Points may coincide.
-    found = KMeans(k, n_init=restarts, random_state=seed).fit_predict(
+    found = KMeans(k, n_init=restarts, random_state=folded(seed)).fit_predict(
       spectral_features(similarity, k))
   firsts = {label: int(np.argmax(found == label)) for label in np.unique(found)}
   order = sorted(firsts, key=lambda label: (-np.sum(found == label), firsts[label]))

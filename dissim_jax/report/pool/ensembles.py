@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dissim_jax.report.pool.statistics import Spread, spread
+from dissim_jax.seeds import folded
 
 _CHUNK = 2**24  # numbers of averaged outputs at a time
 
@@ -45,7 +46,7 @@ def draw(clusters: np.ndarray, size: int, spread_over: int, most: int, seed: int
   if total <= most:
     rows = list(_all(groups, ways, 0, size, spread_over))
   else:
-    rng = np.random.default_rng([seed, size, spread_over])
+    rng = np.random.default_rng([folded(seed), size, spread_over])
     rows = [_one(groups, ways, size, spread_over, rng) for _ in range(most)]
   return Draw(np.sort(np.array(rows, int).reshape(-1, size), axis=1), total)
 

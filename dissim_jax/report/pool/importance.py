@@ -9,6 +9,7 @@ from sklearn.inspection import permutation_importance
 from sklearn.metrics import r2_score
 
 from dissim_jax.report.pool.settings import Settings
+from dissim_jax.seeds import folded
 
 FEWEST_PAIRS, FEWEST_ARCHITECTURES = 3, 4  # to fit; to hold some out
 
@@ -76,7 +77,7 @@ def importance(components: list, architectures: list, first: np.ndarray, second:
   table = table[:, varies]
   model = _regressor(settings).fit(table, target)
   permuted = permutation_importance(model, table, target, n_repeats=settings.repeats,
-                                    random_state=settings.seed, scoring="r2")
+                                    random_state=folded(settings.seed), scoring="r2")
   held_out = _held_out_r2(table, target, architectures, first[known], second[known], settings)
   return Importance([name for name in names if name not in constant], constant,
                     permuted.importances_mean, permuted.importances_std,
@@ -86,7 +87,7 @@ def importance(components: list, architectures: list, first: np.ndarray, second:
 def _regressor(settings: Settings) -> GradientBoostingRegressor:
   return GradientBoostingRegressor(
     n_estimators=settings.stages, max_depth=settings.max_depth, learning_rate=settings.rate,
-    min_samples_split=settings.least_samples, random_state=settings.seed)
+    min_samples_split=settings.least_samples, random_state=folded(settings.seed))
 
 
 def _r2(target: np.ndarray, predicted: np.ndarray) -> float:

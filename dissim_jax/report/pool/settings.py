@@ -55,8 +55,6 @@ class Settings:
       value = getattr(self, name)
       if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise UserError(f"{name}={value!r}: must be a whole number of at least {least}")
-    if self.seed >= 2**32:
-      raise UserError(f"seed={self.seed}: must be below 2^32")
     for name, most in (("rate", math.inf), ("confidence", 1.0)):
       value = getattr(self, name)
       if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < most:
