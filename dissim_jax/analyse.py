@@ -53,7 +53,7 @@ def main(argv: list[str], holders: dict[str, flags.FlagHolder]) -> None:
   """Analyses what the flags name."""
   command_line.no_arguments(argv)
   command_line.require(holders["folder"])
-  command_line.loading("the analysis")
+  command_line.loading("the analysis", "sklearn")
   import rich.console
 
   given: dict[str, Any] = {name: holder.value for name, holder in holders.items()}

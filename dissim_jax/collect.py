@@ -31,7 +31,7 @@ if __name__ == "__main__":
     """Collects what the flags name."""
     command_line.no_arguments(argv)
     command_line.require(_ROOT)
-    command_line.loading("the results")
+    command_line.loading("the results", "matplotlib")
     run(_ROOT.value, _OUTPUT.value)
 
   app.run(command_line.guarded(main), flags_parser=command_line.parse)

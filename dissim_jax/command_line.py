@@ -30,9 +30,10 @@ def fail(message: str) -> None:
   sys.exit(2)
 
 
-def loading(what: str = "JAX") -> None:
-  """The first sign of life: says on stderr why nothing else happens for a while."""
-  print(f"loading {what} …", file=sys.stderr, flush=True)
+def loading(what: str = "JAX", module: str = "jax") -> None:
+  """The first sign of life: says on stderr why nothing happens while a module is imported."""
+  if module not in sys.modules:
+    print(f"loading {what} …", file=sys.stderr, flush=True)
 
 
 def parse(argv: list[str], values: flags.FlagValues = flags.FLAGS) -> list[str]:

@@ -195,6 +195,8 @@ def check_value(field: str, value: Any) -> None:
     raise UserError(f"{field}={value!r}: must be {_KINDS[kind]}")
   if field in OF_TEXTS and not all(isinstance(part, str) for part in value):
     raise UserError(f"{field}={value!r}: must be a tuple of texts")
+  if kind is tuple and any(isinstance(part, bool) for part in value):
+    raise UserError(f"{field}={value!r}: must be a tuple of numbers")
 
 
 @functools.cache

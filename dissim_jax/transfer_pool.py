@@ -5,7 +5,6 @@ import functools
 import itertools
 import json
 from collections.abc import Callable, Sequence
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import jax
 import numpy as np
 from jax.tree_util import Partial
 
-from dissim_jax import parallel, transfer_files
+from dissim_jax import parallel, texts, transfer_files
 from dissim_jax.attacks import Attack, check_attack
 from dissim_jax.data import Dataset, load
 from dissim_jax.data.examples import balanced_part
@@ -75,9 +74,9 @@ class Pool:
 def parse_number(flag: str, value: str | float | None) -> float | None:
   """A number, or the text of one or of a fraction."""
   try:
-    return value if value is None else float(Fraction(value))
-  except (ValueError, ZeroDivisionError, OverflowError) as error:
-    raise UserError(f"--{flag}={value}: must be a number or a fraction such as 8/255") from error
+    return texts.number(value) if isinstance(value, str) else value
+  except ValueError as error:
+    raise UserError(f"--{flag}={value}: {error}") from error
 
 
 def resolve(

@@ -46,6 +46,9 @@ _POSITIVE = (
 _SEEDS = ("seed", "data.split_seed", "corruption.seed", "transfer.seed")
 _NOT_NEGATIVE = (
   "data.images_per_class",
+  "augment.crop_padding",
+  "augment.cutout",
+  "data.validation",
   "train.steps_per_dispatch",
   "model.patch_size",
   "dissim.warmup_start_epoch",
@@ -114,6 +117,9 @@ def check_config(config: ml_collections.ConfigDict) -> None:
   check_stitch(config)
   check_further(config)
   check_transfer(config)
+  for folder in config.ensemble.teachers:
+    if not isinstance(folder, str):
+      raise UserError(f"ensemble.teachers={folder!r}: must be folders of members, as texts")
   if len(config.ensemble.teachers) > config.ensemble.size:
     raise UserError(
       f"ensemble.teachers names {len(config.ensemble.teachers)} members: "

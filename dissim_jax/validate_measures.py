@@ -51,8 +51,10 @@ def check_further(config: ml_collections.ConfigDict) -> None:
   for name in listed(config.corruption.names):
     check_name("corruption.names", name, (*CORRUPTIONS, "all"))
   check_name("attribution.method", config.attribution.method, ("none", *METHODS))
-  if not config.features.regularisation > 0:
-    raise UserError(f"features.regularisation={config.features.regularisation!r}: must be above 0")
+  if not 0 < config.features.regularisation < math.inf:
+    raise UserError(
+      f"features.regularisation={config.features.regularisation!r}: must be a finite number above 0"
+    )
   for field, low, high, allowed in (
     ("corruption.severities", 0, math.inf, "finite numbers of at least 0"),
     ("features.shares", 0, 1, "numbers in 0..1"),

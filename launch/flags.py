@@ -26,7 +26,7 @@ def define(values: flags.FlagValues = flags.FLAGS) -> dict[str, flags.FlagHolder
     flags.DEFINE_bool("dry_run", False, "Print what would be done, and do nothing.", **where),
     command_line.define_number(
       "images_per_second", None,
-      "Measured training speed of one model on one GPU: a dry run tells the GPU hours.", values, 0,
+      "Measured training speed of one model on one GPU: a dry run tells the GPU hours.", values,
     ),
   )  # fmt: skip
   return {holder.name: holder for holder in holders}

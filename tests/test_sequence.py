@@ -15,10 +15,9 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from absl import flags
 from PIL import Image
 
-from dissim_jax import command_line, main, preemption, report, sequence, workdirs
+from dissim_jax import command_line, preemption, report, sequence, workdirs
 from dissim_jax.checkpoint import Checkpoints, load_weights, save_weights
 from dissim_jax.errors import BusyError, Stopped, UserError
 from dissim_jax.loop import TrainingDivergedError
@@ -380,33 +379,3 @@ def test_what_ends_a_program_is_a_sentence_and_an_exit_code(error, code, told, c
   with pytest.raises(SystemExit) as stop:
     command_line.guarded(program)([])
   assert (stop.value.code, capsys.readouterr().err) == (code, told + "\n")
-
-
-@pytest.mark.parametrize(
-  "arguments, expected",
-  [
-    ([DIGITS, "--config.dissim.wieght=2"], "did you mean 'dissim.weight'?"),
-    ([DIGITS, "--config.dissim.weight=high"], "dissim.weight=high: must be a number"),
-    (["--config=configs/nowhere.py"], "configs/nowhere.py"),
-    (["--confog=configs/digits_expvar.py"], "did you mean 'config'?"),
-  ],
-)
-def test_bad_flags_are_one_sentence_and_exit_code_2(arguments, expected, capsys, monkeypatch):
-  assert callable(main.main)  # Its flags are what is parsed.
-  flags.FLAGS.unparse_flags()
-  monkeypatch.setattr(sys, "argv", ["main", *arguments])  # Where ml_collections looks.
-  with pytest.raises(SystemExit) as stop:
-    command_line.parse(["main", *arguments])
-  told = capsys.readouterr().err
-  assert stop.value.code == 2 and expected in told and told.count("\n") == 1
-
-
-def test_command_line_exits_with_2_and_no_traceback(tmp_path):
-  result = subprocess.run(
-    [sys.executable, "-m", "dissim_jax.main", DIGITS,
-     f"--workdir={tmp_path / 'run'}", "--config.dissim.taps=17"],
-    capture_output=True, text=True, cwd=Path(__file__).parents[1], timeout=120,
-  )  # fmt: skip
-  assert result.returncode == 2
-  assert result.stderr == "error: dissim.taps=[17]: resnet14 has taps 0..6\n"
-  assert not (tmp_path / "run").exists()

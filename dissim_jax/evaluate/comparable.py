@@ -1,6 +1,5 @@
 """What can be compared by what: the choice of measures and options, and whether images suffice."""
 
-import ast
 import bisect
 import inspect
 import itertools
@@ -12,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dissim_jax import texts
 from dissim_jax.errors import UserError
 from dissim_jax.evaluate.comoments import Size, common_size
 from dissim_jax.evaluate.streaming import SMALLEST_BATCH
@@ -94,19 +94,14 @@ def _convert(field: str, text: str, default: Any) -> Any:
   """The value in the type of the option's default."""
   if isinstance(default, str):
     return text
+  read = {bool: texts.boolean, int: texts.whole, float: texts.number}[type(default)]
   try:
-    value = ast.literal_eval(text.strip().capitalize() if isinstance(default, bool) else text)
-  except (ValueError, SyntaxError):
-    value = None
-  whole = type(value) is int
-  if isinstance(default, bool) and isinstance(value, bool):
-    return value
-  if type(default) is int and whole:
-    return value
-  if isinstance(default, float) and (whole or isinstance(value, float)) and math.isfinite(value):
-    return float(value)
-  kinds = {bool: "true or false", int: "a whole number", float: "a finite number"}
-  raise UserError(f"{field}: must be {kinds[type(default)]}")
+    value = read(text)
+  except ValueError as error:
+    raise UserError(f"{field}: {error}") from error
+  if isinstance(value, float) and not math.isfinite(value):
+    raise UserError(f"{field}: must be a finite number")
+  return value
 
 
 def _check_values(chosen: Chosen) -> None:

@@ -38,7 +38,7 @@ if __name__ == "__main__":
     """Reports the runs that the flags name."""
     command_line.no_arguments(argv)
     command_line.require(_WORKDIR)
-    command_line.loading("the report")
+    command_line.loading("the report", "matplotlib")
     run(*_WORKDIR.value, output=_OUTPUT.value)
 
   app.run(command_line.guarded(main), flags_parser=command_line.parse)
