@@ -723,4 +723,4 @@ def test_command_line(tmp_path):
   (folder / read.FACTS).write_text("[]", "utf-8")
   failed = run(f"--folder={folder}")
   assert failed.returncode == 2 and read.FACTS in failed.stderr
-  assert len(failed.stderr.splitlines()) == 1
+  assert len(failed.stderr.splitlines()) == 2  # Below "loading the analysis …".

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import types
 
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +11,7 @@ from absl import flags
 
 from dissim_jax import attacks, command_line, config_file, main, workdirs
 from dissim_jax.errors import UserError
-from dissim_jax.evaluate import corruptions, ensembles
+from dissim_jax.evaluate import corruptions, ensembles, stitch_study
 from dissim_jax.loop import epoch_order
 from dissim_jax.plan import member_seed
 from dissim_jax.report.pool import clusters
@@ -57,10 +58,16 @@ def _clusters(seed):
   return clusters.spectral_clusters(similarity + similarity.T, 3, 1, seed)
 
 
+def _stitch(seed):
+  study = types.SimpleNamespace(fitted=[types.SimpleNamespace(xy=np.zeros((3, 4)))])
+  return stitch_study.Study.start(study, 0, "random", seed).kernel
+
+
 DRAWS = {
   "order of images": lambda seed: epoch_order(seed, 1, 100, 10),
   "tied votes": _votes,
   "random start": _attack,
+  "random stitch": _stitch,
   "corruption": lambda seed: corruptions.corrupt(
     "gaussian_noise", np.full((2, 8, 8, 1), 128, np.uint8), 3, seed),
   "sampled ensembles": lambda seed: pool_ensembles.draw(
@@ -101,10 +108,7 @@ def test_a_run_of_large_seeds_is_trained_measured_and_reported(tmp_path):
     **seeds, "train.epochs": 1, "data.train_per_class": 4, "ensemble.baseline": False,
     "dissim.weight": 0, "evaluate.ensemble_rule": "vote", "corruption.names": "gaussian_noise",
     "corruption.severities": 1, "transfer.attack": "pgd", "transfer.iterations": 1,
-    "transfer.epsilon": "8/255", "transfer.images": 20,
-    "stitch.experiments": "initialisation", "stitch.taps": 1, "stitch.epochs": 1,
-    "stitch.starts": 1, "stitch.batch_size": 20, "stitch.decay_epochs": "",
-    "stitch.pairs": "member_0:member_1",
+    "transfer.epsilon": "8/255", "transfer.images": 20, "ensemble.size": 1,
   }  # fmt: skip
   run = tmp_path / "run"
   settings = [f"--config.{field}={value}" for field, value in values.items()]
@@ -113,8 +117,6 @@ def test_a_run_of_large_seeds_is_trained_measured_and_reported(tmp_path):
   said = {file.stem: json.loads(file.read_text()) for file in (run / "evaluation").glob("*.json")}
   assert said["metrics"]["seed"] == 10**30 and said["robustness"]["seed"] == 2**31
   assert said["transferability"]["attack"]["seed"] == 2**64
-  (stitched,) = (run / "stitching" / "initialisation").glob("*.json")
-  assert json.loads(stitched.read_text())["seed"] == 10**30
   assert f"seed {10**30}" in (run / "report" / "report.html").read_text()
   config = config_file.load(str(run))
   assert {field: config_file.get(config, field) for field in seeds} == seeds
