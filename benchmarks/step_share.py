@@ -17,14 +17,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import app, flags, logging
-from ml_collections import ConfigDict, config_flags
+from ml_collections import ConfigDict
 
 from dissim_jax import command_line, evaluation, loop, members, parallel, train
 from dissim_jax.game import Game, make_game
 from dissim_jax.optimizer import make_optimizer
 from dissim_jax.projections import identity
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment whose step is timed.")
+_CONFIG = command_line.define_config(told="Experiment whose step is timed.")
 _STEPS = flags.DEFINE_integer("steps", 50, "Steps of one measurement.", lower_bound=1)
 _REPEATS = flags.DEFINE_integer("repeats", 5, "Measurements of each kind.", lower_bound=1)
 _SIZE = flags.DEFINE_integer("size", 32, "Pixels a side of the images.", lower_bound=8)

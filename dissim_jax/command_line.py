@@ -21,6 +21,11 @@ flags.disclaim_key_flags()  # They are the program's that calls: `--help` shows 
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)  # what the user can mend
 CONFIG = "config"  # the flag that names a config, and begins those that set its fields
 _SETTING = re.compile(rf"--?(no)?{CONFIG}\.([^=]*)(?:=(.*))?", re.DOTALL)
+_ABSL_SAYS = {
+  r"\('Non-boolean argument .*": "must be True or False",
+  "invalid literal for int.*": "must be a whole number",
+  "could not convert string to float.*": "must be a number",
+}
 _FLAG = re.compile(r"-(?![\d.])")  # and not a negative number
 
 
@@ -52,7 +57,9 @@ def parse(argv: list[str], values: flags.FlagValues = flags.FLAGS) -> list[str]:
     fail(f"--{error.flagname}: there is no such flag{nearest(error.flagname, known)}")
   except flags.IllegalFlagValueError as error:
     told = " ".join(str(error).removeprefix("flag ").split())
-    fail(re.sub(r"\('Non-boolean argument .*", "must be True or False", told))
+    for said, meant in _ABSL_SAYS.items():
+      told = re.sub(said, meant, told)
+    fail(told)
   except flags.Error as error:
     told = " ".join(str(error).removeprefix("ERROR:: ").split())
     fail(re.sub(r"Missing value for flag (.*)", r"\1: the value is missing", told))

@@ -15,7 +15,7 @@ import ml_collections
 
 from dissim_jax import texts
 from dissim_jax.errors import UserError
-from dissim_jax.names import nearest
+from dissim_jax.names import listed, nearest
 
 # Tuples of names and paths: in these even 1 is a text.
 OF_TEXTS = (
@@ -109,8 +109,6 @@ def _told(error: BaseException, file: str) -> str:
 
 def _of_run(file: Path) -> ml_collections.ConfigDict:
   """The config of a finished or begun run; fields that it lacks have their defaults."""
-  from configs import default
-
   try:
     saved = json.loads(file.read_text())
   except OSError as error:
@@ -120,7 +118,7 @@ def _of_run(file: Path) -> ml_collections.ConfigDict:
   if not isinstance(saved, dict) or "seed" not in saved:
     raise UserError("is not the config.json of a run")
   saved.pop("command", None)
-  config = default.get_config()
+  config = _default().get_config()
   for field, value in _flat(saved):
     assign(config, field, value)
   return config.lock()
@@ -202,8 +200,7 @@ def check_value(field: str, value: Any) -> None:
 @functools.cache
 def known_fields() -> dict[str, tuple[type, bool]]:
   """By the dotted name of every field of `configs/default.py` its type, and if it may be None."""
-  from configs import default  # Not before it is needed: other commands run in any folder.
-
+  default = _default()
   config = default.get_config()
   kinds = {}
   for field in fields(config):
@@ -211,6 +208,21 @@ def known_fields() -> dict[str, tuple[type, bool]]:
     block = get(config, path) if path else config
     kinds[field] = (block.get_type(last), block[last] is None)
   return kinds
+
+
+def _default():
+  """The module of the default config; not before it is needed, other commands run anywhere."""
+  try:
+    from configs import default
+  except ImportError as error:
+    raise UserError("configs/default.py is not found: start in the folder that holds it") from error
+  return default
+
+
+def canonical(field: str, value: Any) -> Any:
+  """A value as configs are compared: names that earlier versions kept as one text are several."""
+  of_names = field in OF_TEXTS and field != "ensemble.teachers"
+  return listed(value) if of_names and value is not None else value
 
 
 def _set(config: ml_collections.ConfigDict, field: str, value: Any) -> None:

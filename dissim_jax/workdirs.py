@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 
 from dissim_jax import members as member_files
 from dissim_jax import processes
+from dissim_jax.config_file import canonical
 from dissim_jax.errors import BusyError, UserError
 from dissim_jax.evaluate.streaming import Member
 from dissim_jax.records import LOCK, exclusive, read_json, write_json
@@ -94,7 +95,7 @@ def check_workdir(config: ml_collections.ConfigDict, workdir: Path) -> bool:
   differ = [
     key
     for key in sorted(old | new)
-    if old.get(key) != new.get(key) and not key.startswith(_LATER)
+    if canonical(key, old.get(key)) != canonical(key, new.get(key)) and not key.startswith(_LATER)
   ]
   if differ:
     told = ", ".join(f"{key} ({old.get(key)!r} there, {new.get(key)!r} now)" for key in differ)

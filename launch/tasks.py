@@ -12,6 +12,7 @@ from typing import Any
 
 import ml_collections
 
+from dissim_jax.config_file import canonical
 from dissim_jax.errors import UserError
 from dissim_jax.names import nearest
 from dissim_jax.plan import member_names, training_folders
@@ -231,7 +232,7 @@ def _differences(old: Task, new: Task) -> list[str]:
   return [
     f"{field}: {before[field]!r} there, {now[field]!r} now"
     for field in before
-    if field in now and before[field] != now[field]
+    if field in now and canonical(field, before[field]) != canonical(field, now[field])
   ]
 
 

@@ -12,7 +12,7 @@ import pytest
 from absl import flags
 
 from configs import default
-from dissim_jax import command_line, config_file, texts
+from dissim_jax import command_line, config_file, texts, workdirs
 from dissim_jax.errors import UserError
 from dissim_jax.evaluate import comparable
 from dissim_jax.validate import check_config
@@ -214,6 +214,18 @@ def test_the_config_of_a_run_is_a_config(tmp_path):
     assert holder.value.train.epochs == 7
     holder.value.train.epochs = config.train.epochs
     assert holder.value.to_dict() == config.to_dict()
+
+
+def test_names_that_earlier_versions_kept_as_one_text_are_still_the_same_experiment(tmp_path):
+  config = default.get_config()
+  config.ensemble.compare = ("gncl", "balanced")
+  saved = json.loads(json.dumps(config.to_dict()))
+  saved["ensemble"]["compare"] = ["gncl,balanced"]
+  (tmp_path / "config.json").write_text(json.dumps(saved))
+  assert workdirs.check_workdir(config, tmp_path)
+  config.ensemble.compare = ("gncl",)
+  with pytest.raises(UserError, match="ensemble.compare"):
+    workdirs.check_workdir(config, tmp_path)
 
 
 @pytest.mark.parametrize(
