@@ -14,6 +14,7 @@ def get_config() -> ConfigDict:
   config.data.name = "digits"  # digits, cifar10, cifar100, image_folder
   config.data.dir = ""  # folder of the data set; "" = ~/.cache/dissim_jax for CIFAR
   config.data.image_size = 32  # pixels a side that images of an image_folder are resized to
+  config.data.background = 128  # grey level 0..255 behind transparent pixels of an image_folder
   config.data.validation = 0  # training images held out for validation
   config.data.split_seed = 0  # which ones (and which digits are for training)
   config.data.train_per_class = 10  # digits only: training images of each class

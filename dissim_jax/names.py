@@ -1,8 +1,11 @@
-"""Suggestions for misspelt names."""
+"""Names as they are shown: suggestions for misspelt ones, names of files that cannot be printed."""
 
 import difflib
+import unicodedata
 from collections.abc import Iterable
 from typing import Any
+
+_TURNING = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
 
 
 def nearest(value: Any, allowed: Iterable[str]) -> str:
@@ -20,3 +23,25 @@ def expanded(values: Iterable[str], known: Iterable[str]) -> list[str]:
   """As `listed`, with every known name in the place of `all`."""
   names = listed(values)
   return list(known) if "all" in names else names
+
+
+def printable(name: str) -> str:
+  r"""A file name as text that can be printed and encoded; different names stay different.
+
+  Bytes that are no UTF-8 become `\xff`, control characters and marks that turn the direction of
+  writing `\n` or `\u202e`, and a backslash is doubled.
+  """
+  if name.isprintable() and "\\" not in name:
+    return name
+  return "".join(map(_shown, name))
+
+
+def _shown(letter: str) -> str:
+  if letter == "\\":
+    return "\\\\"
+  if "\udc80" <= letter <= "\udcff":  # what os.fsdecode makes of a byte that is no UTF-8
+    return f"\\x{ord(letter) - 0xDC00:02x}"
+  category, direction = unicodedata.category(letter), unicodedata.bidirectional(letter)
+  if category in ("Cc", "Cs", "Zl", "Zp") or direction in _TURNING:
+    return {"\n": "\\n", "\r": "\\r", "\t": "\\t"}.get(letter, f"\\u{ord(letter):04x}")
+  return letter

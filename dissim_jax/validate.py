@@ -9,6 +9,7 @@ import ml_collections
 from dissim_jax.config_file import get
 from dissim_jax.data import SOURCES
 from dissim_jax.data.augment import check_config as check_augment
+from dissim_jax.data.sources import check_int
 from dissim_jax.errors import UserError
 from dissim_jax.fields import check_name, check_number, fewest_taps
 from dissim_jax.joint_objectives import JOINT
@@ -108,6 +109,7 @@ def check_config(config: ml_collections.ConfigDict) -> None:
   for field in _ABOVE_ZERO:
     if not 0 < get(config, field) < math.inf:
       raise UserError(f"{field}={get(config, field)!r}: must be a finite number above 0")
+  check_int("data.background", config.data.background, 0, 255, "a grey level")
   check_augment(config.augment)
   _check_model(config)
   _check_optimizer(config)

@@ -1,5 +1,6 @@
 """Data sources against bytes, images and records written here, never against the network."""
 
+import contextlib
 import hashlib
 import io
 import os
@@ -37,7 +38,8 @@ def home(tmp_path_factory, monkeypatch):
 
 def make_config(name, folder="", **fields):
   base = {
-    "image_size": 8, "validation": 0, "split_seed": 0, "train_per_class": 10, "images_per_class": 0
+    "image_size": 8, "background": 128, "validation": 0, "split_seed": 0, "train_per_class": 10,
+    "images_per_class": 0,
   }  # fmt: skip
   return ConfigDict({"name": name, "dir": str(folder), **base, **fields})
 
@@ -341,7 +343,8 @@ def test_download_end_to_end(tmp_path, monkeypatch, network):
   (tmp_path / "server").mkdir(exist_ok=True)
   server, url = serve(path.read_bytes())
   trust(path, monkeypatch, url)
-  folder = tmp_path / "new" / "folder"
+  folder = tmp_path / "data"
+  folder.mkdir()
   data = load_as_stored(make_config("cifar100", folder))
   server.shutdown()
   server.server_close()
@@ -360,6 +363,7 @@ def test_download_of_other_content(tmp_path, monkeypatch, network, damage):
   bad = {"altered": b"?" + good[1:], "short": good[:99], "cut": good[:99], "long": good + b"?"}
   server, url = serve(bad[damage], promised=len(good) if damage == "cut" else None)
   trust(path, monkeypatch, url)
+  (tmp_path / "data").mkdir()
   with pytest.raises(UserError) as error:
     load(make_config("cifar100", tmp_path / "data"))
   server.shutdown()
@@ -516,8 +520,14 @@ def make_folder(folder, seed=0):
 
 def test_image_folder_order_labels_and_resize(tmp_path, monkeypatch):
   make_folder(tmp_path)
-  real = image_folder.Path.iterdir  # whose order is up to the file system
-  monkeypatch.setattr(image_folder.Path, "iterdir", lambda p: sorted(real(p), reverse=True))
+  real = os.scandir  # whose order is up to the file system
+
+  @contextlib.contextmanager
+  def backwards(path):
+    with real(path) as entries:
+      yield sorted(entries, key=lambda entry: entry.name, reverse=True)
+
+  monkeypatch.setattr(os, "scandir", backwards)
   monkeypatch.setattr(image_folder, "_CHUNK", 4)  # two chunks, the last one not full
   data = load_as_stored(make_config("image_folder", tmp_path, image_size=5))
   assert data.class_names == ("ant", "zebra") and data.image_shape == (5, 5, 3)
@@ -537,26 +547,8 @@ def test_resize_is_antialiased():
   board = (np.indices((64, 64)).sum(0) % 2 * 255).astype(np.uint8)
   file = io.BytesIO()
   Image.fromarray(board).save(file, "PNG")
-  shrunk = image_folder.decode(file, 8).astype(float)
+  shrunk = image_folder.decode(file, 8, 128).astype(float)
   assert np.abs(shrunk - 127.5).max() < 4  # point-wise sampling would leave 0 and 255
-
-
-def test_modes_become_rgb(tmp_path):
-  rng = np.random.default_rng(0)
-  grey = rng.integers(0, 256, (8, 8), dtype=np.uint8)
-  save(tmp_path / "grey.png", grey)
-  save(tmp_path / "deep.png", grey.astype(np.uint16) * 256 + 77)
-  rgba = rng.integers(0, 256, (8, 8, 4), dtype=np.uint8)
-  save(tmp_path / "rgba.png", rgba)
-  Image.fromarray(rgba[..., :3]).quantize(16).save(tmp_path / "palette.png")
-  Image.fromarray(grey > 99).save(tmp_path / "bits.png")
-  for name in ("grey", "deep"):
-    expected = np.repeat(grey[..., None], 3, axis=2)
-    np.testing.assert_array_equal(image_folder.decode(tmp_path / f"{name}.png", 8), expected)
-  np.testing.assert_array_equal(image_folder.decode(tmp_path / "rgba.png", 8), rgba[..., :3])
-  assert image_folder.decode(tmp_path / "palette.png", 8).shape == (8, 8, 3)
-  bits = image_folder.decode(tmp_path / "bits.png", 8)
-  np.testing.assert_array_equal(bits[..., 0], (grey > 99) * 255)
 
 
 def test_jpegs_of_any_case(tmp_path):
@@ -608,10 +600,20 @@ def test_bad_image_size(tmp_path, size):
     load(config)
 
 
+@pytest.mark.parametrize("level", [-1, 256, 8.0, True, "8"])
+def test_bad_background(tmp_path, level):
+  make_folder(tmp_path)
+  config = make_config("image_folder", tmp_path)
+  with config.ignore_type():
+    config.background = level
+  with pytest.raises(UserError, match=f"data.background={level!r}: must be an integer in 0..255"):
+    load(config)
+
+
 def test_image_folder_needs_a_folder(tmp_path):
   with pytest.raises(UserError, match="data.dir=''"):
     load(make_config("image_folder"))
-  with pytest.raises(UserError, match="needs a folder 'train'"):
+  with pytest.raises(UserError, match="missing': there is no such folder"):
     load(make_config("image_folder", tmp_path / "missing"))
 
 
@@ -619,7 +621,8 @@ def test_progress_only_for_many_images_on_a_terminal(tmp_path, monkeypatch, capf
   make_folder(tmp_path)
   monkeypatch.setattr(image_folder, "_PROGRESS_FROM", 5)  # six are for training, four for test
   load(make_config("image_folder", tmp_path))
-  assert capfd.readouterr().err == ""
+  passed = "train/: passed over 1 file that is no image (1 .txt), 1 hidden file, 1 hidden folder"
+  assert capfd.readouterr().err == f"data.dir: {passed}\n"
   monkeypatch.setattr(image_folder.sys.stderr, "isatty", lambda: True, raising=False)
   load(make_config("image_folder", tmp_path, image_size=9))
   told = capfd.readouterr()
@@ -655,6 +658,7 @@ def test_cache_hit_and_every_invalidation(tmp_path, monkeypatch):
     lambda: save(path, np.zeros((4, 4, 3), np.uint8)) or os.utime(path, ns=(1, 1)),  # size only
     lambda: path.with_name("2.png").rename(path.with_name("8.png")),
     lambda: save(tmp_path / "test/ant/7.png", np.zeros((4, 4, 3), np.uint8)),
+    lambda: config.update(background=7),
     lambda: config.update(image_size=6),
   ]
   for n, change in enumerate(changes, 2):
@@ -698,6 +702,7 @@ class Payload:
     lambda p: rewrite(p, test_labels=np.full(4, 2, np.int32)),
     lambda p: rewrite(p, train_images=np.zeros((6, 8, 8, 3), np.float32)),
     lambda p: rewrite(p, class_names=np.array([Payload()], object)),
+    lambda p: rewrite(p, train_files=np.array(["one", "two"])),
   ],
 )
 def test_broken_cache_is_made_again(tmp_path, monkeypatch, caplog, damage):

@@ -19,7 +19,7 @@ from dissim_jax.data.examples import canonical_order, first_of_each_class
 from dissim_jax.errors import UserError
 
 DEFAULT_DIR = "~/.cache/dissim_jax"
-_CACHE_LAYOUT = "2"  # part of every fingerprint: a new layout does not read old files
+_CACHE_LAYOUT = "3"  # part of every fingerprint: a new layout does not read old files
 _log = logging.getLogger(__name__)
 
 Arrays = dict[str, np.ndarray]
@@ -73,9 +73,9 @@ def load(config: Any) -> Dataset:
 
   Args:
     config: attribute access to `name` (a key of `SOURCES`), `dir` ("" = ~/.cache/dissim_jax),
-      `image_size` (pixels, image_folder only), `validation` (number of training images held out,
-      0 = none), `split_seed`, `train_per_class` (images, digits only), `images_per_class` (training
-      images, 0 = all).
+      `image_size` (pixels) and `background` (grey level, 0..255) of an image_folder,
+      `validation` (number of training images held out, 0 = none), `split_seed`,
+      `train_per_class` (images, digits only), `images_per_class` (training images, 0 = all).
 
   Returns:
     A `Dataset`. With `validation=0` the validation arrays have length 0.
@@ -176,14 +176,15 @@ def cifar100(config: Any) -> Arrays:
 
 
 def folder_of_images(config: Any) -> Arrays:
-  """`dir`/{train,test}/<class>/*.{png,jpg,jpeg}, resized to `image_size` squared, RGB."""
+  """`dir`/{train,test}/<class>/**, resized to `image_size` squared, RGB; see `list_files`."""
   check_int("data.image_size", config.image_size, 1, None)
+  check_int("data.background", config.background, 0, 255, "a grey level")
   if not config.dir:
     raise UserError("data.dir='': image_folder needs the folder that holds train/ and test/")
-  folder = _expand(config.dir)
+  folder, size, grey = _expand(config.dir), config.image_size, config.background
   files = image_folder.list_files(folder)
-  lines = [f"image_size {config.image_size}", *image_folder.fingerprint(files)]
-  return cached("image_folder", lines, folder, lambda: image_folder.read(files, config.image_size))
+  lines = [f"image_size {size}", f"background {grey}", *image_folder.fingerprint(files)]
+  return cached("image_folder", lines, folder, lambda: image_folder.read(folder, files, size, grey))
 
 
 SOURCES: dict[str, Callable[[Any], Arrays]] = {
@@ -238,7 +239,10 @@ def _split(order: np.ndarray, validation: int, seed: int) -> tuple[np.ndarray, n
 
 
 def _cifar(name: str, config: Any) -> Arrays:
-  folder = _expand(config.dir or DEFAULT_DIR)
+  folder, default = _expand(config.dir or DEFAULT_DIR), _expand(DEFAULT_DIR)
+  if not os.path.isdir(folder) and folder != default:  # a mistyped folder must not be made
+    there = "is a file" if os.path.exists(folder) else "there is no such folder"
+    raise UserError(f"data.dir={config.dir!r}: {there}, give the folder that {name} is in")
   source, read = cifar.find(name, folder)
   return cached(name, source, folder, read)
 
@@ -269,6 +273,8 @@ def _check_arrays(arrays: Arrays) -> None:
       raise ValueError(f"{split}: images {images.dtype}{images.shape}, labels {labels.dtype}")
     if labels.shape != images.shape[:1] or not len(labels):
       raise ValueError(f"{split}: {len(images)} images, {len(labels)} labels")
+    if f"{split}_files" in arrays and arrays[f"{split}_files"].shape != labels.shape:
+      raise ValueError(f"{split}: {len(labels)} images, {arrays[f'{split}_files'].shape} names")
     if labels.min() < 0 or labels.max() >= classes:
       raise ValueError(f"{split}: labels beyond the {classes} classes")
 
