@@ -476,6 +476,21 @@ def test_prepared_copy_newest_version_and_cache(tmp_path, monkeypatch):
   assert_same(load(make_config("cifar10", tmp_path)), new)
 
 
+@pytest.mark.parametrize("inner", ["", "cifar10", "cifar10/3.0.2", "moved"])
+def test_prepared_copy_by_any_of_its_folders(tmp_path, inner):
+  images = prepare(tmp_path, count=7)
+  if inner == "moved":
+    (tmp_path / "cifar10/3.0.2").rename(tmp_path / "moved")
+  config = make_config("cifar10", tmp_path / inner)
+  data = load(config)
+  assert {image.tobytes() for image in data.train_images} == {i.tobytes() for i in images[:7]}
+  assert_same(load(config), data)
+  assert len(caches(tmp_path / inner)) == 1  # which is itself no part of the copy
+  other = "it holds cifar10" if inner in ("cifar10/3.0.2", "moved") else "the download .* failed"
+  with pytest.raises(UserError, match=other):
+    load(make_config("cifar100", tmp_path / inner))
+
+
 def test_prepared_copy_that_is_broken(tmp_path):
   prepare(tmp_path)
   shard = next((tmp_path / "cifar10/3.0.2").glob("*train.array_record*"))

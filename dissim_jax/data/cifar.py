@@ -1,16 +1,16 @@
-"""CIFAR-10 and CIFAR-100 without TensorFlow: a prepared copy, the official archive, a download."""
+"""CIFAR-10 and CIFAR-100 without TensorFlow: in any usual layout of a folder, or a download."""
 
 import hashlib
 import http.client
 import importlib.util
+import json
 import os
 import re
 import sys
-import tarfile
 import urllib.request
 import uuid
-import zlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,68 +18,79 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
+from dissim_jax.data.cifar_files import (
+  BINARY,
+  COUNTS,
+  PYTHON,
+  PYTHON_LISTINGS,
+  SIDE,
+  Form,
+  Listing,
+  read_archive,
+  read_folder,
+)
 from dissim_jax.errors import UserError
 
-_SIDE = 32
 _TIMEOUT = 30  # seconds without an answer before a download is given up
 _BLOCK = 1 << 20  # bytes hashed or downloaded at a time
 _RECORDS = 1000  # prepared records decoded at a time: one by one is half as fast
 
-
-class Layout(NamedTuple):
-  """What an official archive holds; a record is `label_bytes` bytes and 3x32x32 pixels."""
-
-  folder: str
-  train: tuple[str, ...]
-  test: tuple[str, ...]
-  label_bytes: int  # the last of them is the label used (CIFAR-100: coarse, then fine)
-  class_names: tuple[str, ...] | str  # the names, or the archive's file that holds them
+Arrays = dict[str, np.ndarray]
 
 
-class Listing(NamedTuple):
-  """Where an archive is published and how to know it."""
+class Copies(NamedTuple):
+  """Versions prepared by tensorflow-datasets, oldest first."""
 
-  url: str
-  size: int  # bytes
-  sha256: str
-  filename: str
+  readable: list[Path]  # without TensorFlow
+  others: list[Path]
 
 
-_BATCHES = tuple(f"data_batch_{i}.bin" for i in range(1, 6))
-_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-LAYOUTS = {
-  "cifar10": Layout("cifar-10-batches-bin", _BATCHES, ("test_batch.bin",), 1, _NAMES),
-  "cifar100": Layout("cifar-100-binary", ("train.bin",), ("test.bin",), 2, "fine_label_names.txt"),
-}
-
-
-def find(name: str, folder: Path) -> tuple[list[str], Callable[[], dict[str, np.ndarray]]]:
+def find(name: str, folder: Path) -> tuple[list[str], Callable[[], Arrays]]:
   """Finds data set `name` ("cifar10" or "cifar100") in `folder`, or where to download it from.
 
   In this order: a copy prepared by tensorflow-datasets as array_record, whose images come in
-  that copy's own shuffled order; the official binary archive; the download of that archive.
-  Returns lines that change when the data set does, and a function that reads it.
+  that copy's own shuffled order; an official archive, binary or python; such an archive unpacked;
+  the download of the binary archive. `folder` holds one of them or is itself the prepared or
+  unpacked folder. Returns lines that change when the data set does, and a function that reads it.
 
   Raises:
-    UserError: here or from the function: what is in `folder` is broken, or the download fails.
+    UserError: here or from the function: what is in `folder` is broken, or is another data set, or
+      the download fails.
   """
-  readable, unreadable = _prepared_copies(name, folder)
-  if readable:
-    return _file_lines(readable[-1]), lambda: read_prepared(name, readable[-1])
-  listing = listed(name)
-  archive = folder / listing.filename
-  if archive.is_file() and archive.stat().st_size != listing.size:
-    verify(archive, listing)  # a file put in the place of a cached one is noticed by its size
+  _check_not_another(name, folder)
+  copies = _prepared_copies(name, folder)
+  if copies.readable:
+    copy = copies.readable[-1]
+    return _file_lines(copy), lambda: read_prepared(copy)
+  if folder in copies.others:
+    raise UserError(f"data.dir={str(folder)!r}: it cannot be read, it is not array_record")
+  official = listed(name)
+  # The hash of the content, not of the file that is there: a cached copy outlives the archive. Both
+  # archives hold the same images in the same order.
+  content = [name, official.sha256]
+  for form, listing in ((BINARY[name], official), (PYTHON[name], PYTHON_LISTINGS[name])):
+    # Keras calls an archive as its folder.
+    for archive in (folder / listing.filename, folder / f"{form.folder}.tar.gz"):
+      if archive.is_file():
+        if archive.stat().st_size != listing.size:
+          verify(archive, listing)  # put in the place of a cached one, it is noticed by its size
+        return content, partial(_read_verified, form, archive, listing)
+  for form in (BINARY[name], PYTHON[name]):
+    for place in (folder / form.folder, folder):
+      if _is_unpacked(form, place):
+        return _file_lines(place, form.files), partial(_read_unpacked, name, form, place)
 
-  def read() -> dict[str, np.ndarray]:
-    if archive.is_file():
-      verify(archive, listing)
-    else:
-      download(name, listing, archive, unreadable)
-    return read_archive(name, archive)
+  def read() -> Arrays:
+    archive = folder / official.filename
+    download(name, official, archive, copies.others)
+    return read_archive(BINARY[name], archive)
 
-  # The hash of the content, not of the file that is there: a cached copy outlives the archive.
-  return [name, listing.sha256], read
+  return content, read
+
+
+def _read_verified(form: Form, archive: Path, listing: Listing) -> Arrays:
+  verify(archive, listing)
+  return read_archive(form, archive)
 
 
 def listed(name: str) -> Listing:
@@ -104,38 +115,12 @@ def verify(path: Path, listing: Listing) -> None:
     )
 
 
-def read_archive(name: str, path: Path) -> dict[str, np.ndarray]:
-  """Reads the official binary archive, without unpacking it and only its expected members.
-
-  Returns:
-    `{train,test}_images` uint8 [N, 32, 32, 3], `{train,test}_labels` int32 [N], `class_names`.
-
-  Raises:
-    UserError: the archive is cut short, or a member is missing or not of the official format.
-  """
-  layout = LAYOUTS[name]
-  listed_names = isinstance(layout.class_names, str)
-  wanted = layout.train + layout.test + ((layout.class_names,) if listed_names else ())
-  try:
-    content = _read_members(path, layout.folder, wanted)
-    names = content[layout.class_names].decode().split() if listed_names else layout.class_names
-    arrays = {"class_names": np.array(names)}
-    for split, members in (("train", layout.train), ("test", layout.test)):
-      data = b"".join(content[member] for member in members)
-      arrays[f"{split}_images"], arrays[f"{split}_labels"] = _parse(data, layout, len(names))
-  except (OSError, tarfile.TarError, EOFError, zlib.error, KeyError, ValueError) as error:
-    raise UserError(f"data.dir: the archive {str(path)!r} cannot be read ({error})") from error
-  return arrays
-
-
-def read_prepared(name: str, copy: Path) -> dict[str, np.ndarray]:
-  """Reads `copy`, <dir>/<name>/<version>; UserError if tensorflow-datasets cannot read it."""
+def read_prepared(copy: Path) -> dict[str, np.ndarray]:
+  """Reads the prepared version `copy`; UserError if tensorflow-datasets cannot read it."""
   try:
     import tensorflow_datasets as tfds  # slow to import, and only this path needs it
 
-    sources = tfds.data_source(
-      f"{name}:{copy.name}", data_dir=copy.parent.parent, split=["train", "test"], download=False
-    )
+    sources = tfds.builder_from_directory(copy).as_data_source(split=["train", "test"])
     arrays = {"class_names": np.array(sources[0].dataset_info.features["label"].names)}
     for split, source in zip(("train", "test"), sources, strict=True):
       arrays[f"{split}_images"], arrays[f"{split}_labels"] = _collect(source)
@@ -153,10 +138,14 @@ def download(name: str, listing: Listing, archive: Path, unreadable: list[Path])
   Raises:
     UserError: no download, or other content than listed; the sentence names `unreadable` copies.
   """
+  places = (f"{name}/<version>/", *(f"{form.folder}/" for form in (BINARY[name], PYTHON[name])),
+            listing.filename, PYTHON_LISTINGS[name].filename)  # fmt: skip
+  missing = f"{name} is not in {str(archive.parent)!r} (looked for {', '.join(places)})"
   # The name is unique, so that jobs started together do not write into one file.
   part = archive.with_name(f"{archive.name}.{uuid.uuid4().hex}.part")
   try:
     archive.parent.mkdir(parents=True, exist_ok=True)
+    print(f"data.dir: {missing}, downloading {listing.url}", file=sys.stderr)
     _fetch(listing, part)
     if difference := _difference(part, listing):
       raise OSError(difference)
@@ -164,10 +153,9 @@ def download(name: str, listing: Listing, archive: Path, unreadable: list[Path])
   except (OSError, http.client.HTTPException) as error:
     copies = ", ".join(map(str, unreadable))
     note = f"; {copies} cannot be read: not array_record" if copies else ""
-    folder = str(archive.parent)
     raise UserError(
-      f"data.dir={folder!r}: {name} is not there and the download from {listing.url} failed "
-      f"({error}); put {listing.filename} into {folder!r}{note}"
+      f"data.dir: {missing} and the download from {listing.url} failed ({error}); put "
+      f"{listing.filename} into {str(archive.parent)!r}{note}"
     ) from error
   finally:
     if part.exists():
@@ -200,48 +188,67 @@ def _fetch(listing: Listing, path: Path) -> None:
       progress.advance(task, len(block))
 
 
-def _read_members(path: Path, folder: str, wanted: tuple[str, ...]) -> dict[str, bytes]:
-  content = {}
-  with tarfile.open(path, "r:gz") as tar:
-    for member in tar:
-      parent, _, base = member.name.rpartition("/")
-      if member.isreg() and parent == folder and base in wanted:
-        content[base] = tar.extractfile(member).read()
-  if missing := [base for base in wanted if base not in content]:
-    raise ValueError(f"no {', '.join(missing)} in {folder}")
-  return content
-
-
-def _parse(data: bytes, layout: Layout, classes: int) -> tuple[np.ndarray, np.ndarray]:
-  """Records of label bytes and channel-first pixels to images [N, 32, 32, 3] and labels [N]."""
-  record = layout.label_bytes + 3 * _SIDE * _SIDE
-  if not data or len(data) % record:
-    raise ValueError(f"{len(data)} bytes are not a number of records of {record} bytes")
-  records = np.frombuffer(data, np.uint8).reshape(-1, record)
-  labels = records[:, layout.label_bytes - 1].astype(np.int32)
-  if labels.max() >= classes:
-    raise ValueError(f"label {labels.max()} in a data set of {classes} classes")
-  pixels = records[:, layout.label_bytes :].reshape(-1, 3, _SIDE, _SIDE)
-  return np.ascontiguousarray(pixels.transpose(0, 2, 3, 1)), labels
-
-
-def _prepared_copies(name: str, folder: Path) -> tuple[list[Path], list[Path]]:
-  """Prepared versions in `folder`, oldest first: those read without TensorFlow, and the others."""
-  found = [info.parent for info in (folder / name).glob("[0-9]*.*.*/dataset_info.json")]
+def _prepared_copies(name: str, folder: Path) -> Copies:
+  """The versions in `folder`, in its folder called `name`, or the version that it is."""
+  patterns = (f"{name}/[0-9]*.*.*", "[0-9]*.*.*")
+  found = [path for pattern in patterns for path in folder.glob(pattern)] + [folder]
+  found = [path for path in found if _prepared_name(path) == name]
   found.sort(key=lambda copy: [int(part) for part in re.findall(r"\d+", copy.name)])
   has_reader = importlib.util.find_spec("array_record") is not None  # not on every platform
   readable = [copy for copy in found if has_reader and any(copy.glob("*.array_record*"))]
-  return readable, [copy for copy in found if copy not in readable]
+  return Copies(readable, [copy for copy in found if copy not in readable])
 
 
-def _file_lines(folder: Path) -> list[str]:
-  status = [(path.name, path.stat()) for path in sorted(folder.iterdir())]
+def _prepared_name(folder: Path) -> str:
+  """The data set that a prepared copy is of; "" of any other folder."""
+  try:
+    return str(json.loads((folder / "dataset_info.json").read_text())["name"])
+  except FileNotFoundError:
+    return ""
+  except (OSError, ValueError, KeyError, TypeError):  # damaged, or of a very old version
+    return folder.absolute().parent.name
+
+
+def _is_unpacked(form: Form, folder: Path) -> bool:
+  """Whether the folder is that of an archive, complete or not."""
+  named = folder.name == form.folder and folder.is_dir()
+  some = (form.train[0], *form.test, *((form.names,) if form.names else ()))
+  return named or all((folder / base).is_file() for base in some)
+
+
+def _check_not_another(name: str, folder: Path) -> None:
+  """A folder that is itself one of another data set is not what was meant."""
+  for other in (one for one in BINARY if one != name):
+    forms = (BINARY[other], PYTHON[other])
+    if _prepared_name(folder) == other or any(_is_unpacked(form, folder) for form in forms):
+      raise UserError(f"data.dir={str(folder)!r}: it holds {other}, but data.name={name!r}")
+
+
+def _read_unpacked(name: str, form: Form, folder: Path) -> Arrays:
+  arrays = read_folder(form, folder)
+  counts = {split: len(arrays[f"{split}_labels"]) for split in COUNTS}
+  if counts != COUNTS:  # no checksum says whether it is the official one
+    told = " and ".join(f"{counts[split]:,} {split}" for split in COUNTS)
+    official = " and ".join(f"{count:,}" for count in COUNTS.values())
+    print(
+      f"data.dir: {str(folder)!r} holds {told} images, {name} as published has {official}",
+      file=sys.stderr,
+    )
+  return arrays
+
+
+def _file_lines(folder: Path, names: tuple[str, ...] = ()) -> list[str]:
+  """Name, size and last change of the files, by default of all but hidden ones and caches."""
+  if not names:
+    there = sorted(path.name for path in folder.iterdir())
+    names = tuple(name for name in there if not name.startswith(".") and name[-4:] != ".npz")
+  status = [(name, (folder / name).stat()) for name in names if (folder / name).exists()]
   return [f"{name}\t{s.st_size}\t{s.st_mtime_ns}" for name, s in status]
 
 
 def _collect(source) -> tuple[np.ndarray, np.ndarray]:
   """Images and labels of a random-access source of records."""
-  images = np.empty((len(source), _SIDE, _SIDE, 3), np.uint8)
+  images = np.empty((len(source), SIDE, SIDE, 3), np.uint8)
   labels = np.empty(len(source), np.int32)
   for start in range(0, len(source), _RECORDS):
     records = source.__getitems__(list(range(start, min(start + _RECORDS, len(source)))))
