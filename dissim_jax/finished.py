@@ -119,11 +119,7 @@ def _below(folder: Path, field: str) -> Iterator[tuple[str, Path, Path]]:
 def _config(
   run: Path, field: str = "--workdir", further: Sequence[str] = ()
 ) -> ml_collections.ConfigDict:
-  config = read_config(run, field)
-  missing = [key for key in ("data", "dtype", "ensemble", *further) if key not in config]
-  if missing:
-    raise UserError(f"{field}={run}: its config.json has no {missing[0]!r}")
-  return config
+  return read_config(run, field, ("data", "dtype", "ensemble", *further))
 
 
 def _places(workdir: Path, field: str = "--workdir") -> list[tuple[str, Path, Path]]:

@@ -3,7 +3,7 @@
 import contextlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 from dissim_jax import members as member_files
 from dissim_jax import processes
 from dissim_jax.config_file import canonical
+from dissim_jax.defaults import complete
 from dissim_jax.errors import BusyError, UserError
 from dissim_jax.evaluate.streaming import Member
 from dissim_jax.records import LOCK, exclusive, read_json, write_json
@@ -20,8 +21,6 @@ from dissim_jax.records import LOCK, exclusive, read_json, write_json
 # Blocks that may differ when a finished run is measured further: their results say how they were
 # made.
 _LATER = ("stitch.", "corruption.", "attribution.", "features.", "transfer.")
-# Fields that configs of earlier versions lack, and what those versions did.
-_ADDED = {"data.images_per_class": 0}
 
 
 @contextlib.contextmanager
@@ -72,7 +71,8 @@ def claimed(
 def check_workdir(config: ml_collections.ConfigDict, workdir: Path) -> bool:
   """Whether the folder is already that of this experiment; a new one is not.
 
-  The blocks of what is done with finished members may differ.
+  The blocks of what is done with finished members may differ. A field that the folder's config
+  lacks, as an earlier version wrote it, has its default there.
 
   Raises:
     UserError: the workdir belongs to another config (the fields that differ are named), or holds
@@ -91,7 +91,7 @@ def check_workdir(config: ml_collections.ConfigDict, workdir: Path) -> bool:
   except ValueError as error:
     raise UserError(f"workdir={str(workdir)!r}: config.json cannot be read ({error})") from error
   saved.pop("command", None)
-  old, new = _ADDED | _flat(saved), _flat(_plain(config))
+  old, new = _flat(complete(saved)), _flat(complete(_plain(config)))
   differ = [
     key
     for key in sorted(old | new)
@@ -122,11 +122,18 @@ def _flat(values: dict, prefix: str = "") -> dict[str, Any]:
   return flat
 
 
-def read_config(workdir: Path, field: str) -> ml_collections.ConfigDict:
-  """The config of a run; `field` names who asked, for the error.
+def read_config(
+  workdir: Path, field: str, needed: Sequence[str] = ("data", "dtype", "ensemble")
+) -> ml_collections.ConfigDict:
+  """The config of a run; a field that it lacks has its default.
+
+  Args:
+    workdir: the folder of the run.
+    field: names who asked, for the error.
+    needed: what every version wrote.
 
   Raises:
-    UserError: there is no readable `config.json`.
+    UserError: there is no readable `config.json`, or it lacks one of `needed`.
   """
   path = Path(workdir) / "config.json"
   try:
@@ -136,12 +143,9 @@ def read_config(workdir: Path, field: str) -> ml_collections.ConfigDict:
       f"{field}: {str(workdir)!r} is not the folder of a run (config.json is missing or damaged)"
     ) from error
   values.pop("command", None)
-  config = ml_collections.ConfigDict(values)
-  for field, value in _ADDED.items():
-    block, name = field.split(".")
-    if block in config and name not in config[block]:
-      config[block][name] = value
-  return config
+  if missing := [key for key in needed if key not in values]:
+    raise UserError(f"{field}={workdir}: its config.json has no {missing[0]!r}")
+  return ml_collections.ConfigDict(complete(values))
 
 
 def load_member(name: str, directory: Path, dtype: str, mesh: Mesh, field: str) -> Member:

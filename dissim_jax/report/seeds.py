@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dissim_jax.defaults import complete
 from dissim_jax.errors import UserError
 from dissim_jax.report import robustness, tables
 from dissim_jax.report.results import BASELINE, Results, read_results
@@ -91,7 +92,7 @@ def read_runs(workdirs: list) -> Runs:
 
 
 def _check_config(one, other):
-  configs = dict(_fields(one.config)), dict(_fields(other.config))
+  configs = [dict(_fields(complete(run.config))) for run in (one, other)]
   for field in dict.fromkeys([*configs[0], *configs[1]]):
     values = [config.get(field, "(no such field)") for config in configs]
     if field not in _IGNORED and values[0] != values[1]:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from dissim_jax.defaults import complete
 from dissim_jax.names import listed
 from dissim_jax.report import tables
 from dissim_jax.report.collection.read import Collection, Run, shown
@@ -181,8 +182,8 @@ def group_runs(collection: Collection) -> tuple:
 
 
 def shared(config: dict) -> dict:
-  """{dotted field: value} without what a table varies."""
-  return {name: value for name, value in _fields(config) if name not in VARIED}
+  """{dotted field: value} without what a table varies; what an older config lacks is default."""
+  return {name: value for name, value in _fields(complete(config)) if name not in VARIED}
 
 
 def _projection(config: dict) -> tuple:
