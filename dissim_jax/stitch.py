@@ -17,7 +17,8 @@ from dissim_jax.errors import UserError
 
 METHODS = "least_squares,orthogonal,task_loss"
 # What must be equal in the configs of two runs for their members to have seen the same images.
-DATA_FIELDS = ("name", "image_size", "background", "validation", "split_seed", "train_per_class")
+DATA_FIELDS = ("name", "image_size", "background", "validation", "split_seed", "train_per_class",
+               "images_per_class")  # fmt: skip
 
 
 def run(

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from configs import default
-from dissim_jax.data import cifar, cifar_files, load
+from dissim_jax.data import cifar, cifar_files
 from dissim_jax.errors import UserError
+from tests.test_sources import load_as_stored
 
 SIZES = {"train": 2, "test": 3}  # images in each file
 FINE = [f"fine_{i}" for i in range(100)]
@@ -168,22 +169,22 @@ def test_archives(tmp_path, monkeypatch, name, kind):
   official = cifar_files.PYTHON_LISTINGS[name].filename.replace("python", kind)
   path = archive(tmp_path / official, form.folder, files(name))
   trust(monkeypatch, name, kind, path)
-  check(name, load(config_of(name, tmp_path)))
+  check(name, load_as_stored(config_of(name, tmp_path)))
   keras = tmp_path / "keras" / f"{form.folder}.tar.gz"
   keras.parent.mkdir()
   path.rename(keras)
-  check(name, load(config_of(name, keras.parent)))
+  check(name, load_as_stored(config_of(name, keras.parent)))
 
 
 @pytest.mark.parametrize("name, kind", FORMS)
 def test_unpacked_folders_their_parents_and_under_other_names(tmp_path, name, kind):
   form, files = FORMS[name, kind]
   folder = unpack(tmp_path / form.folder, files(name))
-  check(name, load(config_of(name, tmp_path)))
-  check(name, load(config_of(name, folder)))
-  check(name, load(config_of(name, os.path.relpath(folder))))
+  check(name, load_as_stored(config_of(name, tmp_path)))
+  check(name, load_as_stored(config_of(name, folder)))
+  check(name, load_as_stored(config_of(name, os.path.relpath(folder))))
   folder.rename(tmp_path / "mine")
-  check(name, load(config_of(name, tmp_path / "mine")))
+  check(name, load_as_stored(config_of(name, tmp_path / "mine")))
 
 
 def test_official_checksums():
@@ -198,7 +199,7 @@ def test_official_checksums():
 def test_python_archive_with_another_hash_is_refused(tmp_path):
   archive(tmp_path / "cifar-10-python.tar.gz", "cifar-10-batches-py", python_files("cifar10"))
   with pytest.raises(UserError, match="cifar-10-python.tar.gz' is damaged .* sha256 6d958be0"):
-    load(config_of("cifar10", tmp_path))
+    load_as_stored(config_of("cifar10", tmp_path))
 
 
 def test_either_archive_serves_the_cache_of_the_other(tmp_path, monkeypatch):
@@ -208,35 +209,35 @@ def test_either_archive_serves_the_cache_of_the_other(tmp_path, monkeypatch):
     trust(monkeypatch, "cifar10", kind, path)
   binary, python = tmp_path / "cifar-10-binary.tar.gz", tmp_path / "cifar-10-python.tar.gz"
   binary.unlink()
-  check("cifar10", load(config_of("cifar10", tmp_path)))
+  check("cifar10", load_as_stored(config_of("cifar10", tmp_path)))
   python.unlink()
-  check("cifar10", load(config_of("cifar10", tmp_path)))  # no archive, no network
+  check("cifar10", load_as_stored(config_of("cifar10", tmp_path)))  # no archive, no network
 
 
 @pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
 def test_batches_that_python_3_pickled(tmp_path, protocol):
   unpack(tmp_path / "cifar-10-batches-py", python_files("cifar10", python3(protocol)))
-  check("cifar10", load(config_of("cifar10", tmp_path)))
+  check("cifar10", load_as_stored(config_of("cifar10", tmp_path)))
 
 
 def test_other_numbers_of_images_than_published_are_told(tmp_path, capsys, monkeypatch):
   unpack(tmp_path / "cifar-10-batches-bin", binary_files("cifar10"))
-  load(config_of("cifar10", tmp_path))
+  load_as_stored(config_of("cifar10", tmp_path))
   told = "holds 10 train and 3 test images, cifar10 as published has 50,000 and 10,000"
   assert told in capsys.readouterr().err
   monkeypatch.setattr(cifar, "COUNTS", {"train": 10, "test": 3})
   (tmp_path / "cifar-10-batches-bin/test_batch.bin").touch()
-  load(config_of("cifar10", tmp_path))
+  load_as_stored(config_of("cifar10", tmp_path))
   assert capsys.readouterr().err == ""
 
 
 def test_a_changed_file_is_read_again(tmp_path):
   folder = unpack(tmp_path / "cifar-10-batches-bin", binary_files("cifar10"))
-  load(config_of("cifar10", folder))
+  load_as_stored(config_of("cifar10", folder))
   content = bytearray((folder / "test_batch.bin").read_bytes())
   content[1] ^= 255
   (folder / "test_batch.bin").write_bytes(content)
-  data = load(config_of("cifar10", folder))
+  data = load_as_stored(config_of("cifar10", folder))
   assert data.test_images[0, 0, 0, 0] == 255 ^ images_of("cifar10")["test_batch.bin"][0][0, 0, 0, 0]
 
 
@@ -274,7 +275,7 @@ def test_a_malicious_pickle_is_refused_and_never_run(tmp_path, monkeypatch, atta
   files = python_files("cifar10") | {"data_batch_3": ATTACKS[attack]}
   unpack(tmp_path / "cifar-10-batches-py", files)
   with pytest.raises(UserError, match="cifar-10-batches-py' cannot be read .data_batch_3: "):
-    load(config_of("cifar10", tmp_path))
+    load_as_stored(config_of("cifar10", tmp_path))
   assert not os.path.exists(MARK)
   assert "a" not in vars(cifar_files._Array) and "a" not in vars(cifar_files._Bytes)
 
@@ -312,7 +313,7 @@ def test_batches_of_another_form(tmp_path, batch, told):
   files = python_files("cifar10") | {"data_batch_2": pickle.dumps(batch, protocol=4)}
   unpack(tmp_path / "cifar-10-batches-py", files)
   with pytest.raises(UserError, match=f"data_batch_2: .*{told}"):
-    load(config_of("cifar10", tmp_path))
+    load_as_stored(config_of("cifar10", tmp_path))
 
 
 def cut(content):
@@ -330,7 +331,7 @@ def test_files_that_are_cut_short_empty_or_missing_are_named(tmp_path, name, kin
     if content is not None:
       (folder / base).write_bytes(content)
     with pytest.raises(UserError, match=f"{form.folder}' cannot be read .*{base}") as error:
-      load(config_of(name, tmp_path / base))
+      load_as_stored(config_of(name, tmp_path / base))
     assert len(str(error.value).splitlines()) == 1
 
 
@@ -341,7 +342,7 @@ def test_an_archive_without_a_file(tmp_path, monkeypatch, kind):
   path = archive(tmp_path / f"cifar-10-{kind}.tar.gz", form.folder, files)
   trust(monkeypatch, "cifar10", kind, path)
   with pytest.raises(UserError, match=f"archive .* cannot be read .no {form.test[0]} in"):
-    load(config_of("cifar10", tmp_path))
+    load_as_stored(config_of("cifar10", tmp_path))
 
 
 # ---- folders that are not what was meant
@@ -350,16 +351,16 @@ def test_an_archive_without_a_file(tmp_path, monkeypatch, kind):
 def test_a_mistyped_folder_is_not_made(tmp_path, alone):
   for folder in (tmp_path / "cifer", tmp_path / "no" / "way"):
     with pytest.raises(UserError, match=f"data.dir='{folder}': there is no such folder"):
-      load(config_of("cifar10", folder))
+      load_as_stored(config_of("cifar10", folder))
   (tmp_path / "file").write_text("?")
   with pytest.raises(UserError, match="file': is a file"):
-    load(config_of("cifar10", tmp_path / "file"))
+    load_as_stored(config_of("cifar10", tmp_path / "file"))
   assert [path.name for path in tmp_path.iterdir()] == ["file"] and not list(alone.iterdir())
 
 
 def test_what_was_looked_for_is_told(tmp_path, capsys):
   with pytest.raises(UserError) as error:
-    load(config_of("cifar100", tmp_path))
+    load_as_stored(config_of("cifar100", tmp_path))
   looked = "cifar100/<version>/, cifar-100-binary/, cifar-100-python/, cifar-100-binary.tar.gz, "
   assert looked + "cifar-100-python.tar.gz" in str(error.value)
   told = capsys.readouterr().err
@@ -372,20 +373,20 @@ def test_folder_of_another_data_set(tmp_path, kind):
   form, files = FORMS["cifar100", kind]
   folder = unpack(tmp_path / form.folder, files("cifar100"))
   with pytest.raises(UserError, match="it holds cifar100, but data.name='cifar10'"):
-    load(config_of("cifar10", folder))
+    load_as_stored(config_of("cifar10", folder))
   with pytest.raises(UserError, match="the download .* failed"):  # beside it there may be cifar10
-    load(config_of("cifar10", tmp_path))
+    load_as_stored(config_of("cifar10", tmp_path))
   form, files = FORMS["cifar10", kind]
   folder = unpack(tmp_path / form.folder, files("cifar10"))
   with pytest.raises(UserError, match="it holds cifar10, but data.name='cifar100'"):
-    load(config_of("cifar100", folder))
+    load_as_stored(config_of("cifar100", folder))
 
 
 def test_folders_called_train_and_test_are_no_cifar(tmp_path):
   for split in ("train", "test"):
     (tmp_path / split).mkdir()
   with pytest.raises(UserError, match="cifar100 is not in"):
-    load(config_of("cifar100", tmp_path))
+    load_as_stored(config_of("cifar100", tmp_path))
 
 
 @pytest.mark.parametrize("info", ['{"name": "cifar10"}', "{}", "damaged"])
@@ -395,5 +396,5 @@ def test_prepared_version_that_is_not_array_record(tmp_path, info):
   (copy / "dataset_info.json").write_text(info)
   (copy / "cifar10-train.tfrecord-00000-of-00001").write_bytes(b"records")
   with pytest.raises(UserError, match="3.0.2': it cannot be read, it is not array_record"):
-    load(config_of("cifar10", copy))
+    load_as_stored(config_of("cifar10", copy))
   assert len(list(copy.iterdir())) == 2

@@ -6,9 +6,9 @@ import stat
 
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 from PIL import Image
 
+from configs import default
 from dissim_jax.data import folder_files, image_folder, load
 from dissim_jax.data.folder_files import list_files
 from dissim_jax.errors import UserError
@@ -215,10 +215,8 @@ def test_names_of_any_bytes(tmp_path, capsys, monkeypatch):
       folder = os.path.join(root, split, name)
       for suffix in (b".png", b".PNG", b""):
         save(os.fsdecode(os.path.join(folder, name + suffix)), level)
-  config = ConfigDict({
-    "name": "image_folder", "dir": os.fsdecode(root), "image_size": 4, "background": 0,
-    "validation": 0, "split_seed": 0, "train_per_class": 10,
-  })  # fmt: skip
+  config = default.get_config().data
+  config.name, config.dir, config.image_size = "image_folder", os.fsdecode(root), 4
   data = load(config)
   assert len(set(data.class_names)) == len(ODD) == data.num_classes
   assert "caf\\xe9" in data.class_names and "a\\\\xe9" in data.class_names

@@ -20,6 +20,7 @@ from dissim_jax.attacks import Attack, perturb
 from dissim_jax.data import load
 from dissim_jax.data.augment import normalise
 from dissim_jax.data.examples import balanced_part
+from dissim_jax.defaults import complete
 from dissim_jax.errors import BusyError, UserError
 from dissim_jax.evaluate.attacked import (
   attack_member,
@@ -359,7 +360,7 @@ def test_files_of_a_pool(pool, runs):
   assert facts["attack"] == {"name": "pgd", "epsilon": 0.1, "step_size": 0.03, "iterations": 4,
                              "random_start": True, "momentum": 1.0, "seed": 0}  # fmt: skip
   assert facts["images"] == COUNT and facts["one_sided"] == [] and facts["command"] == "a command"
-  assert facts["data"] == CONFIG["data"]
+  assert facts["data"] == complete(CONFIG)["data"]
   row = facts["members"][1]
   assert row.keys() == {
     "name", "folder", "run", "model", "width_multiplier", "stem", "patch_size", "image_shape",
