@@ -298,5 +298,5 @@ def training_images(config: Mapping[str, Any]) -> int | None:
   count = known.get(config["name"])
   if count is None:
     return None
-  kept = config.get("images_per_class", 0) * classes[config["name"]]  # older configs lack it
+  kept = config["images_per_class"] * classes[config["name"]]
   return kept or count - config["validation"]
