@@ -106,7 +106,8 @@ def least_squares(*, ridge: float, axis_name: str | None = None) -> Projection:
     predictions = []
     for source, target in zip(sources, targets, strict=True):
       x = concatenated(source)
-      weights, bias = solve_affine(moments(x, target, axis_name=axis_name), ridge=ridge)
+      sums = moments(x, target, axis_name=axis_name, exact=False)
+      weights, bias = solve_affine(sums, ridge=ridge)
       predictions.append([x @ weights.astype(x.dtype) + bias.astype(x.dtype)])
     return jax.lax.stop_gradient(predictions), state
 

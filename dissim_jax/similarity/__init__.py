@@ -20,20 +20,22 @@ from dissim_jax.similarity.cka import lincka, lincka_position, rbfcka
 from dissim_jax.similarity.geometry import dissimilarities, relative, rsa
 from dissim_jax.similarity.kernels import double_center, rbf_kernel, u_center
 from dissim_jax.similarity.minibatch import cka_from_hsic, gram_vectors, hsic_matrix
+from dissim_jax.similarity.moment_sums import (
+  Moments,
+  empty_moments,
+  merge_moments,
+  moments,
+  swap_moments,
+)
 from dissim_jax.similarity.neighbours import jaccard
 from dissim_jax.similarity.registry import MEASURES, PENALTIES, Measure, Pairwise
 from dissim_jax.similarity.regression import (
-  Moments,
-  empty_moments,
   lincka_from_moments,
-  merge_moments,
-  moments,
   r2,
   r2_from_moments,
   r2_least_squares,
   r2_reverse_from_moments,
   solve_affine,
-  swap_moments,
 )
 from dissim_jax.similarity.shape import (
   nuclear_norm,

@@ -4,9 +4,13 @@ Explained variance and channel-wise correlation compare channel c of one array w
 other, so one of the two must first be mapped onto the other's channels by a projection.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 from jax import lax
+
+from dissim_jax.similarity.floats import bounded, unit_scale
 
 AxisName = str | tuple[str, ...] | None
 
@@ -58,12 +62,30 @@ def center(z: jax.Array, axis_name: AxisName = None) -> tuple[jax.Array, jax.Arr
   return shifted - mean, anchor + mean
 
 
+def unit_size(
+  centered: jax.Array, axis_name: AxisName = None, *, per_channel: bool = False
+) -> jax.Array:
+  """Centred `[..., C]` times the power of two that makes its largest entry about 1.
+
+  Then no sum of squares leaves the range of float32. `per_channel`: of every channel by itself.
+  """
+  axes = tuple(range(centered.ndim - 1)) if per_channel else None
+  largest = jnp.max(jnp.abs(lax.stop_gradient(centered)), axis=axes)
+  if axis_name is not None:
+    largest = lax.pmax(largest, axis_name)
+  return centered * unit_scale(largest)
+
+
 def safe_cosine(xy: jax.Array, xx: jax.Array, yy: jax.Array) -> jax.Array:
-  """`xy / (sqrt(xx) sqrt(yy))`, 0 with a gradient of 0 where a self term is not positive."""
-  positive = (xx > 0) & (yy > 0)
+  """`xy / (sqrt(xx) sqrt(yy))`; NaN where a self term is not finite.
+
+  0 with a gradient of 0 where one is not positive (and both are finite).
+  """
+  finite = jnp.isfinite(xx) & jnp.isfinite(yy)
+  usable = finite & (xx > 0) & (yy > 0)
   # The root must not see the zero even in the branch not taken: its gradient would be 0 * inf.
-  scale = jnp.sqrt(jnp.where(positive, xx, 1.0)) * jnp.sqrt(jnp.where(positive, yy, 1.0))
-  return jnp.where(positive, xy / scale, 0.0)
+  scale = jnp.sqrt(jnp.where(usable, xx, 1.0)) * jnp.sqrt(jnp.where(usable, yy, 1.0))
+  return jnp.where(usable, xy / scale, jnp.where(finite, 0.0, jnp.nan))
 
 
 def _check_aligned(z: jax.Array, z_hat: jax.Array) -> None:
@@ -84,7 +106,7 @@ def expvar(
 
   `mean_c CELU_alpha(1 - SSE_c / (SST_c + eps))`, with `SSE_c = sum_i (z_ic - z_hat_ic)^2` and
   `SST_c = sum_i (z_ic - mean_i z_ic)^2`; i runs over all axes but the last (batch and space).
-  Not symmetric: the scale and offset of `z_hat` matter.
+  Not symmetric: the scale and offset of `z_hat` matter, and because of `eps` the scale of both.
 
   Wald et al. 2023, "Exploring new ways", Eq. 8-10.
 
@@ -94,13 +116,14 @@ def expvar(
   Args:
     z: the target `[..., C]`, floating point.
     z_hat: its approximation, `[..., C]` of the same shape.
-    alpha: the CELU's alpha, > 0; the result is greater than -alpha.
+    alpha: the CELU's alpha, > 0; the result is at least -alpha.
     eps: added to SST_c.
     axis_name: named axis (or axes) over which the leading axes are sharded; the sums are then of
       the global batch and the result is the same on every device.
 
   Returns:
-    float32 scalar in (-alpha, 1]; 1 = perfectly approximated, 0 = no better than the mean.
+    float32 scalar in [-alpha, 1]; 1 = perfectly approximated, 0 = no better than the mean. NaN
+    where an array holds NaN or infinity.
 
   Raises:
     ValueError: the shapes differ or a dtype is not floating point.
@@ -109,10 +132,11 @@ def expvar(
   sample_axes = tuple(range(z.ndim - 1))
   centered, _ = center(z, axis_name)
   residual = z.astype(jnp.float32) - z_hat.astype(jnp.float32)
-  sse, sst = global_sum(
-    (jnp.sum(residual**2, axis=sample_axes), jnp.sum(centered**2, axis=sample_axes)), axis_name
-  )
-  return jnp.mean(jax.nn.celu(1.0 - sse / (sst + eps), alpha))
+  sums = tuple(jnp.sum(a, axis=sample_axes) for a in (residual**2, centered**2, residual))
+  sse, sst, sum_of_residuals = global_sum(sums, axis_name)
+  # An infinite residual would otherwise be one that is merely large: CELU(-inf) = -alpha.
+  sse = jnp.where(jnp.isfinite(sum_of_residuals), sse, jnp.nan)
+  return bounded(jnp.mean(jax.nn.celu(1.0 - sse / (sst + eps), alpha)), -alpha, 1.0)
 
 
 def channel_correlation(
@@ -120,17 +144,18 @@ def channel_correlation(
 ) -> jax.Array:
   """Pearson correlation of each channel (Wald et al. 2023, Eq. 7): two `[..., C]` -> float32 `[C]`.
 
-  In [-1, 1]; where either channel has no variance it is 0, with a gradient of 0. Arguments and
-  errors as in `l2corr`.
+  In [-1, 1]; where either channel has no variance it is 0, with a gradient of 0; NaN where either
+  holds NaN or infinity. Arguments and errors as in `l2corr`.
   """
   _check_aligned(z, z_hat)
   sample_axes = tuple(range(z.ndim - 1))
-  a, _ = center(z, axis_name)
-  b, _ = center(z_hat, axis_name)
+  a, b = (
+    unit_size(center(side, axis_name)[0], axis_name, per_channel=True) for side in (z, z_hat)
+  )
   ab, aa, bb = global_sum(
     tuple(jnp.sum(product, axis=sample_axes) for product in (a * b, a * a, b * b)), axis_name
   )
-  return safe_cosine(ab, aa, bb)
+  return bounded(safe_cosine(ab, aa, bb), -1.0, 1.0)
 
 
 def l2corr(z: jax.Array, z_hat: jax.Array, *, axis_name: AxisName = None) -> jax.Array:
@@ -146,12 +171,13 @@ def l2corr(z: jax.Array, z_hat: jax.Array, *, axis_name: AxisName = None) -> jax
 
   Returns:
     float32 scalar in [1/e - 1, 1]; 1 = identical up to scale and offset, 0 = uncorrelated. A
-    channel without variance in either array counts as 0.
+    channel without variance in either array counts as 0. NaN where one holds NaN or infinity.
 
   Raises:
     ValueError: the shapes differ or a dtype is not floating point.
   """
-  return jnp.mean(jax.nn.celu(channel_correlation(z, z_hat, axis_name=axis_name)))
+  correlations = channel_correlation(z, z_hat, axis_name=axis_name)
+  return bounded(jnp.mean(jax.nn.celu(correlations)), math.expm1(-1.0), 1.0)
 
 
 def l2corr_squared(z: jax.Array, z_hat: jax.Array, *, axis_name: AxisName = None) -> jax.Array:
@@ -167,4 +193,5 @@ def l2corr_squared(z: jax.Array, z_hat: jax.Array, *, axis_name: AxisName = None
   Returns:
     float32 scalar in [0, 1]; 1 = identical up to scale, sign and offset, 0 = uncorrelated.
   """
-  return jnp.mean(channel_correlation(z, z_hat, axis_name=axis_name) ** 2)
+  correlations = channel_correlation(z, z_hat, axis_name=axis_name)
+  return bounded(jnp.mean(correlations**2), 0.0, 1.0)

@@ -4,9 +4,10 @@ Every leading axis is samples. Each side is whitened by the eigenvectors of its 
 (of its covariance for SVCCA); the canonical correlations rho_i are then the singular values of the
 whitened cross-covariance. There are min(rank_x, rank_y) of them, so a channel that is constant or
 that repeats others changes nothing. All need more samples than channels: with n <= channels every
-correlation is 1 by definition, whatever the data. Directions whose share of the variance (of
-standardised channels) is below about sqrt(C) 5e-7 of the largest one's are beyond float32 and count
-as absent.
+correlation is 1 by definition, whatever the data. Computed in float64: directions whose variance
+(of standardised channels) is below 6e-11 of the largest one's, or below what rounding the samples
+to float32 adds, count as absent. Of moments that were summed in float32 these are directions below
+about sqrt(C) 5e-7.
 
 Gradients. Canonical directions a_i, b_i are stationary points, so that
 `rho_i = a' Sxy b / sqrt(a' Sxx a b' Syy b)` along directions that are held fixed has the value and
@@ -20,9 +21,9 @@ import jax.numpy as jnp
 from jax import lax
 
 from dissim_jax.similarity.aligned import AxisName, safe_cosine
-from dissim_jax.similarity.kernels import HIGHEST
-from dissim_jax.similarity.regression import Moments, moments
-from dissim_jax.similarity.spectrum import correlation_spectrum, real_directions
+from dissim_jax.similarity.floats import bounded
+from dissim_jax.similarity.moment_sums import HIGHEST, Moments, Wide, from_moments, moments
+from dissim_jax.similarity.spectrum import correlation_spectrum, spectrum
 
 
 class _Canonical(NamedTuple):
@@ -37,17 +38,16 @@ def _dot(a: jax.Array, b: jax.Array) -> jax.Array:
   return jnp.matmul(a, b, precision=HIGHEST)
 
 
-def _whiten(xx: jax.Array) -> jax.Array:
+def _whiten(xx: jax.Array, noise: jax.Array | None) -> jax.Array:
   """`[C, C]` with `W' xx W` the identity on the directions that vary; other columns are 0."""
-  scale, values, vectors, kept = correlation_spectrum(xx)
+  scale, values, vectors, kept = correlation_spectrum(xx, noise)
   inverse = jnp.where(kept, lax.rsqrt(jnp.where(kept, values, 1.0)), 0.0)
   return scale[:, None] * vectors * inverse[None, :]
 
 
-def _whiten_principal(xx: jax.Array, variance: float) -> jax.Array:
+def _whiten_principal(xx: jax.Array, noise: jax.Array | None, variance: float) -> jax.Array:
   """As `_whiten`, on the fewest principal directions that have the share `variance`."""
-  values, vectors = jnp.linalg.eigh(xx)
-  real = real_directions(values)
+  values, vectors, real = spectrum(xx, noise)
   values = jnp.where(real, values, 0.0)
   # A direction is kept while those before it, the larger ones, fall short of the share.
   larger = jnp.cumsum(values[::-1])[::-1] - values
@@ -56,10 +56,10 @@ def _whiten_principal(xx: jax.Array, variance: float) -> jax.Array:
   return vectors * inverse[None, :]
 
 
-def _canonical(m: Moments, white_x: jax.Array, white_y: jax.Array) -> _Canonical:
+def _canonical(m: Wide, white_x: jax.Array, white_y: jax.Array) -> _Canonical:
   """Canonical directions by singular vectors, and the correlations along them."""
-  white_x, white_y, fixed = lax.stop_gradient((white_x, white_y, m))
-  u, _, vt = jnp.linalg.svd(_dot(white_x.T, _dot(fixed.xy, white_y)), full_matrices=False)
+  white_x, white_y, xy = lax.stop_gradient((white_x, white_y, m.xy))
+  u, _, vt = jnp.linalg.svd(_dot(white_x.T, _dot(xy, white_y)), full_matrices=False)
   a, b = _dot(white_x, lax.stop_gradient(u)), _dot(white_y, lax.stop_gradient(vt.T))
   xy = jnp.sum(a * _dot(m.xy, b), axis=0)
   xx = jnp.sum(a * _dot(m.xx, a), axis=0)
@@ -69,48 +69,64 @@ def _canonical(m: Moments, white_x: jax.Array, white_y: jax.Array) -> _Canonical
   # A whitened direction has variance 1; where it has not it lies outside of what varies.
   inside = exist & (xx > 0.5) & (yy > 0.5)
   rho = safe_cosine(xy, jnp.where(inside, xx, 0.0), yy)
-  return _Canonical(a, jnp.clip(rho, 0.0, 1.0), exist)
+  return _Canonical(a, bounded(rho, 0.0, 1.0), exist)
 
 
-def _all_directions(m: Moments) -> _Canonical:
-  fixed = lax.stop_gradient(m)
-  return _canonical(m, _whiten(fixed.xx), _whiten(fixed.yy))
+def _all_directions(m: Wide) -> _Canonical:
+  xx, yy = lax.stop_gradient((m.xx, m.yy))
+  return _canonical(m, _whiten(xx, m.noise_x), _whiten(yy, m.noise_y))
 
 
 def _mean(values: jax.Array, exist: jax.Array) -> jax.Array:
-  return jnp.sum(values) / jnp.maximum(jnp.sum(exist), 1)
+  return bounded(jnp.sum(values) / jnp.maximum(jnp.sum(exist), 1), 0.0, 1.0)
 
 
 def cca_from_moments(m: Moments) -> jax.Array:
   """`cca` of the arrays that the moments are of."""
-  canonical = _all_directions(m)
-  return _mean(canonical.correlations, canonical.exist)
+
+  def formula(m):
+    canonical = _all_directions(m)
+    return _mean(canonical.correlations, canonical.exist)
+
+  return from_moments(formula, m)
 
 
 def cca_squared_from_moments(m: Moments) -> jax.Array:
   """`cca_squared` of the arrays that the moments are of."""
-  canonical = _all_directions(m)
-  return _mean(canonical.correlations**2, canonical.exist)
+
+  def formula(m):
+    canonical = _all_directions(m)
+    return _mean(canonical.correlations**2, canonical.exist)
+
+  return from_moments(formula, m)
 
 
 def svcca_from_moments(m: Moments, *, variance: float = 0.99) -> jax.Array:
   """`svcca` of the arrays that the moments are of."""
   if not 0 < variance <= 1:
     raise ValueError(f"variance={variance}: a share above 0 and up to 1 is needed.")
-  m = lax.stop_gradient(m)
-  white = (_whiten_principal(matrix, variance) for matrix in (m.xx, m.yy))
-  canonical = _canonical(m, *white)
-  return _mean(canonical.correlations, canonical.exist)
+
+  def formula(m):
+    white_x = _whiten_principal(m.xx, m.noise_x, variance)
+    white_y = _whiten_principal(m.yy, m.noise_y, variance)
+    canonical = _canonical(m, white_x, white_y)
+    return _mean(canonical.correlations, canonical.exist)
+
+  return from_moments(formula, m, differentiable=False)
 
 
 def pwcca_from_moments(m: Moments) -> jax.Array:
   """`pwcca` of the arrays that the moments are of."""
-  m = lax.stop_gradient(m)
-  canonical = _all_directions(m)
-  # <h_i, x_j> = a_i' xx e_j, with h_i = X a_i of unit norm.
-  weights = jnp.sum(jnp.abs(_dot(canonical.directions.T, m.xx)), axis=1) * canonical.exist
-  total = jnp.sum(weights)
-  return jnp.sum(weights * canonical.correlations) / jnp.where(total > 0, total, 1.0)
+
+  def formula(m):
+    canonical = _all_directions(m)
+    # <h_i, x_j> = a_i' xx e_j, with h_i = X a_i of unit norm.
+    weights = jnp.sum(jnp.abs(_dot(canonical.directions.T, m.xx)), axis=1) * canonical.exist
+    total = jnp.sum(weights)
+    mean = jnp.sum(weights * canonical.correlations) / jnp.where(total > 0, total, 1.0)
+    return bounded(mean, 0.0, 1.0)
+
+  return from_moments(formula, m, differentiable=False)
 
 
 def cca(z: jax.Array, z_hat: jax.Array, *, axis_name: AxisName = None) -> jax.Array:

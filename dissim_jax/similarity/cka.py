@@ -16,7 +16,9 @@ from dissim_jax.similarity.aligned import (
   global_count,
   global_sum,
   safe_cosine,
+  unit_size,
 )
+from dissim_jax.similarity.floats import bounded
 from dissim_jax.similarity.kernels import (
   HIGHEST,
   centered_gram,
@@ -25,6 +27,7 @@ from dissim_jax.similarity.kernels import (
   rbf_kernel,
   sample_matrices,
   u_center,
+  unit_matrix,
 )
 
 
@@ -35,6 +38,11 @@ def _gram_hsic(gram_x, gram_y, unbiased: bool, axis_name: AxisName):
   terms = jnp.sum(gram_x * gram_y), jnp.sum(gram_x**2), jnp.sum(gram_y**2)
   # Every device holds the same numbers; the mean says so to shard_map and splits the gradient.
   return terms if axis_name is None else lax.pmean(terms, axis_name)
+
+
+def _ratio(terms, unbiased: bool) -> jax.Array:
+  """CKA of its three terms; the unbiased one may be negative, both are cosines."""
+  return bounded(safe_cosine(*terms), -1.0 if unbiased else 0.0, 1.0)
 
 
 def _feature_hsic(x, y, unbiased: bool, axis_name: AxisName):
@@ -104,9 +112,9 @@ def lincka(
     axis_name: as in `expvar`: the leading axis is sharded, the statistic is of the global batch.
 
   Returns:
-    float32 scalar. Biased: in [0, 1]. Unbiased: at most 1, about 0 (and on either side of it) for
+    float32 scalar. Biased: in [0, 1]. Unbiased: in [-1, 1], about 0 (and on either side of it) for
     independent features. 1 = identical up to the invariances. 0 with a zero gradient where one
-    side has no variance.
+    side has no variance; NaN where one holds NaN or infinity.
 
   Raises:
     ValueError: `unbiased` with fewer than 4 samples, unequal sample counts, an unknown `samples`.
@@ -120,10 +128,10 @@ def lincka(
     check_count(n)
   # The factor 1/(n(n-3)) or 1/(n-1)^2 of the three terms cancels in the ratio of one batch.
   if _gram_is_cheaper(n, x.shape[1], y.shape[1]):
-    grams = centered_gram(x, axis_name), centered_gram(y, axis_name)
-    return safe_cosine(*_gram_hsic(*grams, unbiased, axis_name))
-  x, y = center(x, axis_name)[0], center(y, axis_name)[0]
-  return safe_cosine(*_feature_hsic(x, y, unbiased, axis_name))
+    grams = (unit_matrix(centered_gram(side, axis_name)) for side in (x, y))
+    return _ratio(_gram_hsic(*grams, unbiased, axis_name), unbiased)
+  x, y = (unit_size(center(side, axis_name)[0], axis_name) for side in (x, y))
+  return _ratio(_feature_hsic(x, y, unbiased, axis_name), unbiased)
 
 
 def lincka_position(z_a: jax.Array, z_b: jax.Array, *, axis_name: AxisName = None) -> jax.Array:
@@ -134,7 +142,7 @@ def lincka_position(z_a: jax.Array, z_b: jax.Array, *, axis_name: AxisName = Non
 
   Returns:
     float32 scalar in [0, 1]; 1 = identical up to an orthogonal map, a scale and an offset. 0 with a
-    zero gradient where one side has no variance.
+    zero gradient where one side has no variance; NaN where one holds NaN or infinity.
   """
   return lincka(z_a, z_b, unbiased=False, samples="position", axis_name=axis_name)
 
@@ -167,9 +175,9 @@ def rbfcka(
     axis_name: as in `expvar`: the leading axis is sharded, the statistic is of the global batch.
 
   Returns:
-    float32 scalar. Biased: in [0, 1]. Unbiased: at most 1, about 0 for independent features. 1 =
+    float32 scalar. Biased: in [0, 1]. Unbiased: in [-1, 1], about 0 for independent features. 1 =
     identical up to the invariances. 0 with a zero gradient where one side has no variance, or where
-    more than half of its distances are 0.
+    more than half of its distances are 0; NaN where one holds NaN or infinity.
 
   Raises:
     ValueError: as in `lincka`, fewer than 2 samples, or a bandwidth that is not positive.
@@ -181,4 +189,4 @@ def rbfcka(
   if n < 2:
     raise ValueError(f"n = {n} samples: a distance needs 2 or more.")
   grams = (rbf_kernel(centered_gram(a, axis_name), bandwidth) for a in (x, y))
-  return safe_cosine(*_gram_hsic(*grams, unbiased, axis_name))
+  return _ratio(_gram_hsic(*grams, unbiased, axis_name), unbiased)

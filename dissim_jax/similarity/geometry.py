@@ -8,11 +8,13 @@ import jax.numpy as jnp
 from jax import lax
 
 from dissim_jax.similarity.aligned import AxisName, global_count, safe_cosine
+from dissim_jax.similarity.floats import bounded
 from dissim_jax.similarity.kernels import (
   centered_gram,
   safe_root,
   sample_matrices,
   squared_distances,
+  unit_matrix,
 )
 
 DISTANCES = ("correlation", "cosine", "euclidean")
@@ -32,7 +34,8 @@ def dissimilarities(
 
   "euclidean": |x_i - x_j|. "cosine": 1 - cos(x_i, x_j). "correlation": 1 - Pearson correlation of
   x_i and x_j over their features. The last two are half the squared Euclidean distance of rows of
-  unit norm, which keeps its digits where all cosines are near 1; a row of norm 0 stays 0.
+  unit norm, which keeps its digits where all cosines are near 1; a row of norm 0 stays 0. All NaN
+  where x holds NaN or infinity.
   """
   if distance == "euclidean":
     return safe_root(squared_distances(centered_gram(x, axis_name, block=block)))
@@ -42,8 +45,10 @@ def dissimilarities(
     anchor = lax.stop_gradient(x[:, :1]).astype(jnp.float32)
     shift = anchor + jnp.mean(x.astype(jnp.float32) - anchor, axis=1, keepdims=True)
   squares = jnp.sum((x.astype(jnp.float32) - shift) ** 2, axis=1, keepdims=True)
-  positive = squares > 0
-  scale = jnp.where(positive, lax.rsqrt(jnp.where(positive, squares, 1.0)), 0.0)
+  none = squares <= 0
+  scale = jnp.where(none, 0.0, lax.rsqrt(jnp.where(none, 1.0, squares)))
+  # Not 1 / infinity = 0, which would be a row of norm 0.
+  scale = jnp.where(jnp.isfinite(squares), scale, jnp.nan)
   gram = centered_gram(x, axis_name, shift=shift, scale=scale, block=block)
   return 0.5 * squared_distances(gram)
 
@@ -68,7 +73,9 @@ def dissimilarity_vector(
   if ranks:
     # The diagonal takes the first n ranks. Ties share the mean of theirs.
     matrix = jnp.where(off_diagonal, matrix, -1.0)
+    finite = jnp.all(jnp.isfinite(matrix))
     matrix = jax.scipy.stats.rankdata(matrix.ravel()).reshape(n, n).astype(jnp.float32)
+    matrix = jnp.where(finite, matrix, jnp.nan)
   # One entry is subtracted first: entries that are all equal then become exactly 0.
   matrix = jnp.where(off_diagonal, matrix - lax.stop_gradient(matrix[0, 1]), 0.0)
   mean = jnp.sum(matrix) / (n * (n - 1))
@@ -105,14 +112,17 @@ def rsa(
 
   Returns:
     float32 scalar in [-1, 1]; 1 = the same geometry, 0 = unrelated. 0 with a zero gradient where
-    one side's distances are all equal.
+    one side's distances are all equal; NaN where a side holds NaN or infinity.
 
   Raises:
     ValueError: unequal numbers of examples, fewer than 3, or an unknown distance.
   """
   x, y = sample_matrices(z, z_hat)
-  a, b = (dissimilarity_vector(matrix, distance, ranks, axis_name) for matrix in (x, y))
-  return safe_cosine(*_replicated((jnp.sum(a * b), jnp.sum(a * a), jnp.sum(b * b)), axis_name))
+  a, b = (
+    unit_matrix(dissimilarity_vector(matrix, distance, ranks, axis_name)) for matrix in (x, y)
+  )
+  terms = _replicated((jnp.sum(a * b), jnp.sum(a * a), jnp.sum(b * b)), axis_name)
+  return bounded(safe_cosine(*terms), -1.0, 1.0)
 
 
 def relative_vector(
@@ -120,7 +130,7 @@ def relative_vector(
 ) -> jax.Array:
   """Relative representation of every example, of unit norm: `[n, features]` -> `[N * N]`.
 
-  All 0 where the examples are all alike.
+  All 0 where the examples are all alike, all NaN where x holds NaN or infinity.
   """
   if centered:
     gram = centered_gram(x, axis_name, block=block)
@@ -128,10 +138,10 @@ def relative_vector(
     cosines = safe_cosine(gram, norms[:, None], norms[None, :])
   else:
     distances = dissimilarities(x, "cosine", axis_name, block)
-    present = jnp.sum(x.astype(jnp.float32) ** 2, axis=1) > 0
-    present = present if axis_name is None else lax.all_gather(present, axis_name, tiled=True)
-    cosines = jnp.where(present[:, None] & present[None, :], 1.0 - distances, 0.0)
-    cosines = jnp.where(jnp.any(distances > 0), cosines, 0.0)
+    absent = jnp.sum(x.astype(jnp.float32) ** 2, axis=1) <= 0
+    absent = absent if axis_name is None else lax.all_gather(absent, axis_name, tiled=True)
+    absent = absent[:, None] | absent[None, :] | jnp.all(distances <= 0)
+    cosines = jnp.where(absent & ~jnp.isnan(distances), 0.0, 1.0 - distances)
   squares = jnp.sum(cosines**2, axis=1, keepdims=True)
   return safe_cosine(cosines, squares, jnp.ones_like(squares)).ravel()
 
@@ -157,11 +167,13 @@ def relative(
 
   Returns:
     float32 scalar, at most 1 = identical up to the invariances; about 0 only where the cosines of
-    the two are unrelated. 0 with a zero gradient where the examples of one side are all alike.
+    the two are unrelated. 0 with a zero gradient where the examples of one side are all alike; NaN
+    where one holds NaN or infinity.
 
   Raises:
     ValueError: unequal numbers of examples.
   """
   x, y = sample_matrices(z, z_hat)
   a, b = (relative_vector(matrix, centered, axis_name) for matrix in (x, y))
-  return _replicated(jnp.sum(a * b) / global_count(x.shape[0], axis_name), axis_name)
+  mean = jnp.sum(a * b) / global_count(x.shape[0], axis_name)
+  return bounded(_replicated(mean, axis_name), -1.0, 1.0)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from dissim_jax.similarity.aligned import AxisName, center, check_floating, check_same_samples
+from dissim_jax.similarity.floats import unit_scale
 
 HIGHEST = lax.Precision.HIGHEST
 # Below four samples the unbiased estimator divides by n - 3 = 0 or has no terms at all.
@@ -126,6 +127,15 @@ def centered_gram(
   return gram if whole == features else gram + product(x[:, whole:])
 
 
+def unit_matrix(matrix: jax.Array) -> jax.Array:
+  """The matrix times the power of two that makes its largest entry about 1.
+
+  Gram matrices and distances of activations from 1e-15 to 1e15 fit in float32, their squares do
+  not.
+  """
+  return matrix * unit_scale(jnp.max(jnp.abs(matrix)))
+
+
 def _first(value: jax.Array | float) -> jax.Array | float:
   """Of the first example."""
   return value[:1] if isinstance(value, jax.Array) else value
@@ -135,13 +145,15 @@ def squared_distances(gram: jax.Array) -> jax.Array:
   """Squared Euclidean distances `[n, n]` from a Gram matrix: `k_ii + k_jj - 2 k_ij`, at least 0."""
   diagonal = jnp.diagonal(gram)
   distances = diagonal[:, None] + diagonal[None, :] - 2.0 * gram
-  positive = ~jnp.eye(gram.shape[0], dtype=bool) & (distances > 0)
-  return jnp.where(positive, distances, 0.0)
+  # Of rounding errors the negative ones; NaN is kept.
+  none = jnp.eye(gram.shape[0], dtype=bool) | (distances <= 0)
+  return jnp.where(none, 0.0, distances)
 
 
 def safe_root(x: jax.Array) -> jax.Array:
-  """Square root whose gradient at 0 is 0."""
-  return jnp.where(x > 0, jnp.sqrt(jnp.where(x > 0, x, 1.0)), 0.0)
+  """Square root, 0 with a gradient of 0 where x is not positive; NaN stays NaN."""
+  none = x <= 0
+  return jnp.where(none, 0.0, jnp.sqrt(jnp.where(none, 1.0, x)))
 
 
 def rbf_kernel(gram: jax.Array, bandwidth: float) -> jax.Array:
@@ -155,7 +167,7 @@ def rbf_kernel(gram: jax.Array, bandwidth: float) -> jax.Array:
     bandwidth: > 0, a fraction of the median distance.
 
   Returns:
-    float32 `[n, n]`; 0 where the median distance is 0.
+    float32 `[n, n]`; 0 where the median distance is 0, NaN where the Gram matrix is not finite.
 
   Raises:
     ValueError: the bandwidth is not positive.
@@ -169,6 +181,6 @@ def rbf_kernel(gram: jax.Array, bandwidth: float) -> jax.Array:
   middle = n + n * (n - 1) // 2
   chosen = jnp.argsort(lax.stop_gradient(flat))[middle - 1 : middle + 1]
   sigma = bandwidth * jnp.mean(safe_root(flat[chosen]))
-  positive = sigma > 0
-  sigma = jnp.where(positive, sigma, 1.0)
-  return jnp.where(positive, jnp.expm1(-0.5 * distances / sigma**2), 0.0)
+  none = sigma <= 0
+  sigma = jnp.where(none, 1.0, sigma)
+  return jnp.where(none, 0.0, jnp.expm1(-0.5 * distances / sigma**2))

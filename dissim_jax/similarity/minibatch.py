@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dissim_jax.similarity.floats import float64, unit_scale
 from dissim_jax.similarity.geometry import dissimilarity_vector, relative_vector
 from dissim_jax.similarity.kernels import (
   HIGHEST,
@@ -64,7 +65,16 @@ def gram_vectors(
 
 
 def _products(vectors: jax.Array) -> jax.Array:
-  return jnp.matmul(vectors, vectors.T, precision=HIGHEST)
+  """Inner products of all pairs of rows, in float64: HSIC is of the fourth power of activations.
+
+  Multiplied in float32, every row by a power of two of its own, which is then undone.
+  """
+  scale = unit_scale(jnp.max(jnp.abs(vectors), axis=1))
+  vectors = vectors * scale[:, None]
+  products = jnp.matmul(vectors, vectors.T, precision=HIGHEST)
+  with float64():
+    undo = 1.0 / scale.astype(jnp.float64)
+    return products.astype(jnp.float64) * undo[:, None] * undo[None, :]
 
 
 def hsic_matrix(
@@ -74,15 +84,21 @@ def hsic_matrix(
   unbiased: bool = True,
   bandwidth: float = 0.8,
 ) -> jax.Array:
-  """HSIC between all pairs of taps of one batch: L arrays `[n, ...]` -> `[L, L]` float32.
+  """HSIC between all pairs of taps of one batch: L arrays `[n, ...]` -> `[L, L]` float64.
 
-  Wald et al. 2023, Eq. 13, for all pairs by one matrix product. Add the matrices of all batches (in
-  float64 on the host when there are many), whose n may differ, and give the sum to `cka_from_hsic`.
-  Arguments and errors as in `gram_vectors`.
+  Wald et al. 2023, Eq. 13, for all pairs by one matrix product. Add the matrices of all batches,
+  whose n may differ, as NumPy arrays and give the sum to `cka_from_hsic`. Arguments and errors as
+  in `gram_vectors`.
+
+  Returns:
+    An array of float64 also where `jax_enable_x64` is off: `np.asarray` of it is right, JAX would
+    compute with it in float32, in which HSIC of activations of 1e10 does not fit. Rows and columns
+    of taps that hold NaN or infinity are NaN.
   """
   vectors = gram_vectors(taps, kernel=kernel, unbiased=unbiased, bandwidth=bandwidth)
   n = taps[0].shape[0]
-  return _products(vectors) / (n * (n - 3) if unbiased else (n - 1) ** 2)
+  with float64():
+    return _products(vectors) / (n * (n - 3) if unbiased else (n - 1) ** 2)
 
 
 def cka_from_hsic(hsic_sum: jax.Array | np.ndarray) -> jax.Array | np.ndarray:
@@ -92,20 +108,28 @@ def cka_from_hsic(hsic_sum: jax.Array | np.ndarray) -> jax.Array | np.ndarray:
     hsic_sum: `[L, L]`, NumPy or JAX; the sum or the mean over batches.
 
   Returns:
-    `[L, L]` of the same kind and dtype, at most 1 up to rounding, 1 on the diagonal; the rows and
-    columns of taps whose self term is not positive (dead taps) are 0.
+    `[L, L]` of the same kind and dtype, in [-1, 1], 1 on the diagonal. The rows and columns of taps
+    whose self term is not positive (dead taps) are 0, of those whose self term is not finite NaN.
 
   Raises:
     ValueError: the matrix is not square.
   """
   if hsic_sum.ndim != 2 or hsic_sum.shape[0] != hsic_sum.shape[1]:
     raise ValueError(f"hsic_sum has shape {hsic_sum.shape}: a square matrix is needed.")
-  xp = jnp if isinstance(hsic_sum, jax.Array) else np
-  self_terms = xp.diagonal(hsic_sum)
-  alive = self_terms > 0
-  root = xp.sqrt(xp.where(alive, self_terms, 1.0))
-  cka = hsic_sum / (root[:, None] * root[None, :])
-  return xp.where(alive[:, None] & alive[None, :], cka, 0.0)
+  if isinstance(hsic_sum, jax.Array):
+    with float64():  # Which leaves float32 what it is.
+      return _cosines(hsic_sum, jnp)
+  return _cosines(hsic_sum, np)
+
+
+def _cosines(products, xp):
+  """Of inner products `[L, L]` of L vectors, by NumPy or JAX."""
+  norms = xp.diagonal(products)
+  finite, alive = xp.isfinite(norms), norms > 0
+  root = xp.sqrt(xp.where(alive & finite, norms, 1.0))
+  cosines = xp.clip(products / (root[:, None] * root[None, :]), -1.0, 1.0)
+  cosines = xp.where(alive[:, None] & alive[None, :], cosines, 0.0)
+  return xp.where(finite[:, None] & finite[None, :], cosines, xp.nan)
 
 
 def _check_examples(samples: str, measure: str, instead: str) -> None:
@@ -152,11 +176,11 @@ def jaccard_sums(taps, *, k: int = 10, distance: str = "cosine") -> dict[str, ja
   sets = [neighbour_sets(x, k, distance, block=feature_block()) for x in tap_matrices(taps)]
   sets = jnp.stack(sets).swapaxes(0, 1)
   shared = jnp.matmul(sets, sets.swapaxes(1, 2))
-  # k neighbours each, but none of a tap without variance.
+  # k neighbours each, but none of a tap without variance. NaN of a tap stays in its row and column.
   union = 2.0 * k - shared
   return {"sum": jnp.sum(shared / union, axis=0), "count": jnp.float32(taps[0].shape[0])}
 
 
 def mean_from_sums(sums: dict[str, np.ndarray]) -> np.ndarray:
-  """`[L, L]` means over examples."""
-  return sums["sum"] / sums["count"]
+  """`[L, L]` means over examples, of similarities in [-1, 1]."""
+  return np.clip(sums["sum"] / sums["count"], -1.0, 1.0)

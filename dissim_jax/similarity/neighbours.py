@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from dissim_jax.similarity.aligned import AxisName
+from dissim_jax.similarity.floats import bounded
 from dissim_jax.similarity.geometry import check_distance, dissimilarities
 from dissim_jax.similarity.kernels import sample_matrices
 
@@ -19,7 +20,7 @@ def neighbour_sets(
   """Indicators of the k nearest neighbours of every example: `[n, features]` -> `[N, N]` float32.
 
   1 where column j is one of the k nearest to row i, never i itself; of equally near ones the first.
-  All 0 where the examples are all alike.
+  All 0 where the examples are all alike, all NaN where x holds NaN or infinity.
   """
   check_distance(distance, ("cosine", "euclidean"))
   distances = dissimilarities(lax.stop_gradient(x), distance, axis_name, block)
@@ -29,7 +30,8 @@ def neighbour_sets(
   others = jnp.where(jnp.eye(n, dtype=bool), jnp.inf, distances)
   _, nearest = lax.top_k(-others, k)
   sets = jnp.zeros((n, n)).at[jnp.arange(n)[:, None], nearest].set(1.0)
-  return jnp.where(jnp.any(distances > 0), sets, 0.0)
+  sets = jnp.where(jnp.any(distances > 0), sets, 0.0)
+  return jnp.where(jnp.any(jnp.isnan(distances)), jnp.nan, sets)
 
 
 def jaccard(
@@ -58,7 +60,8 @@ def jaccard(
 
   Returns:
     float32 scalar in [0, 1]; 1 = the same neighbours, about k / (2n - k) for unrelated
-    representations. 0 where the examples of one side are all alike.
+    representations. 0 where the examples of one side are all alike, NaN where one holds NaN or
+    infinity.
 
   Raises:
     ValueError: unequal numbers of examples, no more than k of them, or an unknown distance.
@@ -67,4 +70,4 @@ def jaccard(
   a, b = (neighbour_sets(matrix, k, distance, axis_name) for matrix in (x, y))
   shared = jnp.sum(a * b, axis=1)
   mean = jnp.mean(shared / (2.0 * k - shared))
-  return mean if axis_name is None else lax.pmean(mean, axis_name)
+  return bounded(mean if axis_name is None else lax.pmean(mean, axis_name), 0.0, 1.0)

@@ -5,26 +5,31 @@ import jax.numpy as jnp
 from jax import lax
 
 from dissim_jax.similarity.aligned import AxisName, safe_cosine
-from dissim_jax.similarity.kernels import HIGHEST, safe_root
-from dissim_jax.similarity.regression import Moments, moments
+from dissim_jax.similarity.floats import bounded, with_gradient_of
+from dissim_jax.similarity.kernels import safe_root
+from dissim_jax.similarity.moment_sums import HIGHEST, Moments, from_moments, moments
 from dissim_jax.similarity.spectrum import real_directions
 
 
 def nuclear_norm(matrix: jax.Array) -> jax.Array:
-  """Sum of the singular values of `[p, q]`, as `tr(U' M V)` with U and V held fixed.
+  """Sum of the singular values of `[p, q]`, in the dtype of the matrix.
 
-  That has the exact gradient U V'; singular vectors of the value 0 are left out, which is the
-  smallest of all subgradients there.
+  Its gradient is U V'; singular vectors of values that are rounding errors in float32 are left out,
+  which is the smallest of all subgradients there.
   """
   u, values, vt = jnp.linalg.svd(lax.stop_gradient(matrix), full_matrices=False)
-  kept = real_directions(values)
   rotated = jnp.matmul(matrix, vt.T, precision=HIGHEST)
-  return jnp.sum(jnp.where(kept, u, 0.0) * rotated)
+  surrogate = jnp.sum(jnp.where(real_directions(values), u, 0.0) * rotated)
+  return with_gradient_of(jnp.sum(values), surrogate)
 
 
 def procrustes_from_moments(m: Moments) -> jax.Array:
   """`procrustes` of the arrays that the moments are of."""
-  return safe_cosine(nuclear_norm(m.xy), jnp.trace(m.xx), jnp.trace(m.yy))
+
+  def formula(m):
+    return bounded(safe_cosine(nuclear_norm(m.xy), jnp.trace(m.xx), jnp.trace(m.yy)), 0.0, 1.0)
+
+  return from_moments(formula, m)
 
 
 def procrustes(z: jax.Array, z_hat: jax.Array, *, axis_name: AxisName = None) -> jax.Array:
@@ -41,7 +46,7 @@ def procrustes(z: jax.Array, z_hat: jax.Array, *, axis_name: AxisName = None) ->
 
   Returns:
     float32 scalar in [0, 1]; 1 = identical up to the invariances. 0 with a zero gradient where one
-    side has no variance.
+    side has no variance. NaN where a sample is NaN or infinite.
 
   Raises:
     ValueError: the leading axes differ or a dtype is not floating point.
@@ -67,6 +72,9 @@ def procrustes_distance_squared(
   `||X||_F^2 + ||Y||_F^2 - 2 ||X'Y||_*` of centred channels, summed over samples; at least 0, 0 =
   identical up to rotation. Other lines as in `procrustes`.
   """
-  m = moments(z, z_hat, axis_name=axis_name)
-  distance = jnp.trace(m.xx) + jnp.trace(m.yy) - 2.0 * nuclear_norm(m.xy)
-  return jnp.maximum(distance, 0.0)
+
+  def formula(m):
+    distance = jnp.trace(m.xx) + jnp.trace(m.yy) - 2.0 * nuclear_norm(m.xy)
+    return bounded(distance, 0.0, jnp.inf)
+
+  return from_moments(formula, moments(z, z_hat, axis_name=axis_name))
