@@ -48,7 +48,7 @@ def make_monitor(
     targets = [taps[tap] for tap in game.taps]
     sources = teacher_taps(game, teachers, images, targets)
     return correct, [
-      moments(concatenated(source), target)
+      moments(concatenated(source), target).exact
       for source, target in zip(sources, targets, strict=True)
     ]
 

@@ -294,10 +294,10 @@ def test_comoments_of_two_resnet34_take_little_memory():
   shapes = Subject(member, everything).shapes(image_shape, False)
   parts = comoments.layouts(shapes * 2, False)
   assert [part.nbytes for part in parts] == [
-    4 * (channels**2 + channels + 1) for channels in (512, 1024, 3072, 3072)
+    8 * (channels**2 + channels + 1) for channels in (512, 1024, 3072, 3072)
   ]
   resized = comoments.layouts(shapes * 2, True)
-  assert sum(part.nbytes for part in resized) < 256 * 2**20
+  assert sum(part.nbytes for part in resized) < comparison.ONE_PASS_BYTES / 2
 
 
 def test_comoments_far_from_the_origin_keep_their_digits():

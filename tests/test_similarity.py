@@ -322,7 +322,7 @@ def test_minibatch_cka_of_all_pairs(rng):
     taps = [tap.astype(np.float32) for tap in taps]
     features = [rows(tap) for tap in taps]
     expected += [[oracle_hsic(x, y) for y in features] for x in features]
-    total += hsic_matrix([*taps, np.full((n, 3), 0.7, np.float32)])
+    total += np.asarray(hsic_matrix([*taps, np.full((n, 3), 0.7, np.float32)]))
   root = np.sqrt(np.diag(expected))
   for hsic in (total, jnp.asarray(total, jnp.float32)):
     cka = similarity.cka_from_hsic(hsic)
@@ -347,7 +347,7 @@ def test_biased_accumulator(rng):
     taps = [rng.normal(size=(n, 3, 4)).astype(np.float32) + 5]
     taps.append((taps[0][:, :2] ** 2).astype(np.float32))
     expected += [[oracle_biased_hsic(rows(x), rows(y)) for y in taps] for x in taps]
-    total += similarity.hsic_matrix(taps, unbiased=False)
+    total += np.asarray(similarity.hsic_matrix(taps, unbiased=False))
   assert_close(total, expected)
 
 
@@ -403,10 +403,11 @@ def test_streamed_moments_equal_those_of_all_samples(rng):
     assert_close(actual, desired, rtol=1e-6)
   # A co-moment near zero is as exact as the two deviations that it multiplies.
   products = ((xc, xc, norm_x, norm_x), (xc, yc, norm_x, norm_y), (yc, yc, norm_y, norm_y))
-  for actual, (a, b, norm_a, norm_b) in zip(streamed[3:], products, strict=True):
+  for actual, (a, b, norm_a, norm_b) in zip(streamed[3:6], products, strict=True):
     scale = np.outer(norm_a, norm_b)
     assert_close(actual / scale, a.T @ b / scale, rtol=0, atol=1e-5)
-  assert all(leaf.dtype == jnp.float32 for leaf in streamed)
+  assert all(leaf.dtype == jnp.float32 for leaf in streamed[:6])
+  assert all(leaf.dtype == jnp.float64 for leaf in streamed.exact[:6])
   # Nothing after something, and nothing after nothing, changes nothing.
   empty = similarity.empty_moments(5, 3)
   for m in (streamed, empty):

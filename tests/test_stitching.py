@@ -140,7 +140,8 @@ def test_seam_indices_need_no_second_pass(xy, rng):
   stitch = Stitch(jnp.float32(rng.normal(size=(5, 7))), jnp.float32(rng.normal(size=7)))
   m = moments(x, y)
   moved = stitching.apply_stitch(stitch, x)
-  for got, want in zip(stitching.stitched_moments(m, stitch), moments(moved, y), strict=True):
+  found, expected = stitching.stitched_moments(m, stitch), moments(moved, y)
+  for got, want in zip(found[:6] + found.exact[:6], expected[:6] + expected.exact[:6], strict=True):
     assert_close(got, want, rtol=1e-4, atol=1e-2)
   found = stitching.seam_indices(m, stitch)
   truth = r2_score(flat(y), flat(moved), multioutput="variance_weighted")

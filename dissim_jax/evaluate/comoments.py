@@ -1,19 +1,20 @@
 """Moments of all pairs of taps of one spatial size at once, streamed over batches.
 
 The channels of all taps of a size lie side by side, so that a batch costs one matrix product, and
-the blocks of the summed matrix are the `Moments` of every pair of them.
+the blocks of the summed matrix are the `Moments` of every pair of them. All sums are float64, see
+`similarity.moment_sums`.
 """
 
 import dataclasses
-import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from dissim_jax.similarity import Moments, moments, swap_moments
+from dissim_jax.similarity import Moments, swap_moments
+from dissim_jax.similarity.floats import float64
+from dissim_jax.similarity.moment_sums import exact_comoments
 
 Size = tuple[int, ...]
 
@@ -48,11 +49,14 @@ class Layout:
   @property
   def nbytes(self) -> int:
     """Of the co-moments."""
-    return sum(array.nbytes for array in jax.tree.leaves(empty_comoments(self)))
+    shapes = jax.tree.leaves(jax.eval_shape(lambda: empty_comoments(self)))
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in shapes)
 
 
 class Comoments(NamedTuple):
   """What a layout's taps leave: C channels side by side, of which the first P have its own size.
+
+  All float64, which JAX only passes on where `jax_enable_x64` is off.
 
   Attributes:
     count: number of samples, scalar.
@@ -94,10 +98,12 @@ def _larger(a: Size, b: Size) -> bool:
 
 
 def empty_comoments(layout: Layout) -> Comoments:
-  """Co-moments of no samples, NumPy arrays (zeros take no memory until they are used)."""
-  zeros, total = functools.partial(np.zeros, dtype=np.float32), sum(layout.channels)
-  within = tuple(zeros((c, c)) for c in layout.channels[len(layout.own) :])
-  return Comoments(zeros(()), zeros(total), zeros((layout.own_channels, total)), within)
+  """Co-moments of no samples."""
+  total = sum(layout.channels)
+  with float64():
+    within = tuple(jnp.zeros((c, c)) for c in layout.channels[len(layout.own) :])
+    cross = jnp.zeros((layout.own_channels, total))
+    return Comoments(jnp.zeros(()), jnp.zeros(total), cross, within)
 
 
 def add_batch(old: Comoments, layout: Layout, taps: Sequence[jax.Array]) -> Comoments:
@@ -108,19 +114,26 @@ def add_batch(old: Comoments, layout: Layout, taps: Sequence[jax.Array]) -> Como
     layout: which of the taps to take.
     taps: `[n, *size, C]` each, floating point.
   """
-  own = [taps[i] for i in layout.own]
+  own = [taps[i].astype(jnp.float32) for i in layout.own]
   resized = [_resize(taps[i], layout.size) for i in layout.resized]
-  # Of these moments only the second mean and the cross products are used, and computed.
-  new = moments(jnp.concatenate(own, -1), jnp.concatenate([*own, *resized], -1))
-  count = old.count + new.count
-  share, delta = new.count / count, new.mean_y - old.mean
-  weight = old.count * share
-  within = []
-  for index, z, total in zip(layout.resized, resized, old.within, strict=True):
-    step = delta[layout.span(index)]
-    within.append(total + moments(z, z).xx + weight * jnp.outer(step, step))
-  cross = old.cross + new.xy + weight * jnp.outer(delta[: layout.own_channels], delta)
-  return Comoments(count, old.mean + share * delta, cross, tuple(within))
+  own, resized = ([tap.reshape(-1, tap.shape[-1]) for tap in some] for some in (own, resized))
+  blocks = [jnp.concatenate(own, -1), *resized]
+  first, others = (0, 0), range(1, len(blocks))
+  pairs = (first, *((0, i) for i in others), *((i, i) for i in others))
+  found, means, products = exact_comoments(blocks, pairs)
+  with float64():
+    mean = jnp.concatenate(means)
+    new_cross, new_within = products[: len(blocks)], products[len(blocks) :]
+    count = old.count + found
+    share, delta = found / count, mean - old.mean
+    weight = old.count * share
+    within = []
+    for index, product, total in zip(layout.resized, new_within, old.within, strict=True):
+      step = delta[layout.span(index)]
+      within.append(total + product + weight * jnp.outer(step, step))
+    outer = jnp.outer(delta[: layout.own_channels], delta)
+    cross = old.cross + jnp.concatenate(new_cross, -1) + weight * outer
+    return Comoments(count, old.mean + share * delta, cross, tuple(within))
 
 
 def _resize(z: jax.Array, size: Size) -> jax.Array:
@@ -130,7 +143,10 @@ def _resize(z: jax.Array, size: Size) -> jax.Array:
 
 
 def pair_moments(layout: Layout, sums: Comoments, a: int, b: int) -> Moments:
-  """The moments of two taps of a layout (x is `a`, y is `b`), one or both of its own size."""
+  """The moments of two taps of a layout (x is `a`, y is `b`), one or both of its own size.
+
+  Of NumPy sums NumPy arrays of float64: only inside of `float64()` does JAX take them as such.
+  """
   if a not in layout.own:
     return swap_moments(pair_moments(layout, sums, b, a))
   x, y = layout.span(a), layout.span(b)

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dissim_jax.evaluate import nonfinite
 from dissim_jax.evaluate.comoments import (
   Comoments,
   Layout,
@@ -24,9 +25,10 @@ from dissim_jax.evaluate.comoments import (
 )
 from dissim_jax.evaluate.subjects import Chosen, Reader, Subject
 from dissim_jax.similarity import swap_moments
+from dissim_jax.similarity.floats import float64
 
 # All members share one pass over the images while their co-moments fit in this; else a pass a pair.
-ONE_PASS_BYTES = 512 * 2**20
+ONE_PASS_BYTES = 2**30
 
 Arrays = dict[str, np.ndarray]
 Progress = Callable[[str, int, int], None]
@@ -101,22 +103,43 @@ def compare(
 
   Returns:
     `<measure>/<a>/<b>` float32 `[L_a, L_b]`, f(tap of a, tap of b), for a up to b in the order of
-    `subjects`, and for b before a too where the measure is not symmetric.
+    `subjects`, and for b before a too where the measure is not symmetric. What a tap that holds NaN
+    or infinity takes part in is NaN, and stderr says which taps these are.
   """
   shapes = [subject.shapes(batches[0].shape[1:], pooled) for subject in subjects]
   passes = _passes(shapes, chosen, resize)
   arrays: Arrays = {}
+  broken = [np.zeros(len(subject.taps), bool) for subject in subjects]
   for number, each in enumerate(passes, 1):
     inside = [subjects[i] for i in each.group]
     what = "images" if len(passes) == 1 else f"images, pass {number} of {len(passes)}"
     tick = functools.partial(progress, what)
     sums, comoments = _stream(inside, each, pooled, batches, tick)
+    found = _broken(each, sums, comoments)
+    for i, span in zip(each.group, _spans(inside), strict=True):
+      broken[i] |= found[list(span)]
     for c, total in zip(each.examples, sums, strict=True):
       arrays |= _example_blocks(inside, c, total)
     if each.positions:
       inside_shapes = [shapes[i] for i in each.group]
       _add_position_blocks(arrays, inside, inside_shapes, each, comoments, resize, progress)
+  taps = (np.compress(bad, s.taps) for s, bad in zip(subjects, broken, strict=True))
+  nonfinite.warn(zip((subject.name for subject in subjects), taps, strict=True))
   return arrays
+
+
+def _broken(each: Pass, sums: list, comoments: list[Comoments]) -> np.ndarray:
+  """Which of the taps of a pass hold NaN or infinity, by what it summed: bool `[L]`."""
+  found = [nonfinite.broken(s["sum"] if isinstance(s, dict) else s) for s in sums or ()]
+  if not each.parts:
+    return np.any(found, axis=0)
+  count = sum(len(part.own) for part in each.parts)
+  taps = np.zeros(count, bool)
+  for part, of_part in zip(each.parts, comoments, strict=True):
+    for tap in part.own:
+      channels = nonfinite.broken(of_part.cross[:, : part.own_channels])[part.span(tap)]
+      taps[tap] = np.any(channels)
+  return np.any([taps, *found], axis=0)
 
 
 def _passes(shapes, chosen: Sequence[Chosen], resize: bool) -> list[Pass]:
@@ -202,7 +225,8 @@ def _position_blocks(positions, moments_of, rows: range, columns: range):
       continue  # Seen from the other side.
     m = moments_of(x, y)
     if m is not None:
-      there[:, p, q], back[:, q, p] = np.asarray(function(m))
+      with float64():
+        there[:, p, q], back[:, q, p] = np.asarray(function(m))
   if rows == columns:
     there = np.where(np.isnan(there), back, there)
   return there, back

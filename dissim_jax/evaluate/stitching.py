@@ -17,6 +17,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from dissim_jax.similarity import Moments, lincka_from_moments, solve_affine
+from dissim_jax.similarity.floats import bounded
+from dissim_jax.similarity.moment_sums import from_moments, map_moments
 
 _HIGHEST = lax.Precision.HIGHEST
 ZERO_BELOW = 1e-4  # Entries of a stitch that count as zero (section 8 of the paper).
@@ -39,16 +41,19 @@ def apply_stitch(stitch: Stitch, z: jax.Array) -> jax.Array:
 
 def about_origin(m: Moments) -> Moments:
   """Moments without centring, `xx = sum_i x_i x_i'`: maps made of them have no bias."""
-  zeros = jnp.zeros_like
-  n = m.count
-  return Moments(
-    m.count,
-    zeros(m.mean_x),
-    zeros(m.mean_y),
-    m.xx + n * jnp.outer(m.mean_x, m.mean_x),
-    m.xy + n * jnp.outer(m.mean_x, m.mean_y),
-    m.yy + n * jnp.outer(m.mean_y, m.mean_y),
-  )
+
+  def moved(m):
+    zeros, n = jnp.zeros_like, m.count
+    return Moments(
+      n,
+      zeros(m.mean_x),
+      zeros(m.mean_y),
+      m.xx + n * jnp.outer(m.mean_x, m.mean_x),
+      m.xy + n * jnp.outer(m.mean_x, m.mean_y),
+      m.yy + n * jnp.outer(m.mean_y, m.mean_y),
+    )
+
+  return map_moments(moved, m)
 
 
 def _with_bias(m: Moments, kernel: jax.Array) -> Stitch:
@@ -155,15 +160,19 @@ def cut(stitch: Stitch) -> Stitch:
 def stitched_moments(m: Moments, stitch: Stitch) -> Moments:
   """The moments of S(x) and y, from those of x and y: no second pass over the images."""
   dot = functools.partial(jnp.matmul, precision=_HIGHEST)
-  kernel = stitch.kernel
-  return Moments(
-    m.count,
-    dot(m.mean_x, kernel) + stitch.bias,
-    m.mean_y,
-    dot(dot(kernel.T, m.xx), kernel),
-    dot(kernel.T, m.xy),
-    m.yy,
-  )
+
+  def stitched(m):
+    kernel, bias = (part.astype(m.xx.dtype) for part in stitch)
+    return Moments(
+      m.count,
+      dot(m.mean_x, kernel) + bias,
+      m.mean_y,
+      dot(dot(kernel.T, m.xx), kernel),
+      dot(kernel.T, m.xy),
+      m.yy,
+    )
+
+  return map_moments(stitched, m)
 
 
 def fixed_r2(m: Moments) -> jax.Array:
@@ -173,10 +182,15 @@ def fixed_r2(m: Moments) -> jax.Array:
   with a centred denominator): 1 = exact, at most that of the least-squares map, negative where the
   mean of y would be nearer.
   """
-  offset = m.count * jnp.sum((m.mean_x - m.mean_y) ** 2)
-  error = jnp.trace(m.xx) - 2.0 * jnp.trace(m.xy) + jnp.trace(m.yy) + offset
-  total = jnp.trace(m.yy)
-  return jnp.where(total > 0, 1.0 - error / jnp.where(total > 0, total, 1.0), 0.0)
+
+  def formula(m):
+    offset = m.count * jnp.sum((m.mean_x - m.mean_y) ** 2)
+    error = jnp.trace(m.xx) - 2.0 * jnp.trace(m.xy) + jnp.trace(m.yy) + offset
+    total = jnp.trace(m.yy)
+    r2 = jnp.where(total > 0, 1.0 - error / jnp.where(total > 0, total, 1.0), 0.0)
+    return bounded(r2, -jnp.inf, 1.0)
+
+  return from_moments(formula, m)
 
 
 def seam_indices(m: Moments, stitch: Stitch) -> dict[str, jax.Array]:

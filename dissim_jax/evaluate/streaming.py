@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dissim_jax.evaluate import nonfinite
 from dissim_jax.models import Layered, matching_tap, resized
 from dissim_jax.similarity import (
   Moments,
@@ -93,7 +94,8 @@ def measure(
     each tap of b and the tap of a that belongs to it: `matched/a/b` int `[L_b]`, that tap (of one
     architecture the same); `lincka_position/a/b` `[L_b]`, LinCKA with positions as samples; and
     `r2/a/b`, `r2/b/a` `[L_b]`, the R^2 of the affine least-squares map from the first to the
-    second. Where spatial sizes differ, a's tap is resized to b's.
+    second. Where spatial sizes differ, a's tap is resized to b's. What a tap that holds NaN or
+    infinity takes part in is NaN, and stderr says which taps these are.
   """
   everyone = [(i, j) for j in range(len(members)) for i in range(j)]
   pairs = everyone if compared is None else list(compared)
@@ -107,7 +109,7 @@ def measure(
     hsic = hsic_matrix([tap for member_taps in taps for tap in member_taps])
     pair_moments = {
       (i, j): [
-        moments(resized(taps[i][tap], own.shape[1:3]), own)
+        moments(resized(taps[i][tap], own.shape[1:3]), own).exact
         for tap, own in zip(matched[i, j], taps[j], strict=True)
       ]
       for i, j in pairs
@@ -123,6 +125,7 @@ def measure(
     logits.append(np.asarray(batch_logits))
     hsic_sum = hsic_sum + np.asarray(hsic, np.float64)
     total = part if total is None else merge(total, part)
+  _warn_of_broken_taps(members, hsic_sum)
   arrays = _lincka_arrays(members, hsic_sum) | _moment_arrays(members, total)
   for (i, j), taps in matched.items():
     arrays[f"matched/{members[i].name}/{members[j].name}"] = np.array(taps, np.int32)
@@ -137,11 +140,22 @@ def _matched(model: Layered, other: Layered, match: str) -> list[int]:
   return [matching_tap(tap, other, model) for tap in taps]
 
 
+def _spans(members: Sequence[Member]) -> list[slice]:
+  """Where the taps of each member are among all."""
+  ends = np.cumsum([len(member.model.layers) for member in members])
+  return [slice(end - len(m.model.layers), end) for end, m in zip(ends, members, strict=True)]
+
+
+def _warn_of_broken_taps(members: Sequence[Member], hsic_sum: np.ndarray) -> None:
+  broken = nonfinite.broken(hsic_sum)
+  taps = (np.flatnonzero(broken[span]) for span in _spans(members))
+  nonfinite.warn(zip((member.name for member in members), taps, strict=True))
+
+
 def _lincka_arrays(members: Sequence[Member], hsic_sum: np.ndarray) -> dict[str, np.ndarray]:
   """Blocks of the all-taps LinCKA matrix, by pair of members."""
   cka = np.asarray(cka_from_hsic(hsic_sum), np.float32)
-  ends = np.cumsum([len(member.model.layers) for member in members])
-  spans = [slice(end - len(m.model.layers), end) for end, m in zip(ends, members, strict=True)]
+  spans = _spans(members)
   return {
     f"lincka/{a.name}/{b.name}": cka[spans[i], spans[j]]
     for j, b in enumerate(members)

@@ -63,17 +63,17 @@ def center(z: jax.Array, axis_name: AxisName = None) -> tuple[jax.Array, jax.Arr
 
 
 def unit_size(
-  centered: jax.Array, axis_name: AxisName = None, *, per_channel: bool = False
+  z: jax.Array, axis_name: AxisName = None, *, per_channel: bool = False
 ) -> jax.Array:
-  """Centred `[..., C]` times the power of two that makes its largest entry about 1.
+  """`[..., C]` in float32, times the power of two that makes its largest entry about 1.
 
   Then no sum of squares leaves the range of float32. `per_channel`: of every channel by itself.
   """
-  axes = tuple(range(centered.ndim - 1)) if per_channel else None
-  largest = jnp.max(jnp.abs(lax.stop_gradient(centered)), axis=axes)
+  axes = tuple(range(z.ndim - 1)) if per_channel else None
+  largest = jnp.max(jnp.abs(lax.stop_gradient(z)), axis=axes)
   if axis_name is not None:
     largest = lax.pmax(largest, axis_name)
-  return centered * unit_scale(largest)
+  return z.astype(jnp.float32) * unit_scale(largest)
 
 
 def safe_cosine(xy: jax.Array, xx: jax.Array, yy: jax.Array) -> jax.Array:

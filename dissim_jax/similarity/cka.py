@@ -16,7 +16,6 @@ from dissim_jax.similarity.aligned import (
   global_count,
   global_sum,
   safe_cosine,
-  unit_size,
 )
 from dissim_jax.similarity.floats import bounded
 from dissim_jax.similarity.kernels import (
@@ -27,7 +26,6 @@ from dissim_jax.similarity.kernels import (
   rbf_kernel,
   sample_matrices,
   u_center,
-  unit_matrix,
 )
 
 
@@ -122,15 +120,15 @@ def lincka(
   Differs from the paper: nothing in the defaults. The authors' training code uses
   `unbiased=False, samples="position"`.
   """
-  x, y = sample_matrices(z_a, z_b, samples)
+  x, y = sample_matrices(z_a, z_b, samples, axis_name)
   n = global_count(x.shape[0], axis_name)
   if unbiased:
     check_count(n)
   # The factor 1/(n(n-3)) or 1/(n-1)^2 of the three terms cancels in the ratio of one batch.
   if _gram_is_cheaper(n, x.shape[1], y.shape[1]):
-    grams = (unit_matrix(centered_gram(side, axis_name)) for side in (x, y))
+    grams = centered_gram(x, axis_name), centered_gram(y, axis_name)
     return _ratio(_gram_hsic(*grams, unbiased, axis_name), unbiased)
-  x, y = (unit_size(center(side, axis_name)[0], axis_name) for side in (x, y))
+  x, y = center(x, axis_name)[0], center(y, axis_name)[0]
   return _ratio(_feature_hsic(x, y, unbiased, axis_name), unbiased)
 
 
@@ -182,7 +180,7 @@ def rbfcka(
   Raises:
     ValueError: as in `lincka`, fewer than 2 samples, or a bandwidth that is not positive.
   """
-  x, y = sample_matrices(z_a, z_b, samples)
+  x, y = sample_matrices(z_a, z_b, samples, axis_name)
   n = global_count(x.shape[0], axis_name)
   if unbiased:
     check_count(n)

@@ -14,7 +14,6 @@ from dissim_jax.similarity.kernels import (
   safe_root,
   sample_matrices,
   squared_distances,
-  unit_matrix,
 )
 
 DISTANCES = ("correlation", "cosine", "euclidean")
@@ -117,10 +116,8 @@ def rsa(
   Raises:
     ValueError: unequal numbers of examples, fewer than 3, or an unknown distance.
   """
-  x, y = sample_matrices(z, z_hat)
-  a, b = (
-    unit_matrix(dissimilarity_vector(matrix, distance, ranks, axis_name)) for matrix in (x, y)
-  )
+  x, y = sample_matrices(z, z_hat, axis_name=axis_name)
+  a, b = (dissimilarity_vector(matrix, distance, ranks, axis_name) for matrix in (x, y))
   terms = _replicated((jnp.sum(a * b), jnp.sum(a * a), jnp.sum(b * b)), axis_name)
   return bounded(safe_cosine(*terms), -1.0, 1.0)
 
@@ -173,7 +170,7 @@ def relative(
   Raises:
     ValueError: unequal numbers of examples.
   """
-  x, y = sample_matrices(z, z_hat)
+  x, y = sample_matrices(z, z_hat, axis_name=axis_name)
   a, b = (relative_vector(matrix, centered, axis_name) for matrix in (x, y))
   mean = jnp.sum(a * b) / global_count(x.shape[0], axis_name)
   return bounded(_replicated(mean, axis_name), -1.0, 1.0)

@@ -7,8 +7,13 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from dissim_jax.similarity.aligned import AxisName, center, check_floating, check_same_samples
-from dissim_jax.similarity.floats import unit_scale
+from dissim_jax.similarity.aligned import (
+  AxisName,
+  center,
+  check_floating,
+  check_same_samples,
+  unit_size,
+)
 
 HIGHEST = lax.Precision.HIGHEST
 # Below four samples the unbiased estimator divides by n - 3 = 0 or has no terms at all.
@@ -31,18 +36,24 @@ def check_count(n: int) -> None:
 
 
 def sample_matrices(
-  z_a: jax.Array, z_b: jax.Array, samples: str = "example"
+  z_a: jax.Array, z_b: jax.Array, samples: str = "example", axis_name: AxisName = None
 ) -> tuple[jax.Array, jax.Array]:
-  """Both representations as `[n, features]`; a sample is an example or, if asked, a position."""
+  """Both representations as `[n, features]`; a sample is an example or, if asked, a position.
+
+  Each times a power of two, which brings it to about 1, for measures that do not see the scale:
+  fourth powers and their gradients then stay in the range of float32.
+  """
   if samples == "position":
     check_same_samples(z_a=z_a, z_b=z_b)
-    return z_a.reshape(-1, z_a.shape[-1]), z_b.reshape(-1, z_b.shape[-1])
-  if samples != "example":
+    x, y = z_a.reshape(-1, z_a.shape[-1]), z_b.reshape(-1, z_b.shape[-1])
+  elif samples == "example":
+    check_floating(z_a=z_a, z_b=z_b)
+    if z_a.shape[0] != z_b.shape[0]:
+      raise ValueError(f"z_a has {z_a.shape[0]} examples and z_b {z_b.shape[0]}: must be equal.")
+    x, y = z_a.reshape(z_a.shape[0], -1), z_b.reshape(z_b.shape[0], -1)
+  else:
     raise ValueError(f"samples={samples!r}: allowed are 'example' and 'position'.")
-  check_floating(z_a=z_a, z_b=z_b)
-  if z_a.shape[0] != z_b.shape[0]:
-    raise ValueError(f"z_a has {z_a.shape[0]} examples and z_b {z_b.shape[0]}: must be equal.")
-  return z_a.reshape(z_a.shape[0], -1), z_b.reshape(z_b.shape[0], -1)
+  return unit_size(x, axis_name), unit_size(y, axis_name)
 
 
 def tap_matrices(taps) -> list[jax.Array]:
@@ -125,15 +136,6 @@ def centered_gram(
   whole = features - features % block
   gram, _ = lax.scan(add, jnp.zeros((x.shape[0], x.shape[0])), jnp.arange(0, whole, block))
   return gram if whole == features else gram + product(x[:, whole:])
-
-
-def unit_matrix(matrix: jax.Array) -> jax.Array:
-  """The matrix times the power of two that makes its largest entry about 1.
-
-  Gram matrices and distances of activations from 1e-15 to 1e15 fit in float32, their squares do
-  not.
-  """
-  return matrix * unit_scale(jnp.max(jnp.abs(matrix)))
 
 
 def _first(value: jax.Array | float) -> jax.Array | float:

@@ -66,7 +66,7 @@ def jaccard(
   Raises:
     ValueError: unequal numbers of examples, no more than k of them, or an unknown distance.
   """
-  x, y = sample_matrices(z, z_hat)
+  x, y = sample_matrices(z, z_hat, axis_name=axis_name)
   a, b = (neighbour_sets(matrix, k, distance, axis_name) for matrix in (x, y))
   shared = jnp.sum(a * b, axis=1)
   mean = jnp.mean(shared / (2.0 * k - shared))
