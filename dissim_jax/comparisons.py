@@ -69,9 +69,9 @@ def run(
   _check_flags(chosen, samples, resize, batch_size)
   found = find_members(workdir, members)
   folder = _result_folder(Path(out) if out else Path(workdir[0]) / "comparison", out)
-  dataset = _load_data(found)
+  dataset = load_data(found)
   test_images = _test_images(dataset, images)
-  subjects = _subjects(found, taps)
+  subjects = load_subjects(found, taps)
   batches = comparable.split(test_images, batch_size, chosen)
   pooled = samples == "pooled"
   shapes = [subject.shapes(test_images.shape[1:], pooled) for subject in subjects]
@@ -120,7 +120,7 @@ def _result_folder(folder: Path, out: str | None) -> Path:
   return folder
 
 
-def _load_data(found: Sequence[Finished]) -> Dataset:
+def load_data(found: Sequence[Finished]) -> Dataset:
   """The data set of the first member's run, if it is the one that the members know."""
   first = found[0]
   dataset = load(first.config.data)
@@ -142,7 +142,7 @@ def _test_images(dataset: Dataset, images: int | None) -> np.ndarray:
   return dataset.test_images[balanced_part(dataset.test_labels, images)]
 
 
-def _subjects(found: Sequence[Finished], taps: Sequence[str]) -> list[Subject]:
+def load_subjects(found: Sequence[Finished], taps: Sequence[str]) -> list[Subject]:
   """The members, loaded onto one device, with the taps that the flag names."""
   mesh = parallel.make_mesh(jax.devices()[:1])
   subjects = []
