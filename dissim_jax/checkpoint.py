@@ -7,6 +7,7 @@ and the one before it is used.
 
 import contextlib
 import logging
+import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,9 +31,13 @@ def _abstract(tree: Any) -> Any:
 
 @contextlib.contextmanager
 def _plain(folder: Path) -> Iterator[Path]:
-  """The folder by a path without `*`, `?`, `[`, `]`, `\\`, which orbax takes for patterns."""
+  """The folder by a path without `*`, `?`, `[`, `]`, `\\`, which orbax takes for patterns.
+
+  Nor can orbax write to a path that is no UTF-8.
+  """
   folder = Path(folder).absolute()
-  if not set("*?[]\\") & set(str(folder)):
+  is_text = str(folder).encode("utf-8", "replace") == os.fsencode(folder)
+  if is_text and not set("*?[]\\") & set(str(folder)):
     yield folder
     return
   with tempfile.TemporaryDirectory(prefix="dissim_jax_") as other:

@@ -6,6 +6,7 @@ What the user can mend is told in one sentence on stderr, with exit code 2.
 import contextlib
 import errno
 import functools
+import io
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -186,6 +187,8 @@ def guarded(main: Callable[[list[str]], None]) -> Callable[[list[str]], None]:
 
   @functools.wraps(main)
   def wrapped(argv):
+    if isinstance(sys.stdout, io.TextIOWrapper):
+      sys.stdout.reconfigure(errors="surrogateescape")  # paths need not be UTF-8
     try:
       main(argv)
     except BusyError as error:

@@ -4,6 +4,11 @@ import os
 import tempfile
 
 
+def encoded(text: str) -> bytes:
+  """A text as UTF-8; of paths that are no UTF-8, what is none as a backslash and a number."""
+  return text.encode("utf-8", "backslashreplace")
+
+
 def write_file(path: str | os.PathLike, content: bytes) -> None:
   """Writes a whole file or none: a reader never sees half a page."""
   handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path), suffix=".tmp")

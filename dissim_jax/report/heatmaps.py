@@ -21,7 +21,7 @@ import rich.text
 from matplotlib.figure import Figure
 
 from dissim_jax.report import figures, maps
-from dissim_jax.report.files import write_file
+from dissim_jax.report.files import encoded, write_file
 from dissim_jax.report.tables import number
 
 PAGE = "comparison.html"
@@ -202,7 +202,7 @@ def write_page(folder) -> Path:
     folder / f"heatmap_{figure['name']}.png" for figure in drawn
   }:
     stale.unlink()
-  write_file(folder / PAGE, render(comparison, drawn).encode("utf-8"))
+  write_file(folder / PAGE, encoded(render(comparison, drawn)))
   return folder / PAGE
 
 

@@ -24,7 +24,7 @@ from dissim_jax.report import (
   terminal,
   transferability,
 )
-from dissim_jax.report.files import write_file
+from dissim_jax.report.files import encoded, write_file
 from dissim_jax.report.results import Results, read_results
 from dissim_jax.report.tables import number
 
@@ -73,7 +73,7 @@ def write_report(workdir: str) -> str:
       os.remove(stale)
   path = os.path.join(folder, "report.html")
   page = render(results, drawn, found, stitched, compared, further)
-  write_file(path, page.encode("utf-8"))
+  write_file(path, encoded(page))
   return path
 
 

@@ -22,7 +22,7 @@ from dissim_jax.report import (
   tables,
   terminal,
 )
-from dissim_jax.report.files import write_file
+from dissim_jax.report.files import encoded, write_file
 from dissim_jax.report.results import BASELINE
 from dissim_jax.report.style import STYLE
 from dissim_jax.report.tables import Cell, Measure
@@ -68,7 +68,7 @@ def write_seeds(workdirs: list, output: str | None = None) -> str:
     findings=seeds_text.findings(runs), output=output, partial=partial, sections=parts,
     runs=[(run.metrics["seed"], run.workdir) for run in runs.runs],
     environment=seeds_text.environment(runs))
-  write_file(path, page.encode("utf-8"))
+  write_file(path, encoded(page))
   return path
 
 

@@ -16,6 +16,7 @@ from dissim_jax.errors import UserError
 from dissim_jax.report import blocks, style, terminal
 from dissim_jax.report.collection import files
 from dissim_jax.report.collection.read import shown
+from dissim_jax.report.files import encoded
 from dissim_jax.report.pool import numbers, outcomes, sections, words
 from dissim_jax.report.pool.analysis import Analysis, analyse
 from dissim_jax.report.pool.read import read_pool
@@ -51,9 +52,9 @@ def write_page(folder: str | os.PathLike, out: str | os.PathLike | None = None,
     parts = all_sections(found)
   drawn = [picture for part in parts for picture in part.pictures]
   contents = {f"{picture.name}.png": picture.png for picture in drawn}
-  contents[PAIRS] = pairs_text(found).encode("utf-8")
-  contents[NUMBERS] = numbers.text(found).encode("utf-8")
-  contents[PAGE] = render(found, parts, command(found, out)).encode("utf-8")
+  contents[PAIRS] = encoded(pairs_text(found))
+  contents[NUMBERS] = encoded(numbers.text(found))
+  contents[PAGE] = encoded(render(found, parts, command(found, out)))
   target = Path(out) if out else Path(folder) / FOLDER
   try:
     files.write_all(target, contents, [f"{name}.png" for name in PICTURES])
