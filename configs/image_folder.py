@@ -1,4 +1,4 @@
-"""Two small ResNets on your own images: `train/<class>/*.png` and `test/<class>/*.png`.
+"""Two small ResNets on your own images, of any type: `train/<class>/…` and `test/<class>/…`.
 
   python -m dissim_jax.main --config=configs/image_folder.py --workdir=runs/mine \
     --config.data.dir=PATH --config.data.image_size=64
