@@ -8,12 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from absl import flags
+from test_report import make_run
 
 from dissim_jax import attacks, command_line, config_file, main, workdirs
 from dissim_jax.errors import UserError
 from dissim_jax.evaluate import corruptions, ensembles, stitch_study
 from dissim_jax.loop import epoch_order
 from dissim_jax.plan import member_seed
+from dissim_jax.report import seeds, seeds_text
 from dissim_jax.report.pool import clusters
 from dissim_jax.report.pool import ensembles as pool_ensembles
 from dissim_jax.report.pool.settings import Settings
@@ -99,6 +101,15 @@ def test_every_seed_of_a_config_has_any_size_and_is_not_negative():
     config_file.read(config, field, "-1")
     with pytest.raises(ValueError, match=f"{field}=-1: must be a whole number of at least 0"):
       check_config(config)
+
+
+def test_a_report_over_seeds_takes_large_ones_in_order(tmp_path):
+  order = (3, 2**31, 10**30)
+  for seed in order:
+    make_run(tmp_path / f"s{seed}", seed=seed)
+  runs = seeds.read_runs([str(tmp_path / f"s{seed}") for seed in reversed(order)])
+  assert tuple(runs.seeds) == order
+  assert f"seeds 3, {2**31}, {10**30}" in seeds_text.facts(runs)
 
 
 def test_a_run_of_large_seeds_is_trained_measured_and_reported(tmp_path):
