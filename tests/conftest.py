@@ -1,17 +1,21 @@
 """Four CPU devices for every test, programs that are compiled once for all tests, a tiny network.
 
-Set before jax is imported.
+Set before jax is imported. What is in XLA_FLAGS already comes last, so it wins.
 """
 
+import gc
 import os
 import tempfile
 
 import pytest
 
 os.environ["JAX_PLATFORMS"] = "cpu"
-os.environ["XLA_FLAGS"] = (
-  os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
-)
+# Programs run for a moment here: optimising their code takes longer than it saves.
+os.environ["XLA_FLAGS"] = " ".join([
+  "--xla_force_host_platform_device_count=4",
+  "--xla_backend_optimization_level=0",
+  os.environ.get("XLA_FLAGS", ""),
+])  # fmt: skip
 # Parallel workers inherit the folder of the process that started them.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
   _cache = tempfile.TemporaryDirectory(prefix="dissim_jax_tests_")
@@ -25,3 +29,8 @@ def _tiny():
   from tests import tiny  # noqa: PLC0415  # What is set above comes first.
 
   tiny.register()
+
+
+def pytest_collection_finish():
+  """What was imported stays until the end: no collection of garbage looks at it again."""
+  gc.freeze()

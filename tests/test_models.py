@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dissim_jax.models import MODELS, init_variables
+from dissim_jax.models import MODELS, init_variables, resnet
+from tests import tiny
 
 # With 10 classes and a 3x3 stem: github.com/kuangliu/pytorch-cifar (ResNet18, 34, 101), He et al.
 # 2016 with projection shortcuts (ResNet20), by hand from the layers of
@@ -48,72 +49,84 @@ def test_tiny10_does_not_pad():
   ]  # fmt: skip
 
 
-def random_variables(model, image_shape):
-  """Variables in which nothing is at its special initial value, batch-norm scales above all."""
-  variables = init_variables(model, jax.random.key(1), image_shape)
-  rng = np.random.default_rng(0)
-  moved = lambda x: x + 0.2 * rng.uniform(-1, 1, x.shape).astype(np.float32)  # noqa: E731
-  return jax.tree.map(moved, variables)
+def network(name):
+  """resnet8, Tiny-10, or the bottleneck blocks of resnet50 with and without a projection."""
+  width = {"resnet8": 0.5, "bottleneck": 1 / 16, "tiny10": 0.25}[name]
+  if name != "bottleneck":
+    return MODELS[name](7, width_multiplier=width)
+  return resnet.resnet(
+    7, block=resnet.BottleneckBlock, depths=(2, 1), widths=(64, 128), width_multiplier=width
+  )
 
 
-@pytest.fixture(scope="module", params=["resnet8", "resnet50", "tiny10"])
-def model_and_images(request):
-  width = {"resnet8": 0.5, "resnet50": 1 / 16, "tiny10": 0.25}[request.param]
-  model = MODELS[request.param](7, width_multiplier=width)
+@pytest.fixture(scope="module", params=["resnet8", "bottleneck", "tiny10"])
+def outputs(request):
+  """What a network gives for some images and, but for the first, for others: one program."""
+  model = network(request.param)
   size = (29, 27) if request.param == "tiny10" else (12, 10)
-  images = jax.random.normal(jax.random.key(0), (3, *size, 3))
-  return model, random_variables(model, images.shape[1:]), images
+  images = np.random.default_rng(2).normal(size=(3, *size, 3)).astype(np.float32)
+  changed = np.concatenate([images[:1], images[1:] + 1])
+  variables = tiny.drawn(model, images.shape[1:])
+  first = {name: variables["params"][name] for name in ("layers_0", "layers_1")}
+  taps = {0, 1, len(model.layers) // 2, len(model.layers) - 1}
+
+  @jax.jit
+  def run(variables, first, images, changed):
+    train = lambda x: model.apply(variables, x, True, mutable=["batch_stats"])[0][0]  # noqa: E731
+    cut = {tap: model.apply(variables, images, tap, method="represent") for tap in taps}
+    return {
+      "whole": model.apply(variables, images),
+      "cut": cut,
+      "rest": {tap: model.apply(variables, z, tap, method="classify") for tap, z in cut.items()},
+      "first": model.apply({**variables, "params": first}, images, 1, method="represent"),
+      "eval": [model.apply(variables, x)[0] for x in (images, changed)],
+      "train": [train(x) for x in (images, changed)],
+    }
+
+  return model, run(variables, first, images, changed)
 
 
-def test_cut_at_any_tap_gives_the_same_logits(model_and_images):
-  model, variables, images = model_and_images
-  logits, taps = model.apply(variables, images)
+def test_cut_at_any_tap_gives_the_same_logits(outputs):
+  model, found = outputs
+  logits, taps = found["whole"]
   assert logits.shape == (3, 7) and len(taps) == len(model.layers) == len(model.tap_names)
-  for tap in {0, 1, len(taps) // 2, len(taps) - 1}:
-    z = model.apply(variables, images, tap, method="represent")
-    np.testing.assert_array_equal(z, taps[tap])
-    whole = model.apply(variables, z, tap, method="classify")
-    np.testing.assert_allclose(whole, logits, rtol=1e-5, atol=1e-5)
+  for tap, z in found["cut"].items():
+    np.testing.assert_allclose(z, taps[tap], rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(found["rest"][tap], logits, rtol=1e-5, atol=1e-5)
 
 
-def test_taps_are_before_the_relu(model_and_images):
-  model, variables, images = model_and_images
-  for tap in model.apply(variables, images)[1][:2]:
+def test_taps_are_before_the_relu(outputs):
+  for tap in outputs[1]["whole"][1][:2]:
     assert (np.asarray(tap) < 0).any()
 
 
-def test_running_to_a_tap_leaves_the_rest_out(model_and_images):
-  model, variables, images = model_and_images
-  params = dict(variables["params"])
-  kept = {name: params[name] for name in ("layers_0", "layers_1")}
-  part = {"params": kept, "batch_stats": variables["batch_stats"]}
-  np.testing.assert_array_equal(
-    model.apply(part, images, 1, method="represent"), model.apply(variables, images)[1][1]
-  )
+def test_running_to_a_tap_leaves_the_rest_out(outputs):
+  """The parameters of later layers need not be there."""
+  found = outputs[1]
+  np.testing.assert_allclose(found["first"], found["whole"][1][1], rtol=1e-5, atol=1e-5)
 
 
-def test_examples_are_independent_in_eval_mode_and_not_in_training(model_and_images):
-  model, variables, images = model_and_images
-  changed = images.at[1:].add(1.0)
-  same, other = (model.apply(variables, x)[0][0] for x in (images, changed))
-  np.testing.assert_allclose(same, other, rtol=1e-5, atol=1e-6)
-  same, other = (
-    model.apply(variables, x, True, mutable=["batch_stats"])[0][0][0] for x in (images, changed)
-  )
-  assert np.abs(same - other).max() > 1e-3
+def test_examples_are_independent_in_eval_mode_and_not_in_training(outputs):
+  (same, other), (alone, among_others) = outputs[1]["eval"], outputs[1]["train"]
+  np.testing.assert_allclose(same[0], other[0], rtol=1e-5, atol=1e-6)
+  assert np.abs(same[1:] - other[1:]).max() > 1e-3  # What was changed does change.
+  assert np.abs(alone[0] - among_others[0]).max() > 1e-3
 
 
 def test_bfloat16_activations_float32_parameters_and_logits():
   model = MODELS["resnet8"](5, dtype=jnp.bfloat16)
-  variables = init_variables(model, jax.random.key(0), (8, 8, 1))
-  logits, taps = jax.eval_shape(lambda: model.apply(variables, jnp.ones((2, 8, 8, 1))))
+  (logits, taps), variables = jax.eval_shape(
+    lambda: model.init_with_output(jax.random.key(0), jnp.ones((2, 8, 8, 1)))
+  )
   assert {tap.dtype for tap in taps} == {jnp.dtype("bfloat16")} and logits.dtype == jnp.float32
   assert {x.dtype for x in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
 
 
 def test_fresh_blocks_are_the_identity():
   """The last batch norm of a block starts at zero: a block without projection passes its ReLU."""
-  model = MODELS["resnet14"](3)
-  images = jax.random.normal(jax.random.key(1), (2, 8, 8, 1))
-  taps = model.apply(init_variables(model, jax.random.key(0), (8, 8, 1)), images, 1, method="taps")
-  np.testing.assert_array_equal(taps[1], jnp.maximum(taps[0], 0))
+  model = MODELS["resnet8"](3, width_multiplier=0.25)
+  images = np.random.default_rng(1).normal(size=(2, 8, 8, 1)).astype(np.float32)
+  variables = init_variables(model, jax.random.key(0), (8, 8, 1))
+  taps = jax.jit(lambda v, x: model.apply(v, x, 1, method="taps"))(variables, images)
+  np.testing.assert_allclose(taps[1], np.maximum(taps[0], 0), rtol=1e-6, atol=1e-6)
+  assert np.abs(taps[1]).max() > 0.1

@@ -12,9 +12,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import ml_collections
+import numpy as np
 
 from configs import default
-from dissim_jax.models import MODELS, Architecture, Layered
+from dissim_jax.models import MODELS, Architecture, Layered, variable_shapes
 from dissim_jax.models.components import Components
 from dissim_jax.models.resnet import Head, Ops, Stem
 
@@ -37,6 +38,24 @@ def register() -> None:
   """Adds `tiny`, and two whose taps have the sizes of those of resnet8 and resnet14."""
   for name, strides in STRIDES.items():
     MODELS[name] = Architecture(functools.partial(tiny, strides=strides), _describe)
+
+
+def drawn(model: Layered, image_shape: tuple[int, ...], seed: int = 0) -> dict:
+  """Variables as large as fresh ones, drawn by NumPy: no program is compiled.
+
+  Nothing is at its special initial value, the zero scales at the end of residual blocks above all.
+  """
+  rng = np.random.default_rng(seed)
+
+  def draw(path: tuple, leaf: jax.ShapeDtypeStruct) -> np.ndarray:
+    kind, noise = path[-1].key, rng.normal(size=leaf.shape)
+    if kind == "kernel":
+      value = noise * np.sqrt(2 * leaf.shape[-1] / leaf.size)
+    else:
+      value = (kind in ("scale", "var")) + 0.2 * np.tanh(noise)
+    return value.astype(leaf.dtype)
+
+  return jax.tree.map_with_path(draw, variable_shapes(model, image_shape))
 
 
 class Block(nn.Module):
