@@ -20,6 +20,7 @@ from dissim_jax.data import Dataset
 from dissim_jax.data.augment import normalise
 from dissim_jax.data.examples import balanced_part
 from dissim_jax.data.sources import Origin
+from dissim_jax.errors import UserError
 from dissim_jax.evaluate import (
   attribution,
   ensembles,
@@ -53,6 +54,9 @@ def evaluate(
 
   Returns:
     The numbers for `metrics.json`.
+
+  Raises:
+    UserError: logits of a member hold NaN or infinity; its similarities were written.
   """
   names, settings = [plan.name for plan in plans], config.evaluate
   preprocess = functools.partial(normalise, mean=config.data.mean, std=config.data.std)
@@ -74,6 +78,7 @@ def evaluate(
   folder = workdir / "evaluation"
   write_arrays(folder / "predictions.npz", predictions)
   write_arrays(folder / "similarity.npz", similarity)
+  _check_logits(plans, logits)
   rule, bins = settings.ensemble_rule, settings.calibration_bins
   found = diversity(
     names, sequences, logits, labels, predictions.get("validation_logits"),
@@ -119,6 +124,18 @@ def _named(origin: Origin | None, prefix: str) -> dict[str, np.ndarray]:
     return {}
   files = {} if origin.files is None else {f"{prefix}files": origin.files}
   return {f"{prefix}index": origin.index} | files
+
+
+def _check_logits(plans: list[Plan], logits: np.ndarray) -> None:
+  """Refuses predictions that are none, such as those of weights that are not finite."""
+  for plan, own in zip(plans, logits, strict=True):
+    broken = int(np.sum(~np.all(own < np.inf, axis=-1)))
+    if broken:
+      again = "" if plan.reused else f"; without {str(plan.directory)!r} it is trained again"
+      raise UserError(
+        f"{plan.name}: the logits of {broken} of {len(own)} test images hold NaN or inf, so its "
+        f"predictions cannot be measured{again}"
+      )
 
 
 def _compared(plans: list[Plan]) -> list[tuple[int, int]]:

@@ -11,15 +11,16 @@ import scipy.linalg
 from sklearn.linear_model import Lasso, LinearRegression
 from sklearn.metrics import r2_score
 
-from dissim_jax import parallel
+from dissim_jax import parallel, similarity
 from dissim_jax.data.augment import normalise
 from dissim_jax.evaluate import stitch_training, stitched, stitching
 from dissim_jax.evaluate.stitching import Stitch
 from dissim_jax.evaluate.streaming import Member
 from dissim_jax.models import MODELS, init_variables
-from dissim_jax.similarity import lincka, moments
+from dissim_jax.similarity import lincka
 
 SHAPE, CLASSES = (8, 6, 1), 4
+moments = jax.jit(similarity.moments)
 SCALES = (((0.5,), (0.3,)), ((0.4,), (0.2,)))
 
 
@@ -140,10 +141,10 @@ def test_seam_indices_need_no_second_pass(xy, rng):
   stitch = Stitch(jnp.float32(rng.normal(size=(5, 7))), jnp.float32(rng.normal(size=7)))
   m = moments(x, y)
   moved = stitching.apply_stitch(stitch, x)
-  found, expected = stitching.stitched_moments(m, stitch), moments(moved, y)
+  found, expected = jax.jit(stitching.stitched_moments)(m, stitch), moments(moved, y)
   for got, want in zip(found[:6] + found.exact[:6], expected[:6] + expected.exact[:6], strict=True):
     assert_close(got, want, rtol=1e-4, atol=1e-2)
-  found = stitching.seam_indices(m, stitch)
+  found = jax.jit(stitching.seam_indices)(m, stitch)
   truth = r2_score(flat(y), flat(moved), multioutput="variance_weighted")
   assert_close(found["r2"], truth)
   assert truth < 0  # A random stitch is worse than the mean.
@@ -201,7 +202,7 @@ def test_one_pass_gives_the_moments_of_every_seam(joined):
   for m, (s, t) in zip(found, TAPS, strict=True):
     want = moments(sources[s], targets[t])
     assert float(m.count) == want.count
-    for got, exact in zip(m, want, strict=True):
+    for got, exact in zip(m[:6], want[:6], strict=True):
       assert_close(got, exact, rtol=1e-3, atol=1e-3 * float(jnp.max(jnp.abs(exact))))
 
 
