@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from dissim_jax.models.components import Components
+from dissim_jax.models.convolution import convolution
 from dissim_jax.models.layered import Architecture, Layered
 
 conv_init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
@@ -34,6 +35,7 @@ class Ops(NamedTuple):
       use_bias=False,
       dtype=self.dtype,
       kernel_init=conv_init,
+      conv_general_dilated=convolution,
       name=name,
     )
 

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from dissim_jax.models.components import Components
+from dissim_jax.models.convolution import convolution
 from dissim_jax.models.layered import Architecture, Layered
 from dissim_jax.models.resnet import Head, Ops, conv_init
 
@@ -40,6 +41,7 @@ class ConvNorm(nn.Module):
       padding="VALID",
       dtype=self.ops.dtype,
       kernel_init=conv_init,
+      conv_general_dilated=convolution,
       name="conv",
     )(x)
     return self.ops.norm(train, name="norm")(x)

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dissim_jax.models.components import Components
+from dissim_jax.models.convolution import convolution
 from dissim_jax.models.layered import Architecture, Layered
 from dissim_jax.models.resnet import Ops, conv_init
 
@@ -42,8 +43,9 @@ class ConvLayer(nn.Module):
     """`[B, H, W, C]` -> `[B, H, W, features]`, or half as high and wide."""
     x = x.astype(self.ops.dtype) if self.first else active(x, self.pool)
     x = nn.Conv(
-      self.features, (3, 3), padding=1, dtype=self.ops.dtype, kernel_init=conv_init, name="conv"
-    )(x)
+      self.features, (3, 3), padding=1, dtype=self.ops.dtype, kernel_init=conv_init,
+      conv_general_dilated=convolution, name="conv",
+    )(x)  # fmt: skip
     return self.ops.norm(train, name="norm")(x)
 
 

@@ -1,0 +1,79 @@
+"""Convolutions and batch norm in the form that is fast on a CPU are the same functions."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from dissim_jax.models.convolution import convolution
+
+LAYOUT = ("NHWC", "HWIO", "NHWC")
+# Spatial size, channels in and out, kernel, stride, padding.
+SHAPES = [
+  (6, 3, 4, 3, 1, 1), (6, 3, 4, 3, 2, 1), (7, 3, 4, 3, 2, 1), (6, 4, 3, 1, 2, 0),
+  (7, 4, 3, 1, 2, 0), (6, 4, 3, 1, 1, 0), (8, 2, 3, 4, 4, 0), (9, 2, 3, 7, 2, 3),
+]  # fmt: skip
+
+
+def by_sums(x, kernel, stride, padding):
+  """The convolution by its definition, in float64."""
+  x = np.pad(x.astype(np.float64), ((0, 0), (padding,) * 2, (padding,) * 2, (0, 0)))
+  size = kernel.shape[0]
+  places = (x.shape[1] - size) // stride + 1
+  y = np.zeros((len(x), places, places, kernel.shape[-1]))
+  for i in range(places):
+    for j in range(places):
+      window = x[:, i * stride : i * stride + size, j * stride : j * stride + size]
+      y[:, i, j] = np.einsum("bhwc,hwcf->bf", window, kernel.astype(np.float64))
+  return y
+
+
+def arrays(size, channels, features, kernel):
+  """An image batch and a kernel, float32."""
+  rng = np.random.default_rng(0)
+  x = rng.standard_normal((2, size, size, channels)).astype(np.float32)
+  return x, rng.standard_normal((kernel, kernel, channels, features)).astype(np.float32)
+
+
+def ours(stride, padding):
+  return lambda x, kernel: convolution(
+    x, kernel, (stride, stride), [(padding, padding)] * 2, dimension_numbers=LAYOUT
+  )
+
+
+@pytest.mark.parametrize(("size", "channels", "features", "kernel", "stride", "padding"), SHAPES)
+def test_a_convolution_is_its_definition(size, channels, features, kernel, stride, padding):
+  x, k = arrays(size, channels, features, kernel)
+  expected = by_sums(x, k, stride, padding)
+  np.testing.assert_allclose(ours(stride, padding)(x, k), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("size", "channels", "features", "kernel", "stride", "padding"), SHAPES)
+def test_gradients_of_a_convolution_and_their_gradients(
+  size, channels, features, kernel, stride, padding
+):
+  """First derivatives in both modes, and those of a gradient penalty, as of XLA's convolution."""
+  x, k = arrays(size, channels, features, kernel)
+
+  def theirs(x, kernel):
+    return lax.conv_general_dilated(
+      x, kernel, (stride, stride), [(padding, padding)] * 2, dimension_numbers=LAYOUT
+    )
+
+  def all_of(function):
+    def loss(x, kernel):
+      return jnp.sum(jnp.sin(function(x, kernel)))
+
+    def penalty(x, kernel):
+      return jnp.sum(jax.grad(loss)(x, kernel) ** 2)
+
+    return (
+      jax.grad(loss, (0, 1))(x, k), jax.grad(penalty, (0, 1))(x, k),
+      jax.jvp(loss, (x, k), (k.sum() * x, k)), jax.jvp(jax.grad(loss, 1), (x, k), (x, k)),
+    )  # fmt: skip
+
+  for got, expected in zip(
+    jax.tree.leaves(all_of(ours(stride, padding))), jax.tree.leaves(all_of(theirs)), strict=True
+  ):
+    np.testing.assert_allclose(got, expected, rtol=2e-4, atol=2e-4 * np.max(np.abs(expected)))
