@@ -12,23 +12,29 @@ from dissim_jax import loop, parallel, train
 from dissim_jax.data import load
 from dissim_jax.game import make_game
 from dissim_jax.members import build_model
-from dissim_jax.models import init_variables
 from dissim_jax.optimizer import make_optimizer
+from tests import tiny
 
 FACTS = {"model": "tiny", "width_multiplier": 0.5, "num_classes": 10}
 SHAPE = (8, 8, 1)
+STEPS = 5  # of an epoch
+# Before this step lambda is 0, from it on 5: one program trains with the penalty and without.
+PENALISED = STEPS
+BASE = {
+  "train.batch_size": 20, "train.epochs": 4, "augment.crop_padding": 1, "dissim.taps": (1, 2),
+  "dissim.weight": 5.0, "dissim.warmup_start_epoch": 1,
+}  # fmt: skip
 
 
 def tiny_config(**overrides):
   config = default.get_config()
   config.update_from_flattened_dict(
-    {"train.batch_size": 20, "train.epochs": 4, "dissim.taps": (1, 2), "augment.crop_padding": 1}
-    | {key.replace("__", "."): value for key, value in overrides.items()}
+    BASE | {key.replace("__", "."): value for key, value in overrides.items()}
   )
   return config
 
 
-@pytest.fixture(scope="module")
+@functools.cache
 def dataset():
   return load(default.get_config().data)
 
@@ -39,42 +45,19 @@ def model():
 
 
 @functools.cache
-def teacher(seed=7):
-  return init_variables(model(), jax.random.key(seed), SHAPE)
-
-
-def setup(config, devices, teachers=1, seed=3):
-  """(step, game, mesh, state, teachers) for a config on some devices; the weights are the same."""
-  mesh = parallel.make_mesh(jax.devices()[:devices])
-  steps = 100 // config.train.batch_size
-  game = make_game(config, model(), (model(),) * teachers, steps)
-  optimizer = make_optimizer(config.optimizer, config.train.epochs * steps, 1)
-  state = train.init_state(model(), optimizer, game, SHAPE, 3).replace(seed=jnp.int32(seed))
-  step = train.make_train_step(config, model(), optimizer, game)
-  frozen = tuple(teacher(7 + i) for i in range(teachers))
-  return step, game, mesh, parallel.replicate(state, mesh), parallel.replicate(frozen, mesh)
-
-
-def losses(config, dataset, devices, steps, teachers=1, seed=3):
-  """The loss of each step, and the last state."""
-  step, game, mesh, state, frozen = setup(config, devices, teachers, seed)
-  run = parallel.pmapped(step, mesh)
-  data = parallel.replicate((dataset.train_images, dataset.train_labels), mesh)
-  values = []
-  for i in range(steps):
-    rows = loop.epoch_order(0, i, 100, config.train.batch_size)[:1]
-    totals = parallel.replicate({n: np.float32(0) for n in train.metric_names(game)}, mesh)
-    state, totals = run(state, totals, data, rows, frozen)
-    values.append([float(totals[name]) for name in ("loss", "similarity")])
-  return np.array(values), jax.device_get(state)
+def teachers(count):
+  return tuple(tiny.drawn(model(), SHAPE, 7 + i) for i in range(count))
 
 
 GAMES = {
   "expvar, least squares": {},
-  "expvar, learned": {"dissim__projection__name": "learned", "dissim__projection__inner_steps": 2},
-  "l2corr": {"dissim__metric": "l2corr", "dissim__taps": (2,)},
-  "lincka": {"dissim__metric": "lincka", "dissim__taps": (2,)},
+  "expvar, learned": {
+    "dissim__projection__name": "learned",
+    "dissim__projection__inner_steps": 2,
+    "dissim__taps": (2,),
+  },
   "lincka, positions": {
+    "dissim__taps": (2,),
     "dissim__metric": "lincka",
     "dissim__options__lincka__samples": "position",
     "dissim__combine": "mean",
@@ -82,112 +65,157 @@ GAMES = {
 }
 
 
+def parts(name):
+  """(step, game, fresh state on the host) of a game against one teacher, or against two."""
+  config = tiny_config(**GAMES[name])
+  game = make_game(config, model(), (model(),) * (2 if name == "lincka, positions" else 1), STEPS)
+  optimizer = make_optimizer(config.optimizer, config.train.epochs * STEPS, 1)
+  state = train.init_state(model(), optimizer, game, SHAPE, 3)
+  step = train.make_train_step(config, model(), optimizer, game)
+  return step, game, jax.device_get(state)
+
+
+class Training:
+  """The mapped step of a game on some devices, compiled once for all tests."""
+
+  def __init__(self, name, devices):
+    step, self.game, self.state = parts(name)
+    self.mesh, self.traces = parallel.make_mesh(jax.devices()[:devices]), 0
+
+    def counted(*arguments):
+      self.traces += 1
+      return step(*arguments)
+
+    self.run = parallel.pmapped(counted, self.mesh)
+    images = dataset().train_images, dataset().train_labels
+    frozen = teachers(len(self.game.teachers))
+    self.data, self.frozen = parallel.replicate((images, frozen), self.mesh)
+
+  def start(self, first=PENALISED, seed=3):
+    """A state on the devices, as if so many steps had been taken."""
+    return parallel.replicate(
+      self.state.replace(step=np.int32(first), seed=np.int32(seed)), self.mesh
+    )
+
+  def take(self, state, rows):
+    """The state after the steps of some rows, and the sums of their metrics."""
+    zeros = {name: np.float32(0) for name in train.metric_names(self.game)}
+    return self.run(state, parallel.replicate(zeros, self.mesh), self.data, rows, self.frozen)
+
+  def losses(self, steps, **start):
+    """Loss and similarity of each step."""
+    state, values = self.start(**start), []
+    for i in range(steps):
+      state, totals = self.take(state, loop.epoch_order(0, i, 100, 20)[:1])
+      values.append([float(totals[name]) for name in ("loss", "similarity")])
+    return np.array(values)
+
+
+training = functools.cache(Training)
+LEAST_SQUARES = "expvar, least squares"
+
+
 @pytest.mark.parametrize("game", GAMES)
-def test_four_devices_train_as_one(dataset, game):
-  config = tiny_config(**GAMES[game])
-  teachers = 2 if game == "lincka, positions" else 1
-  one, _ = losses(config, dataset, 1, 20, teachers)
-  four, _ = losses(config, dataset, 4, 20, teachers)
+def test_four_devices_train_as_one(game):
+  """Every measure is compared so in test_similarity; here every way into the step."""
+  one, four = (training(game, devices).losses(20) for devices in (1, 4))
   np.testing.assert_allclose(four[0], one[0], rtol=1e-6, atol=1e-6)
   np.testing.assert_allclose(four[:, 0], one[:, 0], rtol=1e-4)
   assert one[-1, 0] < one[0, 0]
 
 
-def test_other_seed_is_another_run(dataset):
+def test_other_seed_is_another_run():
   """The negative control of the comparison above: its tolerance can tell runs apart."""
-  one, other = (losses(tiny_config(), dataset, 1, 3, seed=seed)[0] for seed in (3, 4))
+  one, other = (training(LEAST_SQUARES, 1).losses(3, seed=seed) for seed in (3, 4))
   assert np.abs(one / other - 1).max() > 1e-3
 
 
-def test_no_gradient_reaches_a_frozen_member_and_one_reaches_the_new(dataset):
-  config = tiny_config()
-  step, _, mesh, state, frozen = setup(config, 1)
-  batch = {"image": dataset.train_images[:20], "label": dataset.train_labels[:20]}
+def test_no_gradient_reaches_a_frozen_member_and_one_reaches_the_new():
+  step, _, state = parts(LEAST_SQUARES)
+  batch = {"image": dataset().train_images[:20], "label": dataset().train_labels[:20]}
 
-  def loss(params, teachers):
-    def replica(params, teachers, batch):
-      return step(state.replace(params=params), batch, teachers)[1]["loss"]
+  def loss(params, frozen):
+    def replica(params, frozen, batch):
+      now = state.replace(params=params, step=PENALISED)
+      return step(now, batch, frozen)[1]["loss"]
 
     whole, split = jax.sharding.PartitionSpec(), jax.sharding.PartitionSpec(parallel.BATCH_AXIS)
+    mesh = parallel.make_mesh(jax.devices()[:1])
     mapped = jax.shard_map(replica, mesh=mesh, in_specs=(whole, whole, split), out_specs=whole)
-    return mapped(params, teachers, batch)
+    return mapped(params, frozen, batch)
 
-  new, old = jax.jit(jax.grad(loss, (0, 1)))(state.params, frozen)
+  new, old = jax.jit(jax.grad(loss, (0, 1)))(state.params, teachers(1))
   assert all(not np.asarray(g).any() for g in jax.tree.leaves(old))
   assert all(np.asarray(g).any() for g in jax.tree.leaves(new["layers_0"]))
 
 
-def test_member_only_descends_the_similarity_it_is_told_to(dataset):
+def test_member_only_descends_the_similarity_it_is_told_to():
   """With a large lambda similarity falls; with lambda 0 there is no game at all."""
-  free, _ = losses(tiny_config(dissim__weight=1e-6), dataset, 1, 20)
-  held, _ = losses(tiny_config(dissim__weight=5.0), dataset, 1, 20)
+  free = training(LEAST_SQUARES, 1).losses(20, first=PENALISED - 20)
+  held = training(LEAST_SQUARES, 1).losses(20)
   assert held[-1, 1] < free[-1, 1] - 0.1
-  assert make_game(tiny_config(dissim__weight=0.0), model(), (model(),), 5) is None
+  assert make_game(tiny_config(dissim__weight=0.0), model(), (model(),), STEPS) is None
 
 
-def test_many_steps_in_one_dispatch_are_the_same_steps(dataset):
-  config = tiny_config()
-  step, game, mesh, state, frozen = setup(config, 1)
-  run = parallel.pmapped(step, mesh)
-  data = parallel.replicate((dataset.train_images, dataset.train_labels), mesh)
-  order = loop.epoch_order(0, 1, 100, 20)
-  zero = lambda: parallel.replicate({n: np.float32(0) for n in train.metric_names(game)}, mesh)  # noqa: E731
-  # The state is donated, so the second run needs its own copy.
-  copy = jax.tree.map(jnp.copy, state)
-  at_once, sums = run(state, zero(), data, order, frozen)
-  one_by_one, totals = copy, zero()
+def test_many_steps_in_one_dispatch_are_the_same_steps():
+  own, order = training(LEAST_SQUARES, 1), loop.epoch_order(0, 1, 100, 20)[:3]
+  at_once, sums = own.take(own.start(), order)
+  one_by_one, totals = own.start(), []
   for row in order:
-    one_by_one, totals = run(one_by_one, totals, data, row[None], frozen)
-  assert int(at_once.step) == int(one_by_one.step) == 5
+    one_by_one, values = own.take(one_by_one, row[None])
+    totals.append(values)
+  assert int(at_once.step) == int(one_by_one.step) == PENALISED + 3
   for name in sums:
-    np.testing.assert_allclose(sums[name], totals[name], rtol=1e-4)
+    np.testing.assert_allclose(sums[name], sum(t[name] for t in totals), rtol=1e-4)
 
 
-def test_step_is_traced_once(dataset):
-  config = tiny_config()
-  step, game, mesh, state, frozen = setup(config, 1)
-  traces = []
-
-  def counted(*arguments):
-    traces.append(1)
-    return step(*arguments)
-
-  run = parallel.pmapped(counted, mesh)
-  data = parallel.replicate((dataset.train_images, dataset.train_labels), mesh)
-  for epoch in range(3):
-    totals = parallel.replicate({n: np.float32(0) for n in train.metric_names(game)}, mesh)
-    for rows in loop.epoch_order(0, epoch, 100, 20):
-      state, totals = run(state, totals, data, rows[None], frozen)
-  assert len(traces) == 1
+def test_step_is_traced_once():
+  own = training(LEAST_SQUARES, 1)
+  own.losses(1)
+  before = own.traces
+  assert before > 0
+  own.losses(12, seed=5)
+  assert own.traces == before
 
 
-def train_whole(config, dataset, directory, mesh=None, game=True):
-  mesh = mesh or parallel.make_mesh(jax.devices()[:1])
-  steps = len(dataset.train_labels) // config.train.batch_size
-  regularised = make_game(config, model(), (model(),), steps) if game else None
-  frozen = parallel.replicate((teacher(),) if game else (), mesh)
-  monitor = lambda variables, teachers: {}  # noqa: E731
-  return train.train_member(
-    config, model(), regularised, frozen, dataset, monitor, mesh, directory, 3
-  )[0]
+def test_images_on_the_host_reach_the_step_as_those_on_the_devices_do():
+  """Exact: the step adds up whole numbers."""
+  images, labels = dataset().train_images, dataset().train_labels
+  mesh, order = parallel.make_mesh(), loop.epoch_order(0, 1, 100, 20)
+
+  def step(state, batch, teachers):
+    pixels = batch["image"].astype(jnp.int32).sum((1, 2, 3))
+    own = jnp.sum(pixels * (1 + batch["label"]))
+    return 3 * state + jax.lax.psum(own, parallel.BATCH_AXIS), {}
+
+  found = []
+  for resident in (True, False):
+    run = parallel.pmapped(step, mesh, resident=resident)
+    feed = parallel.make_feed(images, labels, mesh, resident=resident)
+    state, totals = parallel.replicate((np.int32(0), {}), mesh)
+    for first in (0, 2):
+      state, totals = run(state, totals, *feed(order[first : first + 2]), ())
+    found.append(int(state))
+  expected = 0
+  for rows in order[:4]:
+    pixels = images[rows].sum((1, 2, 3), dtype=np.int32)
+    expected = 3 * expected + int(np.sum(pixels * (1 + labels[rows])))
+  assert found == [expected, expected]
 
 
-def test_images_on_the_host_give_the_same_training(dataset, tmp_path):
-  resident, sent = (
-    train_whole(
-      tiny_config(train__epochs=2, data__resident_gib=gib), dataset, tmp_path / f"{gib}", game=False
-    )
-    for gib in (4.0, 0.0)
+@pytest.mark.parametrize("gib", [4.0, 0.0], ids=["on the devices", "on the host"])
+def test_sixty_four_images_are_overfitted(tmp_path, gib):
+  few = dataset()._replace(
+    train_images=dataset().train_images[:64], train_labels=dataset().train_labels[:64]
   )
-  jax.tree.map(np.testing.assert_array_equal, resident, sent)
-
-
-def test_sixty_four_images_are_overfitted(dataset, tmp_path):
-  few = dataset._replace(
-    train_images=dataset.train_images[:64], train_labels=dataset.train_labels[:64]
-  )
-  config = tiny_config(train__batch_size=32, train__epochs=40, augment__crop_padding=0)
-  train_whole(config, few, tmp_path / "member", game=False)
+  config = tiny_config(
+    train__batch_size=32, train__epochs=40, train__checkpoint_every_epochs=40,
+    augment__crop_padding=0, data__resident_gib=gib,
+  )  # fmt: skip
+  train.train_member(
+    config, model(), None, (), few, lambda variables, teachers: {},
+    parallel.make_mesh(jax.devices()[:1]), tmp_path / "member", 3,
+  )  # fmt: skip
   last = (tmp_path / "member" / "metrics.jsonl").read_text().splitlines()[-1]
   assert '"train_accuracy": 1.0' in last
 
