@@ -96,7 +96,7 @@ def _list_test(folder: Path, train: Iterable[str]) -> tuple[str, Classes]:
   """The name of the folder of the test set, and its classes."""
   there = [name for name in TESTS if os.path.isdir(folder / name)]
   if not there:
-    raise UserError(f"data.dir={str(folder)!r}: {_missing(folder, "'test' or 'val'")}")
+    raise UserError(f"data.dir={str(folder)!r}: {_missing(folder, *TESTS[:2])}")
   labels = {name: _has_labels(folder / name, train) for name in there}
   chosen = next((name for name in there if labels[name]), there[0])
   told = [
@@ -121,7 +121,7 @@ def _has_labels(folder: Path, train: Iterable[str]) -> str:
 def _list_split(folder: Path, split: str) -> Classes:
   """`<split>/<class>/**`, by class."""
   if not os.path.isdir(folder / split):
-    raise UserError(f"data.dir={str(folder)!r}: {_missing(folder, repr(split))}")
+    raise UserError(f"data.dir={str(folder)!r}: {_missing(folder, split)}")
   passed, classes = Passed(), {}
   for entry, status in _visible(folder / split, passed):
     if stat.S_ISDIR(status.st_mode):
@@ -243,10 +243,11 @@ def _annotations(folder: Path) -> str:
   return os.path.join(folder, f"{folder.name}_annotations.txt")
 
 
-def _missing(folder: Path, wanted: str) -> str:
+def _missing(folder: Path, *wanted: str) -> str:
   there = sorted(entry.name for entry in _scan(folder) if os.path.isdir(entry))
   note = f", it has {_some(there)}" if there else ""
-  return f"image_folder needs a folder {wanted} in it with one folder of images per class{note}"
+  names = " or ".join(map(repr, wanted))
+  return f"image_folder needs a folder {names} in it with one folder of images per class{note}"
 
 
 def _suffix(name: str) -> str:
