@@ -14,6 +14,8 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = " ".join([
   "--xla_force_host_platform_device_count=4",
   "--xla_backend_optimization_level=0",
+  # A busy machine may keep one of the four waiting for long.
+  "--xla_cpu_collective_call_terminate_timeout_seconds=1200",
   os.environ.get("XLA_FLAGS", ""),
 ])  # fmt: skip
 # Parallel workers inherit the folder of the process that started them.

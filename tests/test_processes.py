@@ -1,12 +1,11 @@
 """Several processes train as one, stop together, and write once."""
 
+import concurrent.futures
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import jax
@@ -16,72 +15,61 @@ import pytest
 from dissim_jax import parallel, processes, sequence
 from dissim_jax.errors import BusyError, UserError
 from tests import tiny
+from tests.one_of_two import STEPS, TOLD
 
 ROOT = Path(__file__).parents[1]
 # One step an epoch: the log has the loss of every step.
 SETTINGS = {
-  "train.batch_size": 100, "train.epochs": 20, "train.checkpoint_every_epochs": 20,
+  "train.batch_size": 100, "train.epochs": STEPS, "train.checkpoint_every_epochs": STEPS,
   "ensemble.baseline": False, "dtype": "float32", "augment.crop_padding": 1,
 }  # fmt: skip
-
-
-def start(workdir, *more):
-  """A process of `dissim_jax.main` with one device."""
-  environment = {key: value for key, value in os.environ.items() if key != "XLA_FLAGS"}
-  settings = [f"--config.{field}={value}" for field, value in SETTINGS.items()]
-  command = [sys.executable, "-m", "dissim_jax.main", "--config=tests/tiny.py", *settings,
-             f"--workdir={workdir}", *more]
-  return subprocess.Popen(
-    command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-  )  # fmt: skip
+DEADLINE = 1200  # seconds; not reached, however busy the machine
 
 
 def start_two(workdir):
+  """Two processes of one device each; see `tests/one_of_two.py`."""
   with socket.socket() as free:
     free.bind(("127.0.0.1", 0))
     port = free.getsockname()[1]
-  together = (f"--coordinator=127.0.0.1:{port}", "--num_processes=2")
-  return [start(workdir, *together, f"--process_id={i}") for i in range(2)]
+  flags = os.environ["XLA_FLAGS"] + " --xla_force_host_platform_device_count=1"
+  settings = [f"--config.{field}={value}" for field, value in SETTINGS.items()]
+  command = [sys.executable, "-m", "tests.one_of_two", "--config=tests/tiny.py", *settings,
+             f"--workdir={workdir}", f"--coordinator=127.0.0.1:{port}",
+             "--num_processes=2"]  # fmt: skip
+  return [
+    subprocess.Popen(
+      [*command, f"--process_id={i}"], cwd=ROOT, env={**os.environ, "XLA_FLAGS": flags},
+      stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )
+    for i in range(2)
+  ]  # fmt: skip
 
 
 def log(workdir, member):
-  try:
-    text = (workdir / member / "metrics.jsonl").read_text()
-  except OSError:
-    return []
-  return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
-
-
-def wait_for_epoch(workdir, member, epoch, running):
-  limit = time.monotonic() + 120
-  while len(log(workdir, member)) < epoch and time.monotonic() < limit:
-    assert all(process.poll() is None for process in running), running[0].communicate()[0]
-    time.sleep(0.02)
+  text = (workdir / member / "metrics.jsonl").read_text()
+  return [json.loads(line) for line in text.splitlines()]
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-  """One process's run; two processes', told to stop and started again; what the first ones said."""
+  """The folders of one process's run and of two processes', told to stop; what these said."""
   folder = tmp_path_factory.mktemp("processes")
+  two = start_two(folder / "two")
   config = tiny.get_config()
   config.update_from_flattened_dict(SETTINGS)
   sequence.train(config, folder / "one")
-  first = start_two(folder / "two")
-  wait_for_epoch(folder / "two", "member_1", 3, first)
-  first[1].send_signal(signal.SIGTERM)  # One is told, both stop.
-  stopped = [(p.communicate(timeout=120)[0], p.returncode) for p in first]
-  saved = sorted(int(p.name) for p in (folder / "two" / "member_1" / "checkpoints").glob("[0-9]*"))
-  again = start_two(folder / "two")
-  ended = [(p.communicate(timeout=240)[0], p.returncode) for p in again]
-  assert [code for _, code in ended] == [0, 0], ended
-  return folder, stopped, saved, ended
+  # Both are read from at once: one that waits to write would hold up the other.
+  with concurrent.futures.ThreadPoolExecutor(2) as pool:
+    told = list(pool.map(lambda process: process.communicate(timeout=DEADLINE)[0], two))
+  assert [process.returncode for process in two] == [0, 0], "\n".join(told)
+  return folder, told
 
 
 def test_two_processes_give_the_losses_of_one(trained):
-  folder, *_ = trained
+  folder, _ = trained
   for member in ("member_0", "member_1"):
     one, two = (log(folder / name, member) for name in ("one", "two"))
-    assert [row["step"] for row in two] == list(range(1, 21))
+    assert [row["step"] for row in two] == list(range(1, STEPS + 1))
     names = ["train_loss", "train_cross_entropy"] + ["train_similarity"] * (member == "member_1")
     for name in names:
       # The penalty is near 0 towards the end: compared on the scale of the loss.
@@ -91,18 +79,20 @@ def test_two_processes_give_the_losses_of_one(trained):
 
 
 def test_one_is_told_to_stop_and_both_stop_at_the_same_step(trained):
-  _, stopped, saved, _ = trained
-  assert [code for _, code in stopped] == [75, 75], stopped
-  told = [output.strip().splitlines()[-1] for output, _ in stopped]
+  folder, outputs = trained
+  told = [next(line for line in text.splitlines() if "told to stop" in line) for text in outputs]
   assert told[0] == told[1] and "member_1: told to stop, saved after step" in told[0]
+  assert all("exit code 75" in text for text in outputs)
   step = int(told[0].partition("step ")[2].partition(";")[0])
-  assert saved == [step] and 3 <= step < 20
+  checkpoints = (folder / "two" / "member_1" / "checkpoints").glob("[0-9]*")
+  assert sorted(int(path.name) for path in checkpoints) == [step, STEPS]
+  assert TOLD - STEPS <= step < STEPS
 
 
 def test_results_are_written_once_by_the_first(trained):
-  folder, _, _, ended = trained
-  assert "report:" in ended[0][0] and "report:" not in ended[1][0]
-  assert "R²" not in ended[1][0]
+  folder, (first, second) = trained
+  assert "report:" in first and "report:" not in second
+  assert "R²" not in second
   assert (folder / "two" / "report" / "report.html").is_file()
   metrics = json.loads((folder / "two" / "evaluation" / "metrics.json").read_text())
   assert [member["name"] for member in metrics["members"]] == ["member_0", "member_1"]
