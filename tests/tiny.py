@@ -19,7 +19,9 @@ from dissim_jax.models import MODELS, Architecture, Layered, variable_shapes
 from dissim_jax.models.components import Components
 from dissim_jax.models.resnet import Head, Ops, Stem
 
-STRIDES = {"tiny": (1, 2), "tiny_deep": (1, 2, 2), "tiny_deeper": (1, 1, 2, 1, 2, 1)}  # of blocks
+STRIDES = {  # of blocks
+  "tiniest": (2,), "tiny": (1, 2), "tiny_deep": (1, 2, 2), "tiny_deeper": (1, 1, 2, 1, 2, 1)
+}  # fmt: skip
 
 
 def get_config() -> ml_collections.ConfigDict:
@@ -35,7 +37,7 @@ def get_config() -> ml_collections.ConfigDict:
 
 
 def register() -> None:
-  """Adds `tiny`, and two whose taps have the sizes of those of resnet8 and resnet14."""
+  """Adds `tiny`, a smaller one, and two whose taps have the sizes of resnet8's and resnet14's."""
   for name, strides in STRIDES.items():
     MODELS[name] = Architecture(functools.partial(tiny, strides=strides), _describe)
 
