@@ -1,6 +1,7 @@
 """A whole experiment: member after member, or all together, then the evaluation."""
 
 import functools
+import logging
 import os
 import time
 from pathlib import Path
@@ -17,6 +18,7 @@ from dissim_jax.data.examples import balanced_part
 from dissim_jax.evaluation import evaluate
 from dissim_jax.feasibility import check_dataset
 from dissim_jax.game import make_game
+from dissim_jax.linear_taps import check_first_tap
 from dissim_jax.monitor import make_monitor
 from dissim_jax.objective import Tutor
 from dissim_jax.plan import DISTILL, Plan, make_plan, member_seed
@@ -24,6 +26,8 @@ from dissim_jax.records import write_json
 from dissim_jax.train import train_member
 from dissim_jax.validate import check_config
 from dissim_jax.workdirs import claimed
+
+_log = logging.getLogger(__name__)
 
 
 def run(config: ml_collections.ConfigDict, workdir: str | Path, command: str = "") -> dict:
@@ -43,10 +47,11 @@ def run(config: ml_collections.ConfigDict, workdir: str | Path, command: str = "
     Stopped: the process was told to stop; the same call goes on.
   """
   began, workdir = time.monotonic(), Path(workdir)
-  dataset, plans, sequences = _prepare(config, workdir)
+  dataset, plans, sequences, notes = _prepare(config, workdir)
   with claimed(config, workdir, command):
     frozen = _train_missing(config, dataset, plans)
     metrics = evaluate(config, workdir, dataset, plans, sequences, frozen)
+    metrics["notes"] = notes
     metrics["seconds"] = time.monotonic() - began
     write_json(workdir / "evaluation" / "metrics.json", metrics)
   return metrics
@@ -55,20 +60,26 @@ def run(config: ml_collections.ConfigDict, workdir: str | Path, command: str = "
 def train(config: ml_collections.ConfigDict, workdir: str | Path, command: str = "") -> None:
   """The part of `run` that several processes do together: trains the members."""
   workdir = Path(workdir)
-  dataset, plans, _ = _prepare(config, workdir)
+  dataset, plans, _, _ = _prepare(config, workdir)
   with claimed(config, workdir, command):
     _train_missing(config, dataset, plans)
 
 
 def _prepare(
   config: ml_collections.ConfigDict, workdir: Path
-) -> tuple[Dataset, list[Plan], dict[str, list[str]]]:
-  """Data, members and sequences of an experiment, checked; nothing is written."""
+) -> tuple[Dataset, list[Plan], dict[str, list[str]], list[str]]:
+  """Data, members and sequences of an experiment, checked, and what the user is to know of them.
+
+  Nothing is written.
+  """
   check_config(config)
   plans, sequences = make_plan(config, workdir)
   dataset = load(config.data)
   check_dataset(config, dataset, plans)
-  return dataset, plans, sequences
+  notes = check_first_tap(config, dataset, plans)
+  for note in notes if jax.process_index() == 0 else ():
+    _log.warning("%s", note)
+  return dataset, plans, sequences, notes
 
 
 def _train_missing(

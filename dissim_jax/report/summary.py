@@ -32,10 +32,14 @@ def method(results) -> str:
 
 
 def sentences(results) -> list:
-  """The findings: representation, accuracy, errors, and how sure the accuracy is."""
+  """The findings: representation, accuracy, errors, and how sure the accuracy is.
+
+  And what training had to say of the experiment.
+  """
   found = [representation(results), accuracy(results), errors(results), others(results),
            certainty(results)]
-  return [sentence for sentence in found if sentence]
+  notes = [f"Note: {note}." for note in results.metrics.get("notes", [])]
+  return [*(sentence for sentence in found if sentence), *notes]
 
 
 def representation(results) -> str:

@@ -49,6 +49,8 @@ class Measure:
     high: the value of identical ones.
     aligned: channels must correspond, so z_hat has to be a projection onto z's channels.
     penalty: differentiable and bounded: may be what a member is trained against.
+    up_to_linear: 1 wherever z is an affine function of the channels of z_hat, or of what a
+      projection is made from.
     symmetric: f(a, b) = f(b, a).
     samples: "position": every leading axis is samples, and must be equal for both. "example": the
       first axis is samples and the features of both may have any shape.
@@ -70,6 +72,7 @@ class Measure:
   pairwise: Pairwise | None
   from_moments: Callable | None
   describe: str
+  up_to_linear: bool = False
 
 
 def _position(name, function, from_moments, describe, **properties) -> Measure:
@@ -92,16 +95,16 @@ def _example(name, function, pairwise, describe, **properties) -> Measure:
 
 _ALL = (
   _position(
-    "expvar", expvar, None, low=-1.0, aligned=True, symmetric=False,
+    "expvar", expvar, None, low=-1.0, aligned=True, symmetric=False, up_to_linear=True,
     describe="bounded explained variance of a projection (Wald et al. 2023, Eq. 10)",
   ),
   _position(
     # CELU(-1) with alpha 1.
-    "l2corr", l2corr, None, low=-0.6321205588285577, aligned=True,
+    "l2corr", l2corr, None, low=-0.6321205588285577, aligned=True, up_to_linear=True,
     describe="mean channel-wise correlation with a projection (Wald et al. 2023, Eq. 11)",
   ),
   _position(
-    "l2corr_squared", l2corr_squared, None, aligned=True,
+    "l2corr_squared", l2corr_squared, None, aligned=True, up_to_linear=True,
     describe="mean squared channel-wise correlation with a projection (Wald et al. 2023, code)",
   ),
   _example(
@@ -117,11 +120,11 @@ _ALL = (
     describe="CKA with a Gaussian kernel, unbiased (Kornblith et al. 2019)",
   ),
   _position(
-    "cca", cca, cca_from_moments,
+    "cca", cca, cca_from_moments, up_to_linear=True,
     describe="mean canonical correlation (Hotelling 1936; Raghu et al. 2017)",
   ),
   _position(
-    "cca_squared", cca_squared, cca_squared_from_moments,
+    "cca_squared", cca_squared, cca_squared_from_moments, up_to_linear=True,
     describe="mean squared canonical correlation, R^2_CCA (Kornblith et al. 2019)",
   ),
   _position(
@@ -129,11 +132,11 @@ _ALL = (
     describe="mean canonical correlation of the principal directions (Raghu et al. 2017)",
   ),
   _position(
-    "pwcca", pwcca, pwcca_from_moments, penalty=False, symmetric=False,
+    "pwcca", pwcca, pwcca_from_moments, penalty=False, symmetric=False, up_to_linear=True,
     describe="projection-weighted canonical correlation (Morcos et al. 2018)",
   ),
   _position(
-    "r2", r2, r2_reverse_from_moments, symmetric=False,
+    "r2", r2, r2_reverse_from_moments, symmetric=False, up_to_linear=True,
     describe="R^2 of predicting the first from the second, least squares (Kornblith et al. 2019)",
   ),
   _position(
