@@ -9,9 +9,10 @@ NumPy. Then position-wise CKA of 8192 positions and 256 channels, in feature spa
 matrix.
 """
 
-import importlib.util
+import functools
+import math
 import statistics
-import time
+import sys
 from collections.abc import Callable
 
 import jax
@@ -19,9 +20,11 @@ import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
 
+from benchmarks.device.cka import activations, all_pairs, make_package, reference, u_centred
+from benchmarks.device.setting import RESNET34
+from benchmarks.device.timing import Budget, Case, interleaved
 from dissim_jax.similarity import cka_from_hsic, hsic_matrix, lincka
 
-SHAPES = [(32, 32, 64)] * 4 + [(16, 16, 128)] * 4 + [(8, 8, 256)] * 6 + [(4, 4, 512)] * 3
 BATCH = 128
 CASES = {
   "features of mean 0": dict(mean=0.0, scale=1.0, shared=0.7),
@@ -33,53 +36,6 @@ CASES = {
 
 _REPEATS = flags.DEFINE_integer("repeats", 5, "Timed runs of each; the median counts.")
 _BATCHES = flags.DEFINE_integer("batches", 4, "Batches of 128 examples.")
-
-
-def activations(batches: int, seed: int, *, mean: float, scale: float, shared: float) -> list:
-  """`[batch][tap]` of both sets, float32 `[128, features]`; examples share some of their features.
-
-  The shared part has 30 dimensions, so that taps are similar to a middling degree.
-  """
-  rng = np.random.default_rng(seed)
-  sizes = [int(np.prod(shape)) for shape in SHAPES]
-  mixing = [rng.standard_normal((30, size), np.float32) / 30**0.5 for size in sizes]
-  result = []
-  for _ in range(batches):
-    common = rng.standard_normal((BATCH, 30), np.float32)
-    result.append([
-      (shared * common @ mix + rng.standard_normal((BATCH, mix.shape[1]), np.float32) + mean)
-      * np.float32(scale)
-      for _ in range(2)
-      for mix in mixing
-    ])  # fmt: skip
-  return result
-
-
-def reference(data: list) -> np.ndarray:
-  """Minibatch CKA `[17, 17]` in float64, Eq. 12 and 13 of Wald et al. 2023."""
-  total, taps = 0.0, len(data[0])
-  for batch in data:
-    vectors = np.empty((taps, BATCH * BATCH))
-    for i, x in enumerate(batch):
-      x = x.astype(np.float64)
-      gram = (x - x.mean(0)) @ (x - x.mean(0)).T  # HSIC does not see the mean; float64 does.
-      np.fill_diagonal(gram, 0.0)
-      rows = gram.sum(1) / (BATCH - 2)
-      gram -= rows[:, None] + rows[None] - rows.sum() / (BATCH - 1)
-      np.fill_diagonal(gram, 0.0)
-      vectors[i] = gram.ravel()
-    total = total + vectors @ vectors.T
-  root = np.sqrt(np.diagonal(total))
-  return (total / root / root[:, None])[: taps // 2, taps // 2 :]
-
-
-def all_pairs(data: list) -> np.ndarray:
-  """The way of this package."""
-  compute = jax.jit(hsic_matrix)
-  total = sum(np.asarray(compute(batch), np.float64) for batch in data)
-  half = len(data[0]) // 2
-  return cka_from_hsic(total)[:half, half:]
-
 
 _one_pair = jax.jit(lambda x, y: hsic_matrix([x, y]))
 
@@ -95,47 +51,19 @@ def pair_by_pair(data: list) -> np.ndarray:
   return cka
 
 
-def make_package() -> Callable | None:
-  """pytorch-cka on the same arrays, accumulated over batches as its `CKA` class does."""
-  if not all(importlib.util.find_spec(name) for name in ("torch", "cka")):
-    return None
-  import torch
-  from cka.hsic import hsic
-
-  def run(data):
-    terms = None
-    with torch.inference_mode():
-      for batch in data:
-        grams = [tap @ tap.T for tap in batch]
-        half = len(grams) // 2
-        new = hsic(torch.stack(grams[:half]), torch.stack(grams[half:]))
-        terms = new if terms is None else [a + b for a, b in zip(terms, new, strict=True)]
-    xy, xx, yy = terms
-    scale = torch.sqrt(torch.clamp(xx.unsqueeze(1) * yy.unsqueeze(0), min=0.0))
-    return torch.clamp(xy / torch.where(scale == 0, 1e-6, scale), min=0.0, max=1.0).numpy()
-
-  run.prepare = lambda data: [[torch.from_numpy(tap) for tap in batch] for batch in data]
-  return run
-
-
-def interleaved(programs: dict[str, Callable], repeats: int) -> dict[str, float]:
+def seconds_of(programs: dict[str, Callable], repeats: int) -> dict[str, float]:
   """Median seconds of each program, run in turns after one warm-up."""
-  for program in programs.values():
-    program()
-  times = {name: [] for name in programs}
-  for _ in range(repeats):
-    for name, program in programs.items():
-      began = time.perf_counter()
-      program()
-      times[name].append(time.perf_counter() - began)
-  return {name: statistics.median(values) for name, values in times.items()}
+  cases = [Case(name, lambda p=p: p, 1, 1, "float32") for name, p in programs.items()]
+  tell = functools.partial(print, file=sys.stderr)
+  rows = interleaved("cka", cases, Budget(math.inf), repeats, tell)
+  return {row.name: statistics.median(row.seconds) for row in rows}
 
 
 def report_exactness(package: Callable | None, batches: int) -> None:
   """Largest error of one entry against float64, for features of several kinds."""
   print("\n| largest error | this package | pytorch-cka |\n|---|---|---|")
   for index, (name, kind) in enumerate(CASES.items()):
-    data = activations(batches, index, **kind)
+    data = activations(batches, index, RESNET34, batch=BATCH, **kind)
     exact = reference(data)
     ours = np.max(np.abs(all_pairs(data) - exact))
     theirs = np.max(np.abs(package(package.prepare(data)) - exact)) if package else None
@@ -144,7 +72,7 @@ def report_exactness(package: Callable | None, batches: int) -> None:
 
 def report_speed(package: Callable | None, batches: int, repeats: int) -> None:
   """Seconds, ratios and the memory that XLA sets aside for one batch."""
-  data = activations(batches, 0, **CASES["features of mean 0"])
+  data = activations(batches, 0, RESNET34, batch=BATCH)
   on_device = jax.device_put(data)
   programs = {
     "all pairs at once": lambda: all_pairs(on_device),
@@ -153,7 +81,7 @@ def report_speed(package: Callable | None, batches: int, repeats: int) -> None:
   if package:
     tensors = package.prepare(data)
     programs["pytorch-cka"] = lambda: package(tensors)
-  seconds = interleaved(programs, repeats)
+  seconds = seconds_of(programs, repeats)
   ours = seconds["all pairs at once"]
   print("\n| 17 x 17 taps | seconds | to all pairs at once |\n|---|---|---|")
   for name, value in seconds.items():
@@ -170,33 +98,17 @@ def report_positions(repeats: int) -> None:
   y = mixed + rng.standard_normal(x.shape, np.float32)
   on_device = jnp.asarray(x), jnp.asarray(y)
   features, gram = jax.jit(lambda a, b: lincka(a, b, samples="position")), jax.jit(hsic_matrix)
-  seconds = interleaved({
+  seconds = seconds_of({
     "feature space": lambda: float(features(*on_device)),
     "Gram matrix": lambda: float(cka_from_hsic(gram(on_device))[0, 1]),
   }, repeats)  # fmt: skip
-  a, b = (z.astype(np.float64) - z.astype(np.float64).mean(0) for z in (x, y))
-  exact = _exact_positions(a, b)
+  k, m = u_centred(x), u_centred(y)
+  exact = float(np.sum(k * m) / np.sqrt(np.sum(k * k) * np.sum(m * m)))
   print("\n| 8192 positions, 256 channels | seconds | ratio | error |\n|---|---|---|---|")
   values = float(features(*on_device)), float(cka_from_hsic(gram(on_device))[0, 1])
   for (name, value), cka in zip(seconds.items(), values, strict=True):
     ratio = value / seconds["feature space"]
     print(f"| {name} | {value:.3f} | {ratio:.1f} | {abs(cka - exact):.1e} |")
-
-
-def _exact_positions(a: np.ndarray, b: np.ndarray) -> float:
-  """Unbiased CKA in float64 by Gram matrices."""
-  n = len(a)
-
-  def u_centered(x):
-    gram = x @ x.T
-    np.fill_diagonal(gram, 0.0)
-    rows = gram.sum(1) / (n - 2)
-    gram -= rows[:, None] + rows[None] - rows.sum() / (n - 1)
-    np.fill_diagonal(gram, 0.0)
-    return gram
-
-  k, m = u_centered(a), u_centered(b)
-  return float(np.sum(k * m) / np.sqrt(np.sum(k * k) * np.sum(m * m)))
 
 
 def main(argv: list[str]) -> None:

@@ -1,0 +1,1 @@
+"""What depends on the device, measured by one command; see `benchmarks.device.__main__`."""
