@@ -33,24 +33,24 @@ PARTS = {
 
 def define_flags(values: flags.FlagValues = flags.FLAGS) -> dict[str, flags.FlagHolder]:
   """Defines the flags of this program; by name."""
-  where = {"flag_values": values}
   holders = (
     command_line.define_config(
       values, "Experiment whose steps are timed. Default: configs/cifar10_expvar.py."
     ),
-    flags.DEFINE_list("parts", list(PARTS), f"Any of {', '.join(PARTS)}.", **where),
-    flags.DEFINE_list(
-      "models", [], "Networks to time. Default: resnet18 and the config's.", **where
+    command_line.define_several(
+      "parts", PARTS, f"What is measured, of {', '.join(PARTS)}.", values
     ),
-    flags.DEFINE_integer("side", 32, "Pixels a side of the images.", lower_bound=8, **where),
-    flags.DEFINE_integer("repeats", 5, "Timed calls of each, at most.", lower_bound=1, **where),
-    flags.DEFINE_float(
-      "seconds", 420.0, "After these no program is begun.", lower_bound=1, **where
+    command_line.define_several(
+      "models", (), "Networks to time. Default: resnet18 and the config's.", values
     ),
+    command_line.define_whole("side", 32, "Pixels a side of the images.", values, 8),
+    command_line.define_whole("repeats", 5, "Timed calls of each, at most.", values, 1),
+    command_line.define_number("seconds", 420, "After these no program is begun.", values, 1),
     flags.DEFINE_bool(
-      "tiny", False, "A small network, a few 8x8 images: whether it runs at all.", **where
+      "tiny", False, "A small network, a few 8x8 images: whether it runs at all.",
+      flag_values=values,
     ),
-    flags.DEFINE_string("out", None, "JSON file with all timings.", **where),
+    flags.DEFINE_string("out", None, "JSON file with all timings.", flag_values=values),
   )  # fmt: skip
   return {holder.name: holder for holder in holders}
 
