@@ -23,6 +23,7 @@ from tests.test_similarity_family import (
   equal_shapes,
   flat,
   jit,
+  on_four_devices,
   oracle,
   oracle_procrustes,
   oracle_pwcca,
@@ -198,7 +199,7 @@ def test_cut_at_a_bound_keeps_the_gradient():
 # --- Conditioning --------------------------------------------------------------------------------
 
 
-def conditioned(rng, condition, offset, n=900, p=24, q=17):
+def conditioned(rng, condition, offset, n=2500, p=24, q=17):
   """Two related arrays whose covariances have this condition number, the smallest shared too."""
   hidden = np.linalg.qr(rng.normal(size=(n, p)))[0]
   hidden -= hidden.mean(0)
@@ -232,6 +233,18 @@ def test_bad_conditioning_within_1e_4_of_float64(condition, offset, rng):
   assert_close(WHOLE(x, y), expected, rtol=0, atol=1e-5)
   batches = [MOMENTS(x[part], y[part]) for part in np.array_split(np.arange(len(x)), 3)]
   assert_close(SUMMED(functools.reduce(MERGE, batches)), expected, rtol=0, atol=1e-5)
+
+
+def test_blocks_of_samples_on_four_devices(rng):
+  """More samples a device than are taken to float64 at once, and a rest."""
+  x, y = conditioned(rng, 1e6, 3.0, n=4 * 1500, p=4, q=3)
+  assert len(x) // 4 > similarity.moment_sums.sample_block()
+  value, gradients = on_four_devices(similarity.cca)(x, y)
+  expected, slopes = jit(jax.value_and_grad(similarity.cca, argnums=(0, 1)))(x, y)
+  assert_close(value, canonical(x.astype(float), y.astype(float))[1].mean(), atol=1e-5)
+  assert_close(value, expected, rtol=1e-6)
+  for gradient, slope in zip(gradients, slopes, strict=True):
+    assert_close(gradient, slope, rtol=1e-3, atol=1e-3 * np.abs(slope).max())
 
 
 def test_float32_sums_lose_what_float64_sums_keep(rng):

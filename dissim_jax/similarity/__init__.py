@@ -1,8 +1,12 @@
 """Similarity of representations: pure functions of arrays, for `jit`, `grad`, `vmap`, `shard_map`.
 
-Arrays are `[..., C]`. Statistics are float32 for any floating dtype; results are float32 scalars
-that grow with similarity. With `axis_name` they are of the global batch of a sharded program.
-`MEASURES` has them all behind one calling convention.
+Arrays are `[..., C]` of any floating dtype. Results are float32 scalars that grow with similarity.
+With `axis_name` they are of the global batch of a sharded program. `MEASURES` has them all behind
+one calling convention.
+
+Statistics are float32, but for co-moments of channels, which are float64. NaN or infinity in gives
+NaN out. Values never leave the bounds that are promised. What is unchanged by the scale of a
+representation is so from 1e-15 to 1e15; only `expvar` is not, which has an eps.
 """
 
 from dissim_jax.similarity.aligned import channel_correlation, expvar, l2corr, l2corr_squared

@@ -28,7 +28,8 @@ class Pairwise:
 
   Attributes:
     update: `(taps, **options) -> sums`, taps L arrays `[n, ...]` of the same n examples; a pytree
-      of arrays that add up over batches (in float64 on the host). May be jitted.
+      of arrays that add up over batches (in float64 on the host). May be jitted. NaN in the row and
+      column of a tap that holds NaN or infinity.
     finish: `sums -> [L, L]` similarities from the summed pytree of NumPy arrays.
   """
 
