@@ -10,6 +10,17 @@ import jax
 _FOLDER = Path("~/.cache/dissim_jax/xla")
 
 
+def step_options(platform: str) -> dict[str, str] | None:
+  """How XLA compiles a training step.
+
+  The fences of `models.convolution` have to stand until operations have been fused, as they do
+  since JAX 0.11. Before, XLA for the CPU took them away at the beginning.
+  """
+  if platform == "cpu" and jax.__version_info__ < (0, 11):
+    return {"xla_disable_hlo_passes": "cse_barrier_expander"}
+  return None
+
+
 @contextlib.contextmanager
 def cache() -> Iterator[None]:
   """Uses JAX's persistent compilation cache; a `JAX_COMPILATION_CACHE_DIR` of the user is kept.

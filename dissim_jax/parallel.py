@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from dissim_jax.compilation import step_options
+
 BATCH_AXIS = "batch"
 
 
@@ -142,4 +144,5 @@ def pmapped(step: Callable, mesh: Mesh, *, resident: bool = True) -> Callable:
     in_specs=(whole, whole, whole if resident else PartitionSpec(BATCH_AXIS), rows, whole),
     out_specs=(whole, whole),
   )
-  return jax.jit(mapped, donate_argnums=(0, 1))
+  options = step_options(mesh.devices.flat[0].platform)
+  return jax.jit(mapped, donate_argnums=(0, 1), compiler_options=options)

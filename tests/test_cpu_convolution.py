@@ -11,9 +11,13 @@ from dissim_jax.models.convolution import convolution
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 # Spatial size, channels in and out, kernel, stride, padding.
 SHAPES = [
-  (6, 3, 4, 3, 1, 1), (6, 3, 4, 3, 2, 1), (7, 3, 4, 3, 2, 1), (6, 4, 3, 1, 2, 0),
-  (7, 4, 3, 1, 2, 0), (6, 4, 3, 1, 1, 0), (8, 2, 3, 4, 4, 0), (9, 2, 3, 7, 2, 3),
-]  # fmt: skip
+  (6, 3, 4, 3, 1, 1),  # two pixels together
+  (8, 2, 2, 3, 1, 1),  # eight, the whole row
+  (16, 2, 8, 5, 1, 2),  # four, and places two pixels away
+  (8, 4, 3, 3, 1, 0),  # no padding, so that rows become shorter
+  (7, 4, 3, 1, 2, 0),  # a product of matrices
+  (7, 3, 4, 3, 2, 1),
+]
 
 
 def by_sums(x, kernel, stride, padding):

@@ -38,7 +38,7 @@ class ConvNorm(nn.Module):
       self.features,
       (self.size, self.size),
       (self.stride, self.stride),
-      padding="VALID",
+      padding=0,
       dtype=self.ops.dtype,
       kernel_init=conv_init,
       conv_general_dilated=convolution,
