@@ -7,8 +7,10 @@
 With random images, on the first device, by the real training step of a config (default:
 configs/cifar10_expvar.py). Comparisons come first. Then, part by part, programs are timed in turns
 with the first of their table; each is called once before, to be compiled. Every part has its share
-of the time; what is left out for lack of it, or fails, is told in its row. Progress on stderr, the
-table as Markdown on stdout, all timings in `--out`. Exit code 1 where something failed or is wrong.
+of the time; what is left out for lack of it, or fails, is told in its row (the same command again
+finds on disk what an accelerator's programs were compiled to, and comes further). Progress on
+stderr, the table as Markdown on stdout, all timings in `--out`. Exit code 1 where something failed
+or is wrong.
 """
 
 import dataclasses

@@ -65,16 +65,21 @@ def speed_table(rows: Sequence[Row]) -> str:
   ]
   for row in rows:
     start = f"| {row.part} | {row.name} | {row.dtype} | {row.batch} "
-    if not row.seconds:
+    if row.note or not row.seconds:
       lines.append(f"{start}| {_cell(row.note)} | | | | |")
       continue
     ratio = "" if row.to_baseline is None else f"{row.to_baseline:.2f}"
-    speed = f"{row.images_per_second * row.gflop / 1000:.3g}" if row.gflop else ""
+    speed = _number(row.images_per_second * row.gflop / 1000) if row.gflop else ""
     lines.append(
-      f"{start}| {row.milliseconds():.3g} | {row.milliseconds(min):.3g} "
-      f"| {row.images_per_second:,.4g} | {ratio} | {speed} |"
+      f"{start}| {_number(row.milliseconds())} | {_number(row.milliseconds(min))} "
+      f"| {_number(row.images_per_second)} | {ratio} | {speed} |"
     )
   return "\n".join(lines)
+
+
+def _number(value: float) -> str:
+  """Three digits, or all before the point."""
+  return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 def _cell(text: str) -> str:
