@@ -109,7 +109,7 @@ class SlurmCluster:
       except subprocess.TimeoutExpired:
         process.kill()
 
-  def _end_jobs(self, patience: float = 15.0) -> None:
+  def _end_jobs(self, patience: float = 60.0) -> None:
     """A node that is stopped leaves what runs on it behind."""
     environment, deadline = self.environment(), time.monotonic() + patience
     while time.monotonic() < deadline:
@@ -138,7 +138,7 @@ class SlurmCluster:
         stdin=subprocess.DEVNULL, start_new_session=True,
       ))  # fmt: skip
 
-  def _wait_until_idle(self, patience: float = 60.0) -> None:
+  def _wait_until_idle(self, patience: float = 600.0) -> None:
     deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
       if any(process.poll() is not None for process in self._processes):

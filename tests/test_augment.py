@@ -1,5 +1,6 @@
 """Augmentation against Pillow, its random draws against their probabilities."""
 
+import functools
 import itertools
 from fractions import Fraction
 from functools import partial
@@ -115,17 +116,19 @@ def make_config(**changes):
 OFF = dict(crop_padding=0, flip=False, autoaugment="none", cutout=0)
 
 
+@functools.cache
 def every_op_outputs(seed, channels, fill):
-  """Yields (op, k, positive, image, ours) over every op, magnitude and sign."""
+  """[(op, k, positive, image, ours)] over every op, magnitude and sign."""
   cases = list(itertools.product(range(len(EVERY_OP)), (False, True)))
   images = make_images(seed, len(cases), channels)
   index, positive = map(np.array, zip(*cases, strict=True))
   applied = np.tile([True, False], (len(cases), 1))
   draws = autoaugment.Draws(index, applied, np.stack([positive, positive], 1))
   ours = np.asarray(apply_draws(images, draws, fill, EVERY_OP))
-  for i, (pair, sign) in enumerate(cases):
-    op, _, k = EVERY_OP[pair][0]
-    yield op, k, sign, images[i], ours[i]
+  return [
+    (*EVERY_OP[pair][0][::2], sign, images[i], ours[i])
+    for i, (pair, sign) in enumerate(cases)
+  ]
 
 
 @pytest.mark.parametrize("channels", [3, 1])

@@ -738,11 +738,11 @@ def test_program_needs_no_jax(tmp_path):
           "try: runpy.run_module('dissim_jax.collect', run_name='__main__')\n"
           "finally: print('jax' in sys.modules)")
   done = subprocess.run([sys.executable, "-c", code, f"--root={root}", f"--output={tmp_path}/o"],
-                        capture_output=True, text=True, timeout=120)
+                        capture_output=True, text=True, timeout=1200)
   assert done.returncode == 0, done.stderr
   assert f"page: {tmp_path}/o/tables.html" in done.stdout
   assert done.stdout.rstrip().endswith("False") and (tmp_path / "o" / "tables.csv").is_file()
   done = subprocess.run([sys.executable, "-m", "dissim_jax.collect", f"--root={tmp_path}/none"],
-                        capture_output=True, text=True, timeout=120)
+                        capture_output=True, text=True, timeout=1200)
   assert done.returncode == 2 and done.stderr.splitlines()[-1].startswith("error: --root=")
   assert len(done.stderr.splitlines()) == 2 and "Traceback" not in done.stdout

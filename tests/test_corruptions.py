@@ -68,6 +68,15 @@ def assert_levels(actual, expected, tolerance=1, share=1.0):
   assert np.mean(off <= tolerance) >= share, (off.max(), np.mean(off > tolerance))
 
 
+def assert_same(actual, expected):
+  """The same images, made at other places or by programs of other shapes.
+
+  A value that lies in the middle of two grey levels may be rounded either way.
+  """
+  off = np.abs(actual.astype(int) - expected)
+  assert off.max() <= 1 and np.mean(off > 0) <= 1e-3, (off.max(), np.mean(off > 0))
+
+
 # What every corruption must do.
 
 
@@ -100,7 +109,7 @@ def test_examples_do_not_depend_on_batches_but_on_the_seed(name, images):
   order = np.roll(np.arange(COUNT), 7)
   keys = corruptions.example_keys(name, 0, order)
   moved = np.asarray(corruptions.compiled(name)(keys, images[order], 3.0))
-  np.testing.assert_array_equal(moved, whole[order])
+  assert_same(moved, whole[order])
   other = run(name, images, 3.0, seed=1)
   assert np.array_equal(other, whole) == (name in FIXED)
 
@@ -109,14 +118,17 @@ def test_examples_do_not_depend_on_batches_but_on_the_seed(name, images):
 @pytest.mark.parametrize("batch_size", [5, 24, 100])
 def test_any_batch_size_gives_the_same(name, batch_size, images):
   split = corruptions.corrupt(name, images, 2.5, 0, batch_size=batch_size)
-  np.testing.assert_array_equal(split, run(name, images, 2.5))
+  assert_same(split, run(name, images, 2.5))
 
 
 @every
 def test_two_examples_and_two_corruptions_have_choices_of_their_own(name, images):
   same = np.repeat(images[:1], COUNT, axis=0)
   result = run(name, same, 5.0)
-  assert np.array_equal(result[0], result[1]) == (name in FIXED)
+  if name in FIXED:
+    assert_same(result[0], result[1])
+  else:
+    assert not np.array_equal(result[0], result[1])
   keys = [jax.random.key_data(keys_of(other)) for other in CORRUPTIONS]
   assert len(np.unique(np.concatenate(keys), axis=0)) == COUNT * len(CORRUPTIONS)
 

@@ -11,27 +11,42 @@ from sklearn.metrics import cohen_kappa_score, r2_score
 
 from dissim_jax.data.augment import normalise
 from dissim_jax.evaluate import ensembles, streaming
-from dissim_jax.models import MODELS, init_variables
+from dissim_jax.models import MODELS
+from tests import tiny
 
 SHAPE, BATCH = (6, 5, 1), 13
 preprocess = functools.partial(normalise, mean=(0.5,), std=(0.3,))
 
 
+IMAGES = np.random.default_rng(0).integers(0, 256, (40, *SHAPE), np.uint8)
+
+
+def member(name, architecture, seed):
+  model = MODELS[architecture](4, width_multiplier=0.25)
+  return streaming.Member(name, model, tiny.drawn(model, SHAPE, seed))
+
+
+def outputs(members):
+  """Their logits, and their taps in float64."""
+  variables = [m.variables for m in members]
+  run = jax.jit(
+    lambda own: [
+      m.model.apply(v, preprocess(IMAGES)) for m, v in zip(members, own, strict=True)
+    ]
+  )
+  logits, taps = zip(*run(variables), strict=True)
+  return logits, [[np.asarray(tap, np.float64) for tap in own] for own in taps]
+
+
 @pytest.fixture(scope="module")
 def compared():
-  """Three members, one with other taps; what is measured; their activations in float64."""
-  images = np.random.default_rng(0).integers(0, 256, (40, *SHAPE), np.uint8)
-  members = []
-  for i, name in enumerate(("tiny_deep", "tiny_deep", "tiny_deeper")):
-    model = MODELS[name](4, width_multiplier=0.25)
-    variables = init_variables(model, jax.random.key(i), SHAPE)
-    members.append(streaming.Member(f"m{i}", model, variables))
-  taps = [
-    [np.asarray(t, np.float64) for t in m.model.apply(m.variables, preprocess(images))[1]]
-    for m in members
+  """Three members, one with other taps: what is measured of them, and their own outputs."""
+  members = [
+    member(f"m{i}", name, i) for i, name in enumerate(("tiny_deep", "tiny_deep", "tiny_deeper"))
   ]
-  logits, arrays = streaming.measure(members, images, preprocess, BATCH)
-  return members, images, arrays, taps, logits
+  own_logits, taps = outputs(members)
+  logits, arrays = streaming.measure(members, IMAGES, preprocess, BATCH)
+  return arrays, taps, logits, own_logits
 
 
 def hsic(x, y):
@@ -55,7 +70,7 @@ def minibatch_cka(x, y):
 
 @pytest.mark.parametrize("a, b", [(0, 0), (0, 1), (0, 2), (1, 2)])
 def test_lincka_of_every_pair_of_taps(compared, a, b):
-  _, _, arrays, taps, _ = compared
+  arrays, taps, *_ = compared
   expected = [[minibatch_cka(x, y) for y in taps[b]] for x in taps[a]]
   np.testing.assert_allclose(arrays[f"lincka/m{a}/m{b}"], expected, rtol=1e-5, atol=2e-6)
 
@@ -66,7 +81,7 @@ def rows(tap):
 
 @pytest.mark.parametrize("a, b", [(0, 1), (1, 0)])
 def test_r2_in_both_directions(compared, a, b):
-  _, _, arrays, taps, _ = compared
+  arrays, taps, *_ = compared
   for tap, (x, y) in enumerate(zip(taps[a], taps[b], strict=True)):
     x, y = rows(x), rows(y)
     expected = r2_score(y, LinearRegression().fit(x, y).predict(x))
@@ -76,7 +91,7 @@ def test_r2_in_both_directions(compared, a, b):
 
 
 def test_position_wise_lincka(compared):
-  _, _, arrays, taps, _ = compared
+  arrays, taps, *_ = compared
   for tap, (x, y) in enumerate(zip(taps[0], taps[1], strict=True)):
     x, y = (rows(z) - rows(z).mean(0) for z in (x, y))
     norm = np.linalg.norm
@@ -96,7 +111,7 @@ def resize(z, size):
 
 def test_taps_of_another_architecture_are_matched_by_depth_and_resized(compared):
   """One has 7 taps, the other 4: three halves of the deeper one's fall between two."""
-  _, _, arrays, taps, _ = compared
+  arrays, taps, *_ = compared
   matched = [0, 1, 1, 2, 2, 3, 3]  # k / 6 * 3, the deeper of two
   assert arrays["matched/m0/m2"].tolist() == matched
   assert arrays["matched/m0/m1"].tolist() == [0, 1, 2, 3]
@@ -109,24 +124,21 @@ def test_taps_of_another_architecture_are_matched_by_depth_and_resized(compared)
     assert arrays["r2/m2/m0"][tap] == pytest.approx(backward, rel=1e-3, abs=1e-4)
 
 
-def test_taps_matched_by_name_are_resized(compared):
-  """The deeper one has all names and three more; its block 2 is twice as large."""
-  members, images, _, taps, _ = compared
-  _, arrays = streaming.measure(
-    [members[2], members[0]], images, preprocess, BATCH, match="name"
-  )
-  assert arrays["matched/m2/m0"].tolist() == [0, 1, 2, 3]
-  x, y = taps[2][2], taps[0][2]
-  assert x.shape[1:3] == (6, 5) and y.shape[1:3] == (3, 3)
-  x, y = rows(resize(x, (3, 3))), rows(y)
+def test_taps_matched_by_name_are_resized():
+  """The deeper one has all names and one more; its block 1 is twice as large."""
+  members = [member("a", "tiny", 0), member("b", "tiniest", 1)]
+  _, arrays = streaming.measure(members, IMAGES, preprocess, BATCH, match="name")
+  assert arrays["matched/a/b"].tolist() == [0, 1]  # By depth it were [0, 2].
+  _, (a, b) = outputs(members)
+  assert a[1].shape[1:3] == (6, 5) and b[1].shape[1:3] == (3, 3)
+  x, y = rows(resize(a[1], (3, 3))), rows(b[1])
   expected = r2_score(y, LinearRegression().fit(x, y).predict(x))
-  assert arrays["r2/m2/m0"][2] == pytest.approx(expected, rel=1e-3, abs=1e-4)
+  assert arrays["r2/a/b"][1] == pytest.approx(expected, rel=1e-3, abs=1e-4)
 
 
 def test_predictions_are_the_models_logits(compared):
-  members, images, _, _, logits = compared
-  for member, own in zip(members, logits, strict=True):
-    whole = member.model.apply(member.variables, preprocess(images))[0]
+  *_, logits, expected = compared
+  for own, whole in zip(logits, expected, strict=True):
     np.testing.assert_allclose(own, whole, rtol=1e-4, atol=1e-5)
 
 

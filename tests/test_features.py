@@ -16,18 +16,19 @@ from dissim_jax.data.augment import normalise
 from dissim_jax.errors import UserError
 from dissim_jax.evaluate import features
 from dissim_jax.evaluate.streaming import Member
-from dissim_jax.models import MODELS, Layered, init_variables, variable_shapes
+from dissim_jax.models import MODELS, Layered, variable_shapes
 from dissim_jax.models.resnet import Head
+from tests import tiny
 
 
 @pytest.mark.parametrize("name, shape", [
-  ("tiny_deep", (6, 5, 3)), ("tiny10", (28, 27, 1)), ("mlp_mixer_mini", (8, 8, 1))
+  ("tiniest", (6, 5, 3)), ("tiny10", (28, 27, 1)), ("mlp_mixer_mini", (8, 8, 1))
 ])  # fmt: skip
 def test_last_features_are_what_the_dense_layer_sees(name, shape):
   """The dense layer applied to them gives the logits."""
   images = np.random.default_rng(0).integers(0, 256, (9, *shape), np.uint8)
   model = MODELS[name](4, width_multiplier=0.25)
-  variables = init_variables(model, jax.random.key(0), shape)
+  variables = tiny.drawn(model, shape)
   mean, std = (0.4,) * shape[-1], (0.3,) * shape[-1]
   found = features.last_features(Member("m", model, variables, mean, std), images, 4)
   assert found.shape[0] == 9 and found.ndim == 2 and found.dtype == np.float32
@@ -227,9 +228,11 @@ def test_compression_takes_the_most_diverse_first_and_ends_at_all_features(studi
   assert abs(kept[0] - own_accuracy(order[-2:])) > 0.01  # The other end of the order.
   row = study(sequences={"ab": ["a", "b"]}, dimensions=())["sequences"]["ab"]["compression"]
   assert row["dimensions"] == [1, 2, 4, 8, 16, 30]
-  assert row["diverse"][-1] == row["random"][-1] and row["random_std"][-1] < 1e-12
+  # All columns in another order: of 240 images one may fall the other way.
+  assert row["diverse"][-1] == pytest.approx(row["random"][-1], abs=0.005)
+  assert row["random_std"][-1] < 0.005 < row["random_std"][0]
   assert row["diverse"][-1] == pytest.approx(own_accuracy(slice(30)), abs=0.005)
-  assert row["random"][0] < row["random"][-1] - 0.3 and row["random_std"][0] > 0
+  assert row["random"][0] < row["random"][-1] - 0.3
 
 
 def test_the_study_of_a_pair_is_done_from_seeds_and_fits_json(studied):

@@ -18,6 +18,7 @@ from dissim_jax.validate import check_config
 from tests import tiny
 
 TINY = {
+  "model.name": "tiny",
   "data.validation": 20,
   "objective.name": "gncl",
   "ensemble.size": 2,

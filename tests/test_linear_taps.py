@@ -33,6 +33,7 @@ def network(channels, name="tiny", **fields):
 def plans_of(folder, *, channels=16, metric="expvar", taps=(0,), size=2, **fields):
   """A config, and the plans of its members."""
   config = tiny.get_config()
+  config.model.name = "tiny"
   config.model.width_multiplier = channels / 16
   config.ensemble.size, config.dissim.metric, config.dissim.taps = size, metric, taps
   config.update_from_flattened_dict(fields)

@@ -1,7 +1,7 @@
 """The mapped step with JAX's checks of what varies over the mesh on, for every kind of step.
 
-`jax.shard_map` checks while it traces, so nothing is compiled here. Every family of architectures
-is trained by the mapped step in `test_zoo.py`.
+`jax.shard_map` checks while it traces, so nothing is compiled here. That every family of
+architectures learns is tested in `test_zoo.py`.
 """
 
 import jax
@@ -72,8 +72,12 @@ def member(name, config, devices, distilled=False):
   assert new == shapes_of(state) and set(sums) == set(names)
 
 
-@pytest.mark.parametrize("devices", [1, 4])
-@pytest.mark.parametrize("name", ["tiny10", "vit_mini"])
+FAMILIES = ["resnet8", "tiny10", *(name for name in MODELS if name.endswith("_mini"))]
+
+
+@pytest.mark.parametrize(
+  "name, devices", [("tiny", 1), ("tiny", 4), *((name, 2) for name in FAMILIES)]
+)
 def test_member(name, devices):
   """Against a teacher of its own kind, with the closed form at one tap."""
   member(name, config_of(dissim__taps=(1,)), devices)

@@ -1,12 +1,12 @@
 """Architectures: published sizes, and the three abilities of the layered interface."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from dissim_jax.models import MODELS, init_variables, resnet
 from tests import tiny
+from tests.traced import traced
 
 # With 10 classes and a 3x3 stem: github.com/kuangliu/pytorch-cifar (ResNet18, 34, 101), He et al.
 # 2016 with projection shortcuts (ResNet20), by hand from the layers of
@@ -23,28 +23,21 @@ PUBLISHED = {
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_size_is_the_published_one(name):
-  model = MODELS[name](10)
-  variables = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3))))
+  variables, taps = traced(name, 32, (32, 32))
   parameters = sum(x.size for x in jax.tree.leaves(variables["params"]))
-  assert (parameters, len(model.layers)) == PUBLISHED[name]
+  assert (parameters, len(taps)) == PUBLISHED[name]
 
 
 def test_taps_of_resnet34_have_the_stage_sizes():
-  model = MODELS["resnet34"](10)
-  (_, taps), _ = jax.eval_shape(
-    lambda: model.init_with_output(jax.random.key(0), jnp.zeros((2, 32, 32, 3)))
-  )
-  assert [taps[i].shape[1:] for i in (0, 3, 4, 8, 13, 14)] == [
+  _, taps = traced("resnet34", 32, (32, 32))
+  assert [taps[i] for i in (0, 3, 4, 8, 13, 14)] == [
     (32, 32, 64), (32, 32, 64), (16, 16, 128), (8, 8, 256), (8, 8, 256), (4, 4, 512)
   ]  # fmt: skip
 
 
 def test_tiny10_does_not_pad():
-  model = MODELS["tiny10"](10)
-  _, taps = jax.eval_shape(
-    lambda: model.init_with_output(jax.random.key(0), jnp.zeros((2, 32, 32, 3)))
-  )[0]
-  assert [(tap.shape[1], tap.shape[3]) for tap in taps] == [
+  _, taps = traced("tiny10", 32, (32, 32))
+  assert [(side, features) for side, _, features in taps] == [
     (30, 16), (28, 16), (13, 32), (11, 32), (9, 32), (4, 64), (2, 64), (2, 64)
   ]  # fmt: skip
 
@@ -111,15 +104,6 @@ def test_examples_are_independent_in_eval_mode_and_not_in_training(outputs):
   np.testing.assert_allclose(same[0], other[0], rtol=1e-5, atol=1e-6)
   assert np.abs(same[1:] - other[1:]).max() > 1e-3  # What was changed does change.
   assert np.abs(alone[0] - among_others[0]).max() > 1e-3
-
-
-def test_bfloat16_activations_float32_parameters_and_logits():
-  model = MODELS["resnet8"](5, dtype=jnp.bfloat16)
-  (logits, taps), variables = jax.eval_shape(
-    lambda: model.init_with_output(jax.random.key(0), jnp.ones((2, 8, 8, 1)))
-  )
-  assert {tap.dtype for tap in taps} == {jnp.dtype("bfloat16")} and logits.dtype == jnp.float32
-  assert {x.dtype for x in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
 
 
 def test_fresh_blocks_are_the_identity():

@@ -712,7 +712,7 @@ def test_command_line(tmp_path):
   folder = write_pool(tmp_path / "pool", [make_member(m, s) for s, m in enumerate("aabb")])
   flags = ["--stages=5", "--restarts=2", "--accuracy_band=0,1", f"--out={tmp_path / 'out'}"]
   run = lambda *given: subprocess.run(  # noqa: E731
-    [sys.executable, "-c", _WITHOUT_JAX, *given], capture_output=True, text=True, timeout=120,
+    [sys.executable, "-c", _WITHOUT_JAX, *given], capture_output=True, text=True, timeout=1200,
     env=os.environ | {"COLUMNS": "80"})
   done = run(f"--folder={folder}", *flags)
   assert done.returncode == 0, done.stderr

@@ -75,16 +75,26 @@ def test_a_single_task_needs_no_array_and_its_exit_code_is_kept(tmp_path):
   assert (folder / "exit_code").read_text() == "2\n" and not called(tmp_path)
 
 
-# Says that it listens, waits, and ends as told: at once, or after a while.
+# Says that it listens and that it was told to stop, and ends when it is let go.
 LISTEN = """
-import signal, sys, time
+import pathlib, signal, sys, time
+folder, code = pathlib.Path(sys.argv[1]), int(sys.argv[2])
 def stop(*_):
-  time.sleep(float(sys.argv[2]))
-  sys.exit(int(sys.argv[3]))
+  (folder / "told").touch()
+  while not (folder / "go").exists(): time.sleep(0.01)
+  sys.exit(code)
 signal.signal(signal.SIGTERM, stop)
-open(sys.argv[1], "w").close()
-time.sleep(60)
+(folder / "ready").touch()
+time.sleep(1200)
 """
+
+
+def wait_for(path):
+  """However busy the machine."""
+  limit = time.monotonic() + 1200
+  while not path.exists():
+    assert time.monotonic() < limit, path
+    time.sleep(0.01)
 
 
 @pytest.mark.parametrize("signals, code, requeued", [
@@ -93,17 +103,16 @@ time.sleep(60)
   ((signal.SIGUSR1,), 3, False),
 ])  # fmt: skip
 def test_a_warning_becomes_a_checkpoint_and_a_requeue(tmp_path, signals, code, requeued):
-  ready = tmp_path / "ready"
-  task = Task("x", "run", ("-c", LISTEN, str(ready), "0.3", str(code)))
+  task = Task("x", "run", ("-c", LISTEN, str(tmp_path), str(code)))
   left = tmp_path / "root" / "launch" / "x" / "exit_code"
   left.parent.mkdir(parents=True)
   left.write_text("1\n")
   process = start(written(tmp_path, [task, task], tmp_path / "root"), 1)
-  while not ready.exists():
-    time.sleep(0.01)
+  wait_for(tmp_path / "ready")
   for number in signals:
     process.send_signal(number)
-    time.sleep(0.1)
+    wait_for(tmp_path / "told")
+  (tmp_path / "go").touch()
   assert process.wait() == code
   # Of an array it must be the element: its job number alone can mean the whole array.
   assert called(tmp_path) == (["scontrol requeue 5_1"] if requeued else [])
@@ -111,13 +120,12 @@ def test_a_warning_becomes_a_checkpoint_and_a_requeue(tmp_path, signals, code, r
 
 
 def test_a_process_that_cannot_listen_yet_is_started_again(tmp_path):
-  task = Task("x", "run", ("-c", "import time; open('ready', 'w').close(); time.sleep(60)"))
+  task = Task("x", "run", ("-c", "import time; open('ready', 'w').close(); time.sleep(1200)"))
   (tmp_path / "at").mkdir()
   script = tmp_path / "job.sbatch"
   script = written(tmp_path, [task], tmp_path / "root", setup=f"cd {tmp_path}/at; cd() {{ :; }}")
   process = start(script)
-  while not (tmp_path / "at" / "ready").exists():
-    time.sleep(0.01)
+  wait_for(tmp_path / "at" / "ready")
   process.send_signal(signal.SIGUSR1)
   assert process.wait() == 75 and called(tmp_path) == ["scontrol requeue 7"]
 

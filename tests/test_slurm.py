@@ -28,13 +28,14 @@ from launch.tasks import Task, make_tasks
 
 CHECKOUT = Path(__file__).parents[1]
 FAST = {"poll_seconds": 0.2, "signal_seconds": 30}
-# Works for a while and then has results; told to stop, it saves how far it is and says so.
+# Works for a while and then has results; told to stop, it saves how far it is and says so. Where a
+# file `hold` lies beside its folder it gets no further than half before that.
 WORK = """
 import os, pathlib, signal, sys, time
 folder, seconds = pathlib.Path(sys.argv[1]), float(sys.argv[2])
 rank = os.environ.get("SLURM_PROCID", "0") if "SLURM_STEP_ID" in os.environ else "alone"
 folder.mkdir(parents=True, exist_ok=True)
-saved = folder / f"saved_{rank}"
+saved, hold = folder / f"saved_{rank}", folder.parent / "hold"
 stopped = False
 def stop(*_):
   global stopped
@@ -47,7 +48,9 @@ while done < seconds:
     saved.write_text(str(done))
     sys.exit(75)
   time.sleep(0.1)
-  done += 0.1
+  if done + 0.1 < seconds / 2 or saved.exists() or not hold.exists():
+    done += 0.1
+  print("begun", flush=True)
 (folder / "report").mkdir(exist_ok=True)
 (folder / "report" / "report.html").touch()
 """
@@ -78,7 +81,7 @@ def wait(tasks, root):
     return slurm.wait(tasks, root, 0.2, table)
 
 
-def wait_for(condition, patience=60):
+def wait_for(condition, patience=1200):
   limit = time.monotonic() + patience
   while not condition():
     assert time.monotonic() < limit, squeue.jobs()
@@ -87,7 +90,7 @@ def wait_for(condition, patience=60):
 
 def wait_for_start(tasks, root):
   logs = [progress.log_file(task, root) for task in tasks]
-  wait_for(lambda: all(path.exists() and "from" in path.read_text() for path in logs))
+  wait_for(lambda: all(path.exists() and "begun" in path.read_text() for path in logs))
 
 
 def push_aside(cluster, seconds=1):
@@ -137,12 +140,14 @@ def test_preempted_runs_go_on_where_they_were(tmp_path, cluster):
   tasks = {name: [working(root, "two", 4)] for name, root in roots.items()}
   tasks["low"] += [working(roots["low"], "three", 4),
                    working(roots["low"], "child", needs=["two", "three"])]  # fmt: skip
+  for root in roots.values():
+    root.mkdir()
+    (root / "hold").touch()
   for name, count in (("low", 1), ("grace", 2)):  # All CPUs of the node.
     asked = sbatch.Cluster(partition=name, processes_per_node=count, **FAST)
     slurm.submit(tasks[name], roots[name], asked)
   wait_for_start(tasks["low"][:2], roots["low"])
   wait_for_start(tasks["grace"], roots["grace"])
-  time.sleep(0.5)
   push_aside(cluster)
   seen = set()
 
@@ -291,13 +296,13 @@ def test_a_preempted_sweep_ends_as_one_that_was_left_alone(tmp_path, sweep, clus
   try:
     name = "second; `touch MARK`"
     rows = root / name / "member_1" / "metrics.jsonl"
-    wait_for(lambda: process.poll() is not None or (rows.exists() and rows.read_text()), 180)
+    wait_for(lambda: process.poll() is not None or (rows.exists() and rows.read_text()))
     assert process.poll() is None, process.communicate()
     number = slurm_jobs.read(root)[name]["job"]
     cluster.call("scancel", "--full", "--signal=STOP", number)  # Preemption says CONT, then TERM.
     epochs = len(rows.read_text().splitlines())
     push_aside(cluster)
-    printed, errors = process.communicate(timeout=240)
+    printed, errors = process.communicate(timeout=1200)
   finally:
     process.kill()
   assert process.returncode == 0, (printed, errors)

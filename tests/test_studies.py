@@ -16,6 +16,7 @@ from dissim_jax.validate import check_config
 from tests import tiny
 
 TINY = {
+  "model.name": "tiny",
   "train.epochs": 8,
   "stitch.epochs": 2,
   "stitch.decay_epochs": (1,),
@@ -45,7 +46,8 @@ def finished(tmp_path_factory):
   """A run of two members at two widths with every experiment done on them."""
   workdir = tmp_path_factory.mktemp("runs") / "run"
   config = tiny_config(dissim__weight=0.0)
-  sequence.run(config, workdir)
+  metrics = sequence.run(config, workdir)
+  assert metrics["sequences"] == {"baseline": ["member_0", "member_1"]}  # Lambda is 0.
   studies.run(config, workdir)
   return config, workdir
 

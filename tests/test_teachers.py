@@ -12,11 +12,12 @@ from configs import default
 from dissim_jax import objective, parallel, plan, sequence, train
 from dissim_jax.data import load
 from dissim_jax.game import make_game, teacher_taps
-from dissim_jax.models import MODELS, Layered, init_variables, matching_tap, resnet
+from dissim_jax.models import MODELS, Layered, matching_tap, resnet
 from dissim_jax.optimizer import learning_rate, make_optimizer
 from dissim_jax.records import read_json
 from dissim_jax.report import write_report
 from dissim_jax.report.results import read_results
+from tests import tiny
 
 SHAPE = (8, 8, 1)
 
@@ -63,11 +64,17 @@ def test_a_teachers_tap_is_matched_and_resized(match, tap, size):
   config = config_of(dissim__match=match)
   game = make_game(config, model, (teacher,), 5)
   assert game.teacher_taps == ((tap,),)
-  images = jax.random.normal(jax.random.key(2), (5, *SHAPE))
-  variables = init_variables(teacher, jax.random.key(0), SHAPE)
-  target = model.apply(init_variables(model, jax.random.key(1), SHAPE), images)[1][2]
-  ((found,),) = teacher_taps(game, [variables], images, [target])
-  own = teacher.apply(variables, images, tap, method="represent")
+  images = np.random.default_rng(2).normal(size=(5, *SHAPE)).astype(np.float32)
+  variables = tiny.drawn(teacher, SHAPE)
+  run = lambda: model.init_with_output(jax.random.key(1), images)  # noqa: E731
+  target = jax.eval_shape(run)[0][1][2]
+
+  @jax.jit
+  def both(variables):
+    own = teacher.apply(variables, images, tap, method="represent")
+    return own, teacher_taps(game, [variables], images, [target])[0][0]
+
+  own, found = both(variables)
   assert own.shape[1:3] == size and found.shape[1:3] == target.shape[1:3] == (4, 4)
   np.testing.assert_allclose(found, by_pillow(own, (4, 4)), rtol=1e-5, atol=1e-5)
 
@@ -78,8 +85,8 @@ def shallow(features):
   return Layered((resnet.Stem(features, ops),), resnet.Head(10, ops), ("stem",))
 
 
-def steps_of(tutor, frozen, dataset, config):
-  """The loss and the agreement of the first step, and the state after two."""
+def step_of(tutor, frozen, dataset, config):
+  """The metrics of the first step, and the parameters after it."""
   model, mesh = shallow(4), parallel.make_mesh(jax.devices()[:1])
   optimizer = make_optimizer(config.optimizer, 4, 2)
   state = parallel.replicate(train.init_state(model, optimizer, None, SHAPE, 3), mesh)
@@ -96,33 +103,39 @@ def taught():
   """Training with a teacher's labels for shares 0, 1/2 and 1, without a teacher, and with its
   labels for the true ones.
   """
-  config, teacher = config_of(), shallow(3)
+  config, teacher = config_of(optimizer__name="sgd", optimizer__learning_rate=0.1), shallow(3)
   dataset = load(config.data)
-  variables = init_variables(teacher, jax.random.key(5), SHAPE)
+  variables = tiny.drawn(teacher, SHAPE, 5)
   tutor = objective.Tutor(teacher, 0.0)
   images = (jnp.asarray(dataset.train_images[:20], jnp.float32) / 255 - 0.5) / 0.5
-  labels = np.argmax(teacher.apply(variables, images)[0], axis=-1)
+  labels = np.argmax(jax.jit(lambda x: teacher.apply(variables, x)[0])(images), axis=-1)
   found = {
-    share: steps_of(dataclasses.replace(tutor, share=share), (variables,), dataset, config)
+    share: step_of(dataclasses.replace(tutor, share=share), (variables,), dataset, config)
     for share in (0.0, 0.5, 1.0)
   }
-  found[None] = steps_of(None, (), dataset, config)
+  found[None] = step_of(None, (), dataset, config)
   other = np.array(dataset.train_labels)
   other[:20] = labels
   changed = dataset._replace(train_labels=other)
-  found["relabelled"] = steps_of(None, (), changed, config)
+  found["relabelled"] = step_of(None, (), changed, config)
   return found, labels, dataset.train_labels[:20]
+
+
+def close(one, other):
+  np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
 
 
 def test_share_zero_is_training_without_a_teacher(taught):
   found = taught[0]
-  jax.tree.map(np.testing.assert_array_equal, found[0.0][1], found[None][1])
+  jax.tree.map(close, found[0.0][1], found[None][1])
+  apart = jax.tree.map(lambda a, b: np.abs(a - b).max(), found[1.0][1], found[None][1])
+  assert max(jax.tree.leaves(apart)) > 1e-2  # The tolerance can tell labels apart.
 
 
 def test_share_one_is_training_on_the_teachers_labels(taught):
   found, labels, true = taught
   assert (labels != true).any()
-  jax.tree.map(np.testing.assert_array_equal, found[1.0][1], found["relabelled"][1])
+  jax.tree.map(close, found[1.0][1], found["relabelled"][1])
   assert found[1.0][0]["loss"] == pytest.approx(found["relabelled"][0]["loss"], rel=1e-6)
 
 
@@ -131,7 +144,7 @@ def test_half_is_the_mean_of_both_losses(taught):
   both = (found[0.0][0]["loss"] + found[1.0][0]["loss"]) / 2
   assert found[0.5][0]["loss"] == pytest.approx(both, rel=1e-5)
   assert 0 <= found[0.5][0]["agreement"] <= 1
-  assert found[0.5][0]["accuracy"] == found[None][0]["accuracy"]
+  assert found[0.5][0]["accuracy"] == pytest.approx(found[None][0]["accuracy"], abs=1e-6)
 
 
 def test_plan_of_students(tmp_path):

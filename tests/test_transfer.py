@@ -3,8 +3,6 @@
 import functools
 import json
 import shutil
-import subprocess
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +13,15 @@ from absl import flags
 from PIL import Image
 
 from configs import default
-from dissim_jax import members, sequence, transfer, transfer_files, transfers
+from dissim_jax import (
+  command_line,
+  evaluation,
+  members,
+  sequence,
+  transfer,
+  transfer_files,
+  transfers,
+)
 from dissim_jax.attacks import Attack, perturb
 from dissim_jax.data import load
 from dissim_jax.data.augment import normalise
@@ -41,6 +47,7 @@ from dissim_jax.models.components import Components
 from dissim_jax.records import read_json, write_json
 from dissim_jax.report import pool as pool_page
 from dissim_jax.workdirs import locked
+from tests import tiny
 
 SHAPE, BATCH, COUNT = (8, 8, 1), 16, 40
 CONFIG = {
@@ -51,7 +58,7 @@ CONFIG = {
   "dtype": "float32",
   "ensemble": {"teachers": []},
 }  # fmt: skip
-FACTS = {"model": "resnet8", "width_multiplier": 0.5, "num_classes": 10, "image_shape": [*SHAPE],
+FACTS = {"model": "tiny", "width_multiplier": 1.0, "num_classes": 10, "image_shape": [*SHAPE],
          "mean": [0.5], "std": [0.5], "data": "digits", "teachers": [], "objective": "sequential",
          "parameters": 1, "stem": 8, "patch_size": 0}  # fmt: skip
 QUICK = {"epsilon": "0.1", "step_size": 0.03, "iterations": 4, "images": COUNT, "batch_size": BATCH}
@@ -515,7 +522,7 @@ def test_members_of_other_resolution(tmp_path, monkeypatch):
     data = CONFIG["data"] | {"name": "image_folder", "dir": str(tmp_path / "pictures"),
                              "image_size": side, "mean": [0.5] * 3, "std": [0.5] * 3}  # fmt: skip
     model = members.build_model(own, jnp.float32)
-    variables = init_variables(model, jax.random.key(side), own["image_shape"])
+    variables = tiny.drawn(model, own["image_shape"], side)
     members.save_member(tmp_path / f"run_{side}" / "member_0", variables, own)
     write_json(tmp_path / f"run_{side}" / "config.json", CONFIG | {"data": data})
     people[side] = classifier(Member("", model, variables, (0.5,) * 3, (0.5,) * 3))
@@ -645,23 +652,27 @@ def test_the_program(runs, tmp_path, capsys, monkeypatch):
     assert plain[name].default == defaults[name], name
 
 
-def test_bad_input_ends_the_program_with_exit_code_2(runs, odd, tmp_path):
-  done = subprocess.run(
-    [sys.executable, "-m", "dissim_jax.transfer", f"--members={runs / 'a'}",
-     f"--members={odd / 'classes'}", f"--out={tmp_path / 'out'}"],
-    capture_output=True, text=True,
-  )  # fmt: skip
-  assert done.returncode == 2 and not (tmp_path / "out").exists()
-  first, *others = done.stderr.splitlines()
-  assert first == "loading JAX …" and len(others) == 1
-  assert others[0].startswith("error: members of different data sets")
+def test_bad_input_ends_the_program_with_exit_code_2(runs, odd, tmp_path, capsys):
+  values = flags.FlagValues()
+  holders = transfer.define_flags(values)
+  values(["transfer", f"--members={runs / 'a'}", f"--members={odd / 'classes'}",
+          f"--out={tmp_path / 'out'}"])  # fmt: skip
+  with pytest.raises(SystemExit) as stop:
+    command_line.guarded(lambda argv: transfer.main(argv, holders))(["transfer"])
+  told = capsys.readouterr().err
+  assert stop.value.code == 2 and not (tmp_path / "out").exists()
+  assert told.count("\n") == 1 and told.startswith("error: members of different data sets")
 
 
-def test_a_run_is_measured_further(tmp_path):
+def test_a_run_is_measured_further(tmp_path, monkeypatch):
   """Members that are there already are attacked when the run is started again."""
+  # Nothing else is measured here.
+  nothing = np.zeros((2, len(dataset().test_labels), 10), np.float32)
+  monkeypatch.setattr(evaluation.streaming, "measure", lambda *_: (nothing, {}))
+  monkeypatch.setattr(evaluation, "diversity", lambda *_, **__: {})
   config = default.get_config()
   config.update_from_flattened_dict({
-    "model.name": "resnet8", "model.width_multiplier": 0.5, "dissim.weight": 0.0,
+    "model.name": "tiny", "model.width_multiplier": 1.0, "dissim.weight": 0.0,
     "dissim.taps": (1,), "transfer.attack": "pgd", "transfer.epsilon": 0.1,
     "transfer.step_size": 0.03, "transfer.iterations": 4, "transfer.images": COUNT,
     "train.batch_size": 20, "data.train_per_class": 170,

@@ -31,13 +31,19 @@ from launch.tasks import Task
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 XMANAGER = [str(Path(sys.executable).with_name("xmanager")), "launch"]
-# Notes when it begins and ends, and writes the file of a finished run.
+# Notes when it begins and ends, and writes the file of a finished run. A child first waits until
+# two children have begun.
 WORK = """
 import pathlib, sys, time
 folder, seconds = pathlib.Path(sys.argv[1]), float(sys.argv[2])
 with (folder / "events").open("a") as events:
   print("begin", sys.argv[3], time.time(), file=events, flush=True)
   time.sleep(seconds)
+  for _ in range(60_000):
+    begun = (folder / "events").read_text().count("begin child/")
+    if begun > 1 or not sys.argv[3].startswith("child/"):
+      break
+    time.sleep(0.02)
   print("end", sys.argv[3], time.time(), file=events, flush=True)
 if (folder / "broken").exists() and sys.argv[3] == (folder / "broken").read_text():
   sys.exit("this one is broken")
@@ -102,8 +108,8 @@ def most_at_once(rows):
 
 
 def test_parents_come_first_and_no_more_run_than_allowed(tmp_path, home):
-  tasks = [work(tmp_path, "root", seconds=0.3)]
-  tasks += [work(tmp_path, f"child/{i}", ["root"], 0.5) for i in range(4)]
+  tasks = [work(tmp_path, "root")]
+  tasks += [work(tmp_path, f"child/{i}", ["root"]) for i in range(4)]
   tasks += [work(tmp_path, "last", ["child/0", "child/3"])]
   found = launch(tmp_path, tasks, parallel=2)
   assert set(found.values()) == {progress.DONE}
@@ -144,10 +150,13 @@ folder = pathlib.Path(sys.argv[1])
 with (folder / ".lock").open("w") as lock:
   fcntl.flock(lock, fcntl.LOCK_EX)
   print("locked", flush=True)
-  time.sleep(1)
+  for _ in range(60_000):
+    if "elsewhere a" in pathlib.Path(sys.argv[2]).read_text(): break
+    time.sleep(0.02)
   (folder / "report" / "report.html").touch()
 """
-  command = [sys.executable, "-c", program, str(tmp_path / "runs" / "a")]
+  (tmp_path / "console").touch()
+  command = [sys.executable, "-c", program, str(tmp_path / "runs" / "a"), str(tmp_path / "console")]
   tasks = [work(tmp_path, "a"), work(tmp_path, "b", ["a"])]
   (tmp_path / "runs").mkdir()
   write_json(tmp_path / "runs" / "sweep.json", {"sweep": "small", "tasks": []})
@@ -282,7 +291,7 @@ def test_slurm_job_that_failed_fails_its_work_unit(tmp_path, monkeypatch):
 def test_stopped_launcher_stops_its_processes_which_have_time_to_finish(tmp_path):
   program = "import signal, sys, time; "
   program += "signal.signal(signal.SIGTERM, lambda *_: (time.sleep(1), sys.exit(75))); "
-  program += "print('ready', flush=True); time.sleep(60)"
+  program += "print('ready', flush=True); time.sleep(1200)"
   script, folder = tmp_path / "launch_one.py", tmp_path / "runs" / "launch" / "long"
   script.write_text(f"""
 import pathlib
@@ -304,14 +313,14 @@ main = command_line.guarded(launch)
     )  # fmt: skip
   until(lambda: (folder / "output.log").is_file() and (folder / "output.log").read_text())
   process.send_signal(signal.SIGTERM)
-  assert process.wait(30) == 130
+  assert process.wait(1200) == 130
   assert "the same command goes on" in (tmp_path / "told").read_text()
-  until(lambda: (folder / "exit_code").is_file() and (folder / "exit_code").read_text(), 20)
+  until(lambda: (folder / "exit_code").is_file() and (folder / "exit_code").read_text())
   assert (folder / "exit_code").read_text() == "75\n"
 
 
-def until(condition, patience=60.0):
-  deadline = time.monotonic() + patience
+def until(condition):
+  deadline = time.monotonic() + 1200
   while not condition():
     assert time.monotonic() < deadline
     time.sleep(0.1)

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from scipy.signal import correlate2d
 
-from dissim_jax.models import MODELS, densenet, grouped, mobilenet_v2, vgg
+from dissim_jax.models import densenet, grouped, mobilenet_v2, vgg
 from dissim_jax.models import preact_resnet as preact
 from dissim_jax.models.layered import Layered, init_variables
 from dissim_jax.models.resnet import BasicBlock, BottleneckBlock, Head, Ops
 from dissim_jax.models.resnext import ResNeXtBlock
 from dissim_jax.models.se_resnet import SEBasicBlock, SEBottleneckBlock, SqueezeExcitation
+from tests.traced import traced
 
 # (name, stem, classes): parameters. Sources, A + B - C: A is published, the rest ours by intent.
 # kuangliu: github.com/kuangliu/pytorch-cifar, sizes as listed in tables made with it.
@@ -59,20 +60,9 @@ SMALL = [
 ]  # fmt: skip
 
 
-@functools.cache
-def shapes(name, stem, size, num_classes=10, channels=3, width=1.0):
-  """The variables' and the taps' shapes; nothing is computed."""
-  model = MODELS[name](num_classes, stem=stem, width_multiplier=width)
-  image = jax.ShapeDtypeStruct((1, *size, channels), jnp.float32)
-  init = lambda x: model.init_with_output(jax.random.key(0), x)  # noqa: E731
-  (logits, taps), variables = jax.eval_shape(init, image)
-  assert logits.shape == (1, num_classes)
-  return variables, [tap.shape[1:] for tap in taps]
-
-
 @pytest.mark.parametrize("name, stem, classes", PUBLISHED)
 def test_size_is_the_published_one(name, stem, classes):
-  variables, _ = shapes(name, stem, (stem, stem), classes)
+  variables, _ = traced(name, stem, (stem, stem), classes)
   parameters = sum(x.size for x in jax.tree.leaves(variables["params"]))
   assert parameters == PUBLISHED[name, stem, classes]
 
@@ -90,7 +80,7 @@ def test_size_of_resnext29_8x64_by_hand():
 @pytest.mark.parametrize("name", [*SMALL, "preact_resnet18", "se_resnet18", "vgg11"])
 def test_odd_images_of_one_channel_and_any_width(name):
   for stem, size, width in ((8, (5, 9), 0.3), (32, (17, 19), 0.02), (224, (99, 130), 1.7)):
-    _, taps = shapes(name, stem, size, channels=1, width=width)
+    _, taps = traced(name, stem, size, channels=1, width=width)
     assert all(min(tap) >= 1 for tap in taps)
 
 
@@ -112,17 +102,17 @@ def test_odd_images_of_one_channel_and_any_width(name):
   ],
 )
 def test_taps_have_the_published_sizes(name, stem, sides):
-  _, taps = shapes(name, stem, (stem, stem), 1000 if stem == 224 else 10)
+  _, taps = traced(name, stem, (stem, stem), 1000 if stem == 224 else 10)
   assert sorted({tap[0] for tap in taps}, reverse=True) == sides
 
 
 def test_features_of_wide_resnets_and_mobilenet():
-  assert [tap[-1] for tap in shapes("wide_resnet28_10", 32, (32, 32))[1]] == (
+  assert [tap[-1] for tap in traced("wide_resnet28_10", 32, (32, 32))[1]] == (
     [16] + 4 * [160] + 4 * [320] + 4 * [640]
   )
   # Table 2 of the MobileNetV2 paper.
   blocks = [16] + 2 * [24] + 3 * [32] + 4 * [64] + 3 * [96] + 3 * [160] + [320]
-  assert [tap[-1] for tap in shapes("mobilenet_v2", 32, (32, 32))[1]] == [32, *blocks, 1280]
+  assert [tap[-1] for tap in traced("mobilenet_v2", 32, (32, 32))[1]] == [32, *blocks, 1280]
 
 
 @pytest.mark.parametrize(
@@ -136,7 +126,7 @@ def test_features_of_densenets_grow_and_are_compressed(name, stem, blocks, growt
       expected.append(expected[-1] // 2)
     for _ in range(layers):
       expected.append(expected[-1] + growth)
-  _, taps = shapes(name, stem, (stem, stem), 1000 if stem == 224 else 10)
+  _, taps = traced(name, stem, (stem, stem), 1000 if stem == 224 else 10)
   assert [tap[-1] for tap in taps] == expected
 
 
@@ -330,7 +320,7 @@ def test_gate_is_at_the_end_of_the_branch(with_gate, without, features):
 
 
 def test_gates_reduce_by_sixteen():
-  variables, _ = shapes("se_resnet50", 32, (32, 32))
+  variables, _ = traced("se_resnet50", 32, (32, 32))
   reduced = {
     layer["se"]["reduce"]["kernel"].shape for layer in variables["params"].values() if "se" in layer
   }

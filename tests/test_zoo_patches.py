@@ -20,6 +20,7 @@ from dissim_jax.models.patches import Mlp, NormedPatches, PatchEmbed, SelfAttent
 from dissim_jax.models.resnet import Ops
 from dissim_jax.models.swin import PatchMerging, SwinBlock, WindowAttention
 from dissim_jax.models.vit import Embedding, EncoderBlock
+from tests.traced import traced
 
 # Parameters with 1000 classes at 224x224 and the number of taps.
 # Torchvision's weights (num_params): ViT-B/16, Swin-T, ConvNeXt-T. DeiT-Ti and -S: the parameters
@@ -45,17 +46,8 @@ SMALL = {"convmixer_256_8": (594_186, 9)}
 FAMILIES = ("vit", "swin", "mlp_mixer", "convnext", "convmixer")
 
 
-@functools.cache
-def shapes_of(name, classes, size):
-  """Shapes of variables and taps, without any computation."""
-  model = MODELS[name](classes, stem=size)
-  image = jnp.zeros((1, size, size, 3))
-  (_, taps), variables = jax.eval_shape(lambda: model.init_with_output(jax.random.key(0), image))
-  return variables, [tap.shape[1:] for tap in taps]
-
-
 def sizes_of(name, classes, size):
-  variables, taps = shapes_of(name, classes, size)
+  variables, taps = traced(name, size, (size, size), classes)
   return sum(x.size for x in jax.tree.leaves(variables["params"])), len(taps)
 
 
@@ -79,7 +71,7 @@ def test_size_at_32_is_the_published_one(name):
   ],
 )
 def test_taps_are_grids_of_the_published_sizes(name, grids):
-  assert shapes_of(name, 1000, 224)[1] == [(n, n, c) for n, c in grids]
+  assert traced(name, 224, (224, 224), 1000)[1] == [(n, n, c) for n, c in grids]
 
 
 NO_TRAIN = (SelfAttention, Mlp, GroupedConv, PatchMerging, WindowAttention)
@@ -371,10 +363,7 @@ def test_images_that_are_not_square(family):
 
 @pytest.mark.parametrize(("name", "width"), [("vit_mini", 12), ("swin_mini", 8), ("vit_tiny", 51)])
 def test_width_is_a_multiple_of_the_heads(name, width):
-  model = MODELS[name](7, stem=8, width_multiplier=0.26)
-  image = jnp.zeros((1, 8, 8, 3))
-  (_, taps), _ = jax.eval_shape(lambda: model.init_with_output(jax.random.key(0), image))
-  assert taps[0].shape[-1] == width
+  assert traced(name, 8, (8, 8), 7, width=0.26)[1][0][-1] == width
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -25,10 +25,10 @@ STRIDES = {  # of blocks
 
 
 def get_config() -> ml_collections.ConfigDict:
-  """The default config with `tiny`, and all test images in one batch, which compiles once."""
+  """The default config with `tiniest`, and all test images in one batch, which compiles once."""
   register()
   config = default.get_config()
-  config.model.name = "tiny"
+  config.model.name = "tiniest"
   config.model.width_multiplier = 0.25
   config.dissim.taps = (1,)
   config.train.batch_size = 20
