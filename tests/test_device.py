@@ -98,7 +98,8 @@ def test_programs_are_timed_in_turns_and_compared_in_each_round(monkeypatch):
   cases = [clock.case("a", 50, 1, 2, 4), clock.case("b", 60, 3, 2, 12, images=20)]
   a, b = timing.interleaved("p", cases, timing.Budget(1e6), 3, lambda _: None)
   assert a.seconds == [1, 2, 4] and b.seconds == [3, 2, 12]
-  assert b.to_baseline == pytest.approx(1.5)  # Of 1.5, 0.5 and 1.5 for an image; medians would say 0.75.
+  # Of 1.5, 0.5 and 1.5 for an image; medians would say 0.75.
+  assert b.to_baseline == pytest.approx(1.5)
   assert a.images_per_second == 5 and a.milliseconds() == 1000 and a.milliseconds(min) == 500
 
 

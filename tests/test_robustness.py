@@ -170,8 +170,8 @@ def short(members, data, **changes):
 def assert_alike(found, wanted):
   """The same rows by programs of other shapes.
 
-  Of all predictions one may be so near to a tie, or a grey level to the middle of two, that it falls
-  the other way. Then only the probabilities of that row are compared further.
+  Of all predictions one may be so near to a tie, or a grey level to the middle of two, that it
+  falls the other way. Then only the probabilities of that row are compared further.
   """
   smooth = "jensen_shannon_divergence"
   other, near = 0, functools.partial(pytest.approx, abs=1e-4)
