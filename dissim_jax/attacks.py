@@ -1,7 +1,8 @@
 """Adversarial images in an L-infinity ball: pure functions of a classifier, images and labels.
 
-`N` images `[H, W, C]` in 0..1 and a classifier `logits(images) -> [N, K]` whose row n depends on
-image n alone (a network in eval mode); normalising and resizing happen inside it. A classifier
+`N` images `[H, W, C]` in 0..1, or in `bounds` of their own, and a classifier `logits(images) -> [N,
+K]` whose row n depends on image n alone (a network in eval mode). Normalising and resizing had best
+happen inside it: with a deviation for each channel the ball has another size in each. A classifier
 `jax.tree_util.Partial(function, variables)` with a hashable function shares its compiled program
 with all others of that function. What is climbed is a loss whose gradient does not vanish where the
 cross-entropy's does, see `attack_step`.
@@ -24,9 +25,11 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.tree_util import Partial
 
-from dissim_jax.attack_step import Iterate, Logits, attack_step, random_images
+from dissim_jax import attack_input
+from dissim_jax.attack_step import UNIT, Bounds, Iterate, Logits, attack_step, random_images
 from dissim_jax.errors import UserError
 from dissim_jax.names import nearest
 from dissim_jax.seeds import folded
@@ -38,7 +41,7 @@ class Attack:
 
   Attributes:
     name: in `ATTACKS`.
-    epsilon: radius of the L-infinity ball, of images in 0..1.
+    epsilon: radius of the L-infinity ball, in the unit of the images, such as 0..1.
     step_size: of one iteration.
     iterations: how many.
     random_start: whether it starts anywhere in the ball, or at the image.
@@ -62,14 +65,16 @@ def fgsm(
   *,
   epsilon: float = Attack.epsilon,
   attacked: jax.Array | None = None,
+  bounds: Bounds = UNIT,
 ) -> jax.Array:
   """The fast gradient sign method: one step of size epsilon (Goodfellow et al. 2015, section 4).
 
-  `clip(x + epsilon * sign(gradient), 0, 1)`. Arguments, result and errors as of `pgd`.
+  `clip(x + epsilon * sign(gradient), *bounds)`. Arguments, result and errors as of `pgd`.
   """
-  check_attack(Attack("fgsm", epsilon))
+  check_attack(Attack("fgsm", epsilon), bounds=bounds)
   sizes = epsilon, epsilon, 0.0
-  return _iterate(logits, images, labels, sizes, 1, None, attacked, None, 1, velocity=False)
+  return _iterate(logits, images, labels, sizes, 1, None, attacked, None, 1, bounds,
+                  velocity=False)  # fmt: skip
 
 
 def pgd(
@@ -85,37 +90,45 @@ def pgd(
   attacked: jax.Array | None = None,
   indices: jax.Array | None = None,
   steps_per_dispatch: int = 0,
+  bounds: Bounds = UNIT,
 ) -> jax.Array:
   """Projected gradient descent in the L-infinity ball (Madry et al. 2018, section 2.1).
 
   From a random start, see `random_images`, or the image itself, `iterations` times `attack_step`
   without velocity; the last iterate is the result. The same arguments give the same images. Works
-  under `jit` with numbers and flags static.
+  under `jit` with numbers and flags static. Values are not known there, and cannot be refused: an
+  image that is to be attacked comes back as NaN where it or its label is not what is asked for.
 
   Args:
     logits: the classifier, see the module; it may compute in any dtype.
-    images: floating `[N, H, W, C]` in 0..1.
+    images: floating `[N, H, W, C]`, finite and within the bounds (up to a millionth of their
+      width).
     labels: integer `[N]` in 0..K-1, which the attack leads away from.
-    epsilon: radius of the ball in 0..1; 0 leaves every image as it is, bit for bit.
-    step_size: of one iteration, above 0 and up to 1.
+    epsilon: radius of the ball, from 0 to the width of the bounds; 0 leaves every image as it is,
+      bit for bit.
+    step_size: of one iteration, above 0 and up to the width of the bounds.
     iterations: at least 1.
     random_start: False starts at the image.
     seed: of random starts, at least 0.
-    attacked: bool `[N]`; other images are returned as they are. None attacks all.
+    attacked: bool `[N]`; other images are returned as they are, whatever they and their labels
+      hold. None attacks all.
     indices: integer `[N]`, what an image's random start is drawn by; None counts from 0.
     steps_per_dispatch: iterations sent to the device at once; 0: one on the CPU, elsewhere all.
+    bounds: the lowest and the highest value that an image may hold, which epsilon and step_size are
+      in the unit of.
 
   Returns:
-    float32 `[N, H, W, C]` in 0..1, within epsilon of the images.
+    float32 `[N, H, W, C]` within the bounds, within epsilon of the images.
 
   Raises:
-    ValueError: shapes or dtypes do not fit.
+    ValueError: shapes, dtypes or, outside of `jit`, values do not fit.
     UserError: a number is out of range.
   """
-  check_attack(Attack("pgd", epsilon, step_size, iterations, random_start, seed=seed))
+  check_attack(Attack("pgd", epsilon, step_size, iterations, random_start, seed=seed),
+               bounds=bounds)  # fmt: skip
   sizes, start = (epsilon, step_size, 0.0), folded(seed) if random_start else None
   return _iterate(logits, images, labels, sizes, iterations, start, attacked, indices,
-                  steps_per_dispatch, velocity=False)  # fmt: skip
+                  steps_per_dispatch, bounds, velocity=False)  # fmt: skip
 
 
 def momentum_pgd(
@@ -132,6 +145,7 @@ def momentum_pgd(
   attacked: jax.Array | None = None,
   indices: jax.Array | None = None,
   steps_per_dispatch: int = 0,
+  bounds: Bounds = UNIT,
 ) -> jax.Array:
   """PGD along an accumulated gradient, MI-FGSM (Dong et al. 2018, Algorithm 1).
 
@@ -139,11 +153,12 @@ def momentum_pgd(
   which starts at the image: so does `random_start=False`.
   """
   check_attack(
-    Attack("momentum_pgd", epsilon, step_size, iterations, random_start, momentum, seed)
+    Attack("momentum_pgd", epsilon, step_size, iterations, random_start, momentum, seed),
+    bounds=bounds,
   )
   sizes, start = (epsilon, step_size, momentum), folded(seed) if random_start else None
   return _iterate(logits, images, labels, sizes, iterations, start, attacked, indices,
-                  steps_per_dispatch, velocity=True)  # fmt: skip
+                  steps_per_dispatch, bounds, velocity=True)  # fmt: skip
 
 
 ATTACKS: dict[str, Callable[..., jax.Array]] = {
@@ -153,77 +168,89 @@ ATTACKS: dict[str, Callable[..., jax.Array]] = {
 }
 
 
-def perturb(attack: Attack, logits: Logits, images: jax.Array, labels: jax.Array, **where):
+def perturb(
+  attack: Attack,
+  logits: Logits,
+  images: jax.Array,
+  labels: jax.Array,
+  *,
+  bounds: Bounds = UNIT,
+  **where,
+) -> jax.Array:
   """The images of an attack by its settings; `where` has what the functions take besides."""
-  check_attack(attack)
+  check_attack(attack, bounds=bounds)
   function = ATTACKS[attack.name]
   known = inspect.signature(function).parameters
-  given = dataclasses.asdict(attack) | where
+  given = dataclasses.asdict(attack) | where | {"bounds": bounds}
   return function(logits, images, labels, **{k: v for k, v in given.items() if k in known})
 
 
-def check_attack(attack: Attack, prefix: str = "") -> None:
+def check_attack(attack: Attack, prefix: str = "", bounds: Bounds = UNIT) -> None:
   """Raises UserError at the first setting that cannot be used; `prefix` stands before its name."""
+  attack_input.check_bounds(bounds)
+  width = bounds[1] - bounds[0]
+  example = ", such as 8/255 for 8 grey levels" if bounds == UNIT else f", the width of {bounds=}"
   if attack.name not in ATTACKS:
     raise UserError(
       f"{prefix}attack={attack.name!r}: choose one of {', '.join(sorted(ATTACKS))}"
       f"{nearest(attack.name, ATTACKS)}"
     )
   for name, kind, low, high, allowed in (
-    ("epsilon", numbers.Real, 0, 1, "a number in 0..1, such as 8/255 for 8 grey levels"),
-    ("step_size", numbers.Real, math.ulp(0.0), 1, "a number above 0 and up to 1"),
+    ("epsilon", numbers.Real, 0, width, f"a number in 0..{width:g}{example}"),
+    ("step_size", numbers.Real, math.ulp(0.0), width, f"a number above 0 and up to {width:g}"),
     ("iterations", numbers.Integral, 1, math.inf, "a whole number of at least 1"),
     ("momentum", numbers.Real, 0, math.inf, "a finite number of at least 0"),
     ("seed", numbers.Integral, 0, math.inf, "a whole number of at least 0"),
   ):
-    value = getattr(attack, name)
-    right = isinstance(value, kind) and not isinstance(value, bool)
+    value = attack_input.number(getattr(attack, name))
+    right = attack_input.is_number(value, kind)
     if not right or not low <= value <= high or value == math.inf:
       raise UserError(f"{prefix}{name}={value!r}: must be {allowed}")
 
 
-def _check_arrays(images: jax.Array, labels: jax.Array) -> None:
-  if images.ndim != 4 or 0 in images.shape or not jnp.issubdtype(images.dtype, jnp.floating):
-    raise ValueError(
-      f"images have shape {images.shape}, dtype {images.dtype}: floating non-empty [N,H,W,C] is "
-      "needed"
-    )
-  if labels.shape != images.shape[:1] or not jnp.issubdtype(labels.dtype, jnp.integer):
-    raise ValueError(
-      f"labels have shape {labels.shape}, dtype {labels.dtype}: one integer for each of "
-      f"{len(images)} images is needed"
-    )
-
-
 def _iterate(
-  logits, images, labels, sizes, iterations, start, attacked, indices, steps_per_dispatch, velocity
-) -> jax.Array:
+  logits, images, labels, sizes, iterations, start, attacked, indices, steps_per_dispatch, bounds,
+  velocity,
+) -> jax.Array:  # fmt: skip
   """All iterations, in as many dispatches as the platform asks for."""
-  images, labels = jnp.asarray(images), jnp.asarray(labels)
-  _check_arrays(images, labels)
-  images = images.astype(jnp.float32)
+  images, labels, attacked, indices = (
+    array if array is None or isinstance(array, jax.Array) else np.asarray(array)
+    for array in (images, labels, attacked, indices)
+  )
+  attack_input.check_arrays(images, labels, attacked, indices)
   logits = logits if isinstance(logits, Partial) else Partial(logits)
+  classes = attack_input.number_of_classes(logits, images, labels)
+  known = not any(isinstance(array, jax.core.Tracer) for array in (images, labels, attacked))
+  if known:
+    attack_input.check_values(images, labels, attacked, classes, bounds)
+  images, labels = jnp.asarray(images, jnp.float32), jnp.asarray(labels)
+  sizes, bounds = (tuple(map(float, numbers)) for numbers in (sizes, bounds))
   first = images
   if start is not None:
     indices = jnp.arange(len(images)) if indices is None else jnp.asarray(indices)
-    first = random_images(images, sizes[0], start, indices)
+    first = random_images(images, sizes[0], start, indices, bounds)
   at = Iterate(first, jnp.zeros_like(images) if velocity else None)
   once = jax.default_backend() != "cpu" or isinstance(images, jax.core.Tracer)
   block = min(steps_per_dispatch or (iterations if once else 1), iterations)
   for done in range(0, iterations, block):
-    at = _advance(logits, at, images, labels, sizes, count=min(block, iterations - done))
+    count = min(block, iterations - done)
+    at = _advance(logits, at, images, labels, sizes, bounds, count=count)
+  found = at.images
+  if not known:
+    right = attack_input.in_range(images, labels, classes, bounds)
+    found = jnp.where(right[:, None, None, None], found, jnp.nan)
   if attacked is None:
-    return at.images
-  return jnp.where(jnp.asarray(attacked)[:, None, None, None], at.images, images)
+    return found
+  return jnp.where(jnp.asarray(attacked)[:, None, None, None], found, images)
 
 
 @functools.partial(jax.jit, static_argnames="count")
-def _advance(logits, at, images, labels, sizes, *, count) -> Iterate:
+def _advance(logits, at, images, labels, sizes, bounds, *, count) -> Iterate:
   """Some iterations in one program; a single one needs no loop."""
   epsilon, step_size, momentum = sizes
 
   def step(_, at):
     return attack_step(logits, at, images, labels, epsilon=epsilon, step_size=step_size,
-                       momentum=momentum)  # fmt: skip
+                       momentum=momentum, bounds=bounds)  # fmt: skip
 
   return step(0, at) if count == 1 else jax.lax.fori_loop(0, count, step, at)

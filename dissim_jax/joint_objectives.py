@@ -15,15 +15,21 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from dissim_jax.metrics.checks import check_indices
+
 
 def _check(logits: jax.Array, labels: jax.Array) -> jax.Array:
-  """The logits as float32; raises unless they are floating [M, B, K] for labels [B]."""
+  """The logits as float32; raises unless they are floating [M, B, K] for labels [B] in 0..K-1.
+
+  Under `jit` the labels' values are not known, and not checked.
+  """
   if logits.ndim != 3 or 0 in logits.shape or not jnp.issubdtype(logits.dtype, jnp.floating):
     raise ValueError(f"logits are {logits.dtype}{logits.shape}: floating [M, B, K] are needed.")
   if labels.shape != logits.shape[1:2] or not jnp.issubdtype(labels.dtype, jnp.integer):
     raise ValueError(
       f"labels are {labels.dtype}{labels.shape}: integer {logits.shape[1:2]} are needed."
     )
+  check_indices(num_classes=logits.shape[-1], labels=labels)
   return logits.astype(jnp.float32)
 
 

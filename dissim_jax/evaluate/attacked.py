@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
+from dissim_jax.attack_input import check_arrays
 from dissim_jax.attacks import Attack, perturb
 from dissim_jax.data.augment import normalise
 from dissim_jax.evaluate.streaming import Member
@@ -36,8 +37,18 @@ def classifier(member: Member) -> Partial:
 
 
 def in_unit(images: np.ndarray) -> np.ndarray:
-  """float32 in 0..1 of uint8 images; float images as they are."""
-  return images if np.issubdtype(images.dtype, np.floating) else images.astype(np.float32) / 255
+  """float32 in 0..1 of uint8 images; float images, which must be in 0..1, as they are.
+
+  Raises:
+    ValueError: images of another dtype, or values beyond 0..1.
+  """
+  if images.dtype == np.uint8:
+    return images.astype(np.float32) / 255
+  if not np.issubdtype(images.dtype, np.floating):
+    raise ValueError(f"images: dtype {images.dtype}, expected uint8, or floating in 0..1")
+  if images.size and not (images.min() >= 0 and images.max() <= 1):  # Of NaN neither holds.
+    raise ValueError(f"images: values in {images.min():g}..{images.max():g}, expected 0..1")
+  return images
 
 
 def _rows(count: int, batch_size: int) -> np.ndarray:
@@ -98,10 +109,14 @@ def attack_member(
     attack: which, and how.
     batch_size: images at once.
     attacked: bool `[N]`, which ones; others are returned as they are. None attacks all.
+
+  Raises:
+    ValueError: an argument does not fit the others, or holds what it may not.
   """
-  found = np.array(in_unit(images), np.float32)
+  found, labels = np.array(in_unit(images), np.float32), np.asarray(labels)
+  check_arrays(found, labels, attacked)
   chosen = np.flatnonzero(np.ones(len(images), bool) if attacked is None else attacked)
-  clean, labels = found.copy(), np.asarray(labels, np.int32)
+  clean = found.copy()
   for batch in _rows(len(chosen), batch_size):
     rows = chosen[batch]
     found[rows] = perturb(attack, network, clean[rows], labels[rows], indices=rows)

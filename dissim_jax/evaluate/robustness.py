@@ -74,6 +74,7 @@ def robustness(
     _describe, names=list(members), sequences=sequences, labels=labels, rule=rule, seed=seed
   )
   logits, _ = predict(lambda start, size: images[corruptions.rows(len(images), start, size)])
+  metrics.checks.check_indices(num_classes=logits.shape[-1], labels=np.asarray(labels))
   result = {
     "severities": severities,
     "seed": int(seed),

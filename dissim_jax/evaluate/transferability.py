@@ -16,6 +16,7 @@ from dissim_jax.errors import UserError
 from dissim_jax.evaluate import ensembles
 from dissim_jax.evaluate.attacked import attack_member, classifier, logits_on
 from dissim_jax.evaluate.streaming import Member
+from dissim_jax.metrics import checks
 
 SHOWN = 8  # adversarial images that are kept to look at
 
@@ -134,12 +135,15 @@ def transferability(
 
   Raises:
     UserError: a setting cannot be used.
+    ValueError: images or labels do not fit each other or the members.
   """
   check_attack(attack)
   check_floor(floor, "floor")
   names, size = [member.name for member in members], min(batch_size, len(images))
   networks = [classifier(member) for member in members]
-  clean = np.stack([logits_on(network, images, size) for network in networks])
+  clean, labels = np.stack([logits_on(each, images, size) for each in networks]), np.asarray(labels)
+  checks.check_indices(num_classes=clean.shape[-1], labels=labels)
+  checks.check_count("labels", labels, "images", images, axis=0)
   right = clean.argmax(-1) == labels
   shown = _shown(right, labels)
   predictions = np.full((len(names), *right.shape), -1, np.int16)
@@ -168,7 +172,7 @@ def transferability(
   return result, {
     "original": images[shown],
     "adversarial": np.stack(pictures),
-    "labels": np.asarray(labels)[shown],
+    "labels": labels[shown],
     "predictions": own[:, shown],
     "members": np.array(names),
   }
