@@ -274,7 +274,7 @@ def test_gradients_of_badly_conditioned_arrays(name, rng):
 def test_directions_that_rounding_made_do_not_count(rng):
   """Channels that depend on others, far from the origin: rounding makes new directions of them."""
   base = rng.normal(size=(2000, 8))
-  x = (base @ rng.normal(size=(8, 16)) + 1e3).astype(np.float32)
+  x = (base @ rng.normal(size=(8, 16)) + 1e4).astype(np.float32)
   y = (base[:, :5] + rng.normal(size=(2000, 5))).astype(np.float32)
   few = canonical(base, y.astype(float))[1].mean()
   assert_close(jit(similarity.cca)(x, y), few, atol=1e-4)
