@@ -39,7 +39,9 @@ def number(value: Any) -> Any:
 
 def is_number(value: Any, kind: type = numbers.Real) -> bool:
   """Whether it is a finite number of that kind, and no truth value."""
-  return isinstance(value, kind) and not isinstance(value, bool) and math.isfinite(value)
+  if not isinstance(value, kind) or isinstance(value, bool):
+    return False
+  return isinstance(value, numbers.Integral) or math.isfinite(value)  # of any size
 
 
 def check_arrays(images, labels, attacked=None, indices=None) -> None:

@@ -203,8 +203,7 @@ def check_attack(attack: Attack, prefix: str = "", bounds: Bounds = UNIT) -> Non
     ("seed", numbers.Integral, 0, math.inf, "a whole number of at least 0"),
   ):
     value = attack_input.number(getattr(attack, name))
-    right = attack_input.is_number(value, kind)
-    if not right or not low <= value <= high or value == math.inf:
+    if not attack_input.is_number(value, kind) or not low <= value <= high:
       raise UserError(f"{prefix}{name}={value!r}: must be {allowed}")
 
 
