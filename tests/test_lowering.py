@@ -39,7 +39,10 @@ def step():
   data = jnp.zeros((8, *SHAPE), jnp.uint8), jnp.zeros(8, jnp.int32)
   totals = {name: jnp.zeros(()) for name in train.metric_names(game)}
   rows, teachers = jnp.zeros((1, 8), jnp.int32), (train.variables_of(state),)
-  exported = jax.export.export(run, platforms=["cuda"])(state, totals, data, rows, teachers)
+  with pytest.MonkeyPatch.context() as patch:
+    # What is traced depends on where it will run, see `models.convolution`.
+    patch.setattr(jax, "default_backend", lambda: "gpu")
+    exported = jax.export.export(run, platforms=["cuda"])(state, totals, data, rows, teachers)
   return exported.mlir_module(), state.params
 
 
