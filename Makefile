@@ -5,6 +5,9 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python
 
+# Every program of a test would compile all of JAX's modules again, which takes longer than the test.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test smoke lint clean versions
 
 # Installed again when the list of dependencies changes, or another Python is chosen.

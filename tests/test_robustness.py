@@ -170,7 +170,7 @@ def short(members, data, **changes):
 def assert_alike(found, wanted):
   """The same rows by programs of other shapes.
 
-  Of all predictions one may be so near to a tie, or a grey level to the middle of two, that it
+  One prediction of all may be so near to a tie, or a grey level to the middle of two, that it
   falls the other way. Then only the probabilities of that row are compared further.
   """
   smooth = "jensen_shannon_divergence"
