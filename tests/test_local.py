@@ -276,6 +276,18 @@ def test_devices_of_a_killed_launchers_process_are_not_given_to_another(tmp_path
   assert later.free(tasks) == [] == pool.Pool(tmp_path, [{}]).free(tasks)
 
 
+@pytest.fixture
+def heeded():
+  """Signals as a program in a terminal has them: what nohup or a shell's & ignores is not."""
+  usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL,
+           signal.SIGHUP: signal.SIG_DFL}  # fmt: skip
+  before = {number: signal.signal(number, handler) for number, handler in usual.items()}
+  yield
+  for number, handler in before.items():
+    signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("heeded")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_told_to_stop_it_stops_its_processes_and_goes_on_later(
   tmp_path, monkeypatch, capsys, number
