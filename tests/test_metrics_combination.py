@@ -90,7 +90,7 @@ def test_interpolation(data):
   expected = metrics.interpolate_by_class(a, b, 0.3, favours_b)
   np.testing.assert_allclose(shifted, expected, atol=1e-4)
   halves = [metrics.interpolate_by_class(a, b, 0.5, f) for f in (favours_b, ~favours_b)]
-  np.testing.assert_array_equal(*halves)
+  np.testing.assert_allclose(*halves, atol=1e-6)
   # a knows the classes that are not in favours_b and nothing of the others, b the reverse.
   whole = 9 * np.eye(K, dtype=np.float32)[labels]
   of_b = favours_b[labels][:, None]

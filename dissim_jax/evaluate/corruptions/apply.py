@@ -76,7 +76,8 @@ def corrupt(
   """A whole test set under one corruption.
 
   Example i depends on its pixels, the severity, the seed, the corruption's name and i alone, not on
-  the batch size. A corruption is compiled once for a shape of batches, for all severities.
+  the batch size; but a value in the middle of two grey levels may be rounded the other way in a
+  batch of another shape. A corruption is compiled once for a shape of batches, for all severities.
 
   Args:
     name: one of `CORRUPTIONS`.
