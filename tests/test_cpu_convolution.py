@@ -17,6 +17,8 @@ SHAPES = [
   (8, 4, 3, 3, 1, 0),  # no padding, so that rows become shorter
   (7, 4, 3, 1, 2, 0),  # a product of matrices
   (7, 3, 4, 3, 2, 1),
+  (2, 4, 3, 3, 1, 1),  # larger than the image: a sum of products
+  (3, 4, 3, 5, 2, 2),
 ]
 
 
