@@ -666,10 +666,6 @@ def test_bad_input_ends_the_program_with_exit_code_2(runs, odd, tmp_path, capsys
 
 def test_a_run_is_measured_further(tmp_path, monkeypatch):
   """Members that are there already are attacked when the run is started again."""
-  # Nothing else is measured here.
-  nothing = np.zeros((2, len(dataset().test_labels), 10), np.float32)
-  monkeypatch.setattr(evaluation.streaming, "measure", lambda *_: (nothing, {}))
-  monkeypatch.setattr(evaluation, "diversity", lambda *_, **__: {})
   config = default.get_config()
   config.update_from_flattened_dict({
     "model.name": "tiny", "model.width_multiplier": 1.0, "dissim.weight": 0.0,
@@ -677,6 +673,10 @@ def test_a_run_is_measured_further(tmp_path, monkeypatch):
     "transfer.step_size": 0.03, "transfer.iterations": 4, "transfer.images": COUNT,
     "train.batch_size": 20, "data.train_per_class": 170,
   })  # fmt: skip
+  # Nothing else is measured here.
+  nothing = np.zeros((2, len(load(config.data).test_labels), 10), np.float32)
+  monkeypatch.setattr(evaluation.streaming, "measure", lambda *_: (nothing, {}))
+  monkeypatch.setattr(evaluation, "diversity", lambda *_, **__: {})
   for seed in range(2):
     facts = FACTS | {"epochs": 1, "train_seconds": 1.0}
     members.save_member(tmp_path / "run" / f"member_{seed}", fitted(seed), facts)
