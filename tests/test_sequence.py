@@ -147,7 +147,7 @@ def test_reused_members_keep_their_teachers(finished):
     ({"dissim__projection__name": "learnt"}, "did you mean 'learned'?"),
     ({"dissim__taps": (17,)}, "dissim.taps=[17]: tiniest has taps 0..1"),
     ({"dissim__taps": (1, 1)}, "each tap may be named once"),
-    ({"dissim__taps": ()}, "name at least one of taps 0..2"),
+    ({"dissim__taps": ()}, "name at least one of taps 0..1"),
     ({"dissim__weight": float("nan")}, "dissim.weight=nan: must be a finite number"),
     ({"train__epochs": 0}, "train.epochs=0: must be a whole number of at least 1"),
     ({"train__batch_size": 101}, "there are only 100 training images"),
