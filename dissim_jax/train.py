@@ -175,7 +175,7 @@ def init_state(
     seed=jnp.asarray(seed, jnp.int32),
     params=variables["params"],
     batch_stats=variables["batch_stats"],
-    opt_state=optimizer.init(variables["params"]),
+    opt_state=jax.jit(optimizer.init)(variables["params"]),
     projection=projection,
   )
 

@@ -167,16 +167,15 @@ def _moment_arrays(
   members: Sequence[Member], total: dict[tuple[int, int], list[Moments]]
 ) -> dict[str, np.ndarray]:
   """What co-moments tell, tap by tap, of each pair of members."""
-  forward, backward = jax.jit(r2_from_moments), jax.jit(lambda m: r2_from_moments(swap_moments(m)))
-  position = jax.jit(lincka_from_moments)
+
+  @jax.jit  # one program for all taps of as many channels
+  def measures(m):
+    return lincka_from_moments(m), r2_from_moments(m), r2_from_moments(swap_moments(m))
+
   arrays = {}
   for (i, j), taps in total.items():
     a, b = members[i].name, members[j].name
-    for key, function in (
-      (f"lincka_position/{a}/{b}", position),
-      (f"r2/{a}/{b}", forward),
-      (f"r2/{b}/{a}", backward),
-    ):
-      values = [float(function(m)) for m in taps]
-      arrays[key] = np.array(values, np.float32)
+    values = np.array(jax.device_get([measures(m) for m in taps]), np.float32).T
+    keys = (f"lincka_position/{a}/{b}", f"r2/{a}/{b}", f"r2/{b}/{a}")
+    arrays |= dict(zip(keys, values, strict=True))
   return arrays

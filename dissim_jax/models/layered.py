@@ -6,13 +6,14 @@ rest of the network knows about the input passes through it.
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
+import numpy as np
 
 from dissim_jax.models.components import Components
 
@@ -133,16 +134,16 @@ def init_variables(model: Layered, key: jax.Array, image_shape: Sequence[int]) -
   optimisation: the unrolled random number generators of all parameters otherwise take longer to
   compile than a training step.
   """
-  options = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
-  init = _initialiser(model, image_shape)
-  return jax.jit(init, compiler_options=options)(key)
+  return _initialiser(model, tuple(image_shape))(key)
 
 
 def variable_shapes(model: Layered, image_shape: Sequence[int]) -> dict:
   """Shapes and dtypes of `init_variables`, without computing anything."""
-  return jax.eval_shape(_initialiser(model, image_shape), jax.random.key(0))
+  return jax.eval_shape(_initialiser(model, tuple(image_shape)), jax.random.key(0))
 
 
-def _initialiser(model: Layered, image_shape: Sequence[int]) -> Callable[[jax.Array], dict]:
-  image = jnp.zeros((1, *image_shape))
-  return lambda key: {"batch_stats": {}} | model.init(key, image)
+@functools.lru_cache(maxsize=16)  # members of one architecture share the program
+def _initialiser(model: Layered, image_shape: tuple[int, ...]) -> Callable[[jax.Array], dict]:
+  options = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
+  image = np.zeros((1, *image_shape), np.float32)
+  return jax.jit(lambda key: {"batch_stats": {}} | model.init(key, image), compiler_options=options)
