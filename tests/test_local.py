@@ -419,7 +419,7 @@ def test_first_start_on_a_full_disk_leaves_a_root_that_can_be_used(
 
 # Trainings.
 
-NAME = "-a; touch pwned; $(touch pwned) `touch pwned` 'q\" % {x}|&:smile: \\ [b] " + "é" * 80
+NAME = "-a; touch pwned; $(touch pwned) `touch pwned` 'q\" % {x}|&:smile: \\ [b] " + "é" * 60
 SWEEP = f"""
 from launch.sweep import Run
 def get_sweep():

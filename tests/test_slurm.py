@@ -28,8 +28,8 @@ from launch.tasks import Task, make_tasks
 
 CHECKOUT = Path(__file__).parents[1]
 FAST = {"poll_seconds": 0.2, "signal_seconds": 30}
-# Works for a while and then has results; told to stop, it saves how far it is and says so. Where a
-# file `hold` lies beside its folder it gets no further than half before that.
+# Works for a while and then has results; told to stop, it saves how far it is and says so. While a
+# file `hold` lies beside its folder it gets no further than half.
 WORK = """
 import os, pathlib, signal, sys, time
 folder, seconds = pathlib.Path(sys.argv[1]), float(sys.argv[2])
@@ -48,7 +48,7 @@ while done < seconds:
     saved.write_text(str(done))
     sys.exit(75)
   time.sleep(0.1)
-  if done + 0.1 < seconds / 2 or saved.exists() or not hold.exists():
+  if done + 0.1 < seconds / 2 or not hold.exists():
     done += 0.1
   print("begun", flush=True)
 (folder / "report").mkdir(exist_ok=True)
@@ -156,6 +156,12 @@ def test_preempted_runs_go_on_where_they_were(tmp_path, cluster):
     seen.update(*(states.values() for states in found))
     return all(state == "done" for states in found for state in states.values())
 
+  def all_saved():
+    return ended() or sum(len([*root.glob("t*/saved_*")]) for root in roots.values()) == 4
+
+  wait_for(all_saved)
+  for root in roots.values():
+    (root / "hold").unlink()
   wait_for(ended)
   assert {"running", "requeued", "waiting", "done"} <= seen and "failed" not in seen
   for name, task in (("grace", "two"), ("low", "two"), ("low", "three")):

@@ -39,7 +39,8 @@ def get_config() -> ml_collections.ConfigDict:
 def register() -> None:
   """Adds `tiny`, a smaller one, and two whose taps have the sizes of resnet8's and resnet14's."""
   for name, strides in STRIDES.items():
-    MODELS[name] = Architecture(functools.partial(tiny, strides=strides), _describe)
+    build, describe = (functools.partial(make, strides=strides) for make in (tiny, _describe))
+    MODELS[name] = Architecture(build, describe)
 
 
 def drawn(model: Layered, image_shape: tuple[int, ...], seed: int = 0) -> dict:
@@ -92,7 +93,8 @@ def tiny(
   return Layered(tuple(layers), Head(num_classes, ops), names)
 
 
-def _describe(stem: int) -> Components:
+def _describe(stem: int, strides: tuple[int, ...]) -> Components:
   return Components(
-    "CNN", stem=f"conv of {stem}", normalisation="BN", hierarchical="yes", activation="ReLU"
-  )
+    "CNN", f"conv of {stem}", "BN", "yes", "ReLU", width="16", depth=str(len(strides) + 2),
+    input_resolution=str(stem),
+  )  # fmt: skip
