@@ -198,7 +198,7 @@ def check_attack(attack: Attack, prefix: str = "", bounds: Bounds = UNIT) -> Non
   for name, kind, low, high, allowed in (
     ("epsilon", numbers.Real, 0, width, f"a number in 0..{width:g}{example}"),
     ("step_size", numbers.Real, math.ulp(0.0), width, f"a number above 0 and up to {width:g}"),
-    ("iterations", numbers.Integral, 1, math.inf, "a whole number of at least 1"),
+    ("iterations", numbers.Integral, 1, 2**31 - 1, "a whole number in 1..2147483647"),
     ("momentum", numbers.Real, 0, math.inf, "a finite number of at least 0"),
     ("seed", numbers.Integral, 0, math.inf, "a whole number of at least 0"),
   ):

@@ -29,7 +29,7 @@ class Attribution:
     method, images, steps: how it was measured; steps of integrated gradients.
     sequences: {name: {measure: value}}, the baseline first.
     completeness: {member: (mean, largest error)}; empty where there is none.
-    shown: {"images", "labels", "predictions", "maps", "members"} or None.
+    shown: {"images", "labels", "predictions", "maps", "members", "classes"} or None.
   """
   method: str
   images: int
@@ -62,7 +62,8 @@ def read(results) -> Attribution | None:
   if arrays is None:
     return found
   with optional.form(results.workdir, MAPS):
-    return dataclasses.replace(found, shown=_shown(arrays))
+    shown = _shown(arrays)
+  return dataclasses.replace(found, shown=shown | {"classes": optional.class_names(results)})
 
 
 def _shown(arrays):
@@ -168,8 +169,8 @@ def _part(ax, shown, groups, rows, left, side):
   left += LABEL
   for row, bottom in bottoms.items():
     canvas.image(ax, shown["images"][row], left, bottom, inner)
-    ax.text(left - 0.08, bottom + inner / 2, f"class {shown['labels'][row]}", size=8, ha="right",
-            va="center")
+    label = textwrap.wrap(shown["classes"][shown["labels"][row]], 10)
+    ax.text(left - 0.08, bottom + inner / 2, "\n".join(label[:3]), size=8, ha="right", va="center")
   for sequence, names in groups:
     ax.text(left + side, top - 0.16, sequence, size=9, weight="bold")
     for name in names:
@@ -189,5 +190,7 @@ def _map(ax, shown, member, row, left, bottom, side):
                cmap=COLOURS, vmin=0, vmax=largest)
   predicted = int(shown["predictions"][member, row])
   right = predicted == shown["labels"][row]
-  ax.text(left + side / 2, bottom + side + 0.03, str(predicted), size=8, ha="center",
+  said, room = shown["classes"][predicted].removeprefix("class "), int(LETTERS * side)
+  said = said if len(said) <= room else said[: room - 1] + "…"
+  ax.text(left + side / 2, bottom + side + 0.03, said, size=8, ha="center",
           color=canvas.INK if right else WRONG, weight="normal" if right else "bold")

@@ -30,8 +30,8 @@ def read_json(workdir: str, name: str) -> dict | None:
   return content
 
 
-def read_arrays(workdir: str, name: str) -> dict | None:
-  """All arrays of `evaluation/<name>` of a run; None where there is none.
+def read_arrays(workdir: str, name: str, only: tuple | None = None) -> dict | None:
+  """The arrays of `evaluation/<name>` of a run, all or those named; None where there is no file.
 
   Raises:
     UserError: it cannot be read.
@@ -39,11 +39,23 @@ def read_arrays(workdir: str, name: str) -> dict | None:
   path = os.path.join(workdir, "evaluation", name)
   try:
     with np.load(path, allow_pickle=False) as archive:
-      return {key: archive[key] for key in archive.files}
+      return {key: archive[key] for key in archive.files if only is None or key in only}
   except FileNotFoundError:
     return None
   except (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile) as error:
     raise _damaged(path, workdir, f"cannot be read ({error})") from None
+
+
+def class_names(results) -> list:
+  """What the classes of a run are called: `class 3` where the data set only counts them.
+
+  Raises:
+    UserError: `evaluation/predictions.npz` cannot be read.
+  """
+  arrays = read_arrays(results.workdir, "predictions.npz", only=("classes",)) or {}
+  count = results.metrics["dataset"]["num_classes"]
+  names = [str(name) for name in arrays.get("classes", range(count))]
+  return [f"class {name}" if name.isdecimal() else name for name in names]
 
 
 @contextlib.contextmanager
