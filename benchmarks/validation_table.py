@@ -25,12 +25,12 @@ def row(path: Path) -> tuple[float, ...]:
     if "validation_logits" not in arrays:
       raise UserError(f"{str(path)!r}: the run held out no validation images")
     logits, labels = arrays["validation_logits"][:2], arrays["validation_labels"]
-  one, two = predictions = logits.argmax(-1).astype(np.int32)
-  together = metrics.ensemble_predictions(logits, "probs")
+  one, two = logits.argmax(-1).astype(np.int32)
+  together = metrics.ensemble_probabilities(logits, "probs")
   return (
-    100 * float(metrics.accuracy(two, labels)),
+    100 * float(metrics.accuracy(logits[1], labels)),
     float(metrics.error_consistency(one, two, labels)),
-    float(metrics.cohens_kappa_label(*predictions, labels)),
+    float(metrics.cohens_kappa_label(one, two, labels)),
     100 * float(metrics.accuracy(together, labels)),
   )
 
