@@ -1,4 +1,4 @@
-"""The table that chooses a sweep's settings: from validation images, by hand and by scikit-learn."""
+"""The table that chooses a sweep's settings: by hand and by scikit-learn."""
 
 import numpy as np
 import pytest

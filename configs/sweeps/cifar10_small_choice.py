@@ -6,9 +6,8 @@ The table of the validation images chooses; no test image has a say:
   python -m benchmarks.validation_table --root=runs/cifar10_small_choice
 
 The rule: the least error consistency among those whose member 1 loses at most 2 points against the
-independent one. It chose tap 5 at lambda 1 (error consistency .559 against .561, 60.0 % against
-60.85 %); of the candidates with several taps none kept within 2 points, lambda 1 came nearest (.506,
-57.9 %). benchmarks/RESULTS.md has the table.
+independent one. It chose tap 5 at lambda 1. Of the candidates with several taps none kept within 2
+points, and lambda 1 came nearest. benchmarks/RESULTS.md has the table.
 """
 
 from configs.sweeps.cifar10_small import pairs
