@@ -39,7 +39,7 @@ demo: versions
 	$(BIN)/python -m dissim_jax.main --config=configs/digits_expvar.py --workdir=runs/digits $(DEMO_ARGS)
 
 test: versions $(VENV)/with_xmanager lint
-	$(BIN)/python -m pytest -n 3 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 # A minute of tests, of what differs between versions of JAX.
 smoke: versions

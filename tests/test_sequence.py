@@ -80,7 +80,7 @@ def test_saved_predictions_give_the_saved_numbers(finished):
   workdir, metrics = finished
   with np.load(workdir / "evaluation" / "predictions.npz", allow_pickle=False) as saved:
     logits, labels, names = saved["logits"], saved["labels"], list(saved["members"])
-  assert logits.shape == (3, 1697, 10) and names == ["member_0", "member_1", "independent_1"]
+  assert logits.shape == (3, 297, 10) and names == ["member_0", "member_1", "independent_1"]
   right = logits.argmax(-1) == labels
   for i, member in enumerate(metrics["members"]):
     assert member["accuracy"] == pytest.approx(right[i].mean(), abs=1e-6)

@@ -26,7 +26,8 @@ def config_of(**values):
   config = default.get_config()
   config.update_from_flattened_dict(
     {"train.batch_size": 20, "train.epochs": 2, "dissim.taps": (2,), "optimizer.name": "adamw",
-     "optimizer.learning_rate": 1e-3, "data.train_per_class": 4, "evaluate.batch_size": 2000}
+     "optimizer.learning_rate": 1e-3, "evaluate.batch_size": 300,
+     "data.train_per_class": 150, "data.images_per_class": 4}
     | {key.replace("__", "."): value for key, value in values.items()}
   )  # fmt: skip
   return config
@@ -173,16 +174,16 @@ def dissimilar(tmp_path_factory):
   return folder
 
 
-def two_architectures(other="vit_mini", **values):
+def two_architectures(other="tiny_vit", **values):
   return config_of(
     ensemble__models=("tiny", other), ensemble__baseline=False,
-    model__width_multiplier=0.5, train__epochs=1, **values,
+    model__width_multiplier=0.5, train__epochs=1, dissim__taps=(1,), **values,
   )  # fmt: skip
 
 
 def test_run_of_two_architectures(dissimilar):
   facts = read_json(dissimilar / "member_1" / "member.json")
-  assert (facts["model"], facts["stem"], facts["teachers"]) == ("vit_mini", 8, ["../member_0"])
+  assert (facts["model"], facts["stem"], facts["teachers"]) == ("tiny_vit", 8, ["../member_0"])
   results = read_results(str(dissimilar))
   assert results.sequences == {"dissimilar": ["member_0", "member_1"]}
   last = len(results.tap_names("member_1")) - 1
@@ -190,7 +191,7 @@ def test_run_of_two_architectures(dissimilar):
   assert np.isfinite(results.arrays["r2"]["member_0", "member_1"]).all()
   with open(write_report(str(dissimilar)), encoding="utf-8") as file:
     page = file.read()
-  assert "tiny + vit_mini on digits" in page and "At the regularised tap" in page
+  assert "tiny + tiny_vit on digits" in page and "At the regularised tap" in page
 
 
 def test_student_of_a_member_of_another_run(dissimilar, tmp_path):

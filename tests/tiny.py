@@ -5,6 +5,7 @@ wherever a test needs *some* network it uses one of these. This is also the conf
 that tests start, which otherwise would not know them.
 """
 
+import dataclasses
 import functools
 from typing import Any
 
@@ -15,32 +16,38 @@ import ml_collections
 import numpy as np
 
 from configs import default
-from dissim_jax.models import MODELS, Architecture, Layered, variable_shapes
+from dissim_jax.models import MODELS, Architecture, Layered, variable_shapes, vit
 from dissim_jax.models.components import Components
 from dissim_jax.models.resnet import Head, Ops, Stem
 
 STRIDES = {  # of blocks
   "tiniest": (2,), "tiny": (1, 2), "tiny_deep": (1, 2, 2), "tiny_deeper": (1, 1, 2, 1, 2, 1)
 }  # fmt: skip
+NAMES = (*STRIDES, "tiny_vit")
 
 
 def get_config() -> ml_collections.ConfigDict:
-  """The default config with `tiniest`, and all test images in one batch, which compiles once."""
+  """The default config with `tiniest`, and few test images in one batch, which compiles once."""
   register()
   config = default.get_config()
   config.model.name = "tiniest"
   config.model.width_multiplier = 0.25
   config.dissim.taps = (1,)
   config.train.batch_size = 20
-  config.evaluate.batch_size = 2000
+  config.data.train_per_class, config.data.images_per_class = 150, 10
+  config.evaluate.batch_size = 300
   return config
 
 
 def register() -> None:
-  """Adds `tiny`, a smaller one, and two whose taps have the sizes of resnet8's and resnet14's."""
+  """Adds `tiny`, a smaller one, two whose taps have the sizes of resnet8's and resnet14's, and a
+  vision transformer of one block.
+  """
   for name, strides in STRIDES.items():
     build, describe = (functools.partial(make, strides=strides) for make in (tiny, _describe))
     MODELS[name] = Architecture(build, describe)
+  transformer = functools.partial(vit.vit, width=48, depth=1, heads=3, position_scale=2.0)
+  MODELS["tiny_vit"] = dataclasses.replace(MODELS["vit_mini"], build=transformer)
 
 
 def drawn(model: Layered, image_shape: tuple[int, ...], seed: int = 0) -> dict:
