@@ -552,6 +552,22 @@ def test_attribution_maps_and_table(tmp_path):
   assert "means of members 0.40 %, at most 2.00 %" in html
 
 
+def test_names_of_classes_fit_beside_their_images(tmp_path):
+  make_run(tmp_path)
+  add_attribution(tmp_path, count=8)
+  results = read_results(tmp_path)
+  found = attribution.read(results)
+  found.shown["classes"] = ["automobile", *found.shown["classes"][1:]]
+  found.shown["labels"][:] = 0
+  figure = attribution.draw(found, attribution._members(results, found))
+  renderer = FigureCanvasAgg(figure).get_renderer()
+  boxes = [text.get_window_extent(renderer) for text in figure.axes[0].texts
+           if text.get_text() == "automobile" and text.get_ha() == "right"]
+  assert len(boxes) == 8 and min(box.x0 for box in boxes) > 0
+  images = [image.get_window_extent(renderer) for image in figure.axes[0].images]
+  assert not any(box.overlaps(image) for box in boxes for image in images)
+
+
 def test_as_many_members_as_fit_are_shown(tmp_path):
   make_run(tmp_path, size=5)
   add_joint(tmp_path, size=5)

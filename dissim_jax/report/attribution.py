@@ -17,7 +17,7 @@ MEASURES = (Measure("diversity", "Diversity A", +1, decimals=4),
 COLOURS, WRONG = "magma", "#c22f44"
 MOST_IMAGES = 10
 # Inches: the label of an image, least and most sides of a map, above a map, above all.
-LABEL, SMALLEST, LARGEST, TITLE, HEAD = 0.6, 0.78, 1.12, 0.17, 0.5
+LABEL, SMALLEST, LARGEST, TITLE, HEAD = 0.8, 0.76, 1.12, 0.17, 0.5
 LETTERS = 13  # of a member's name that fit into an inch
 
 
@@ -158,7 +158,8 @@ def draw(found, groups):
   each = math.ceil(count / parts)
   figure, ax = canvas.blank(style.WIDTH, HEAD + each * (side + TITLE))
   for start in range(0, count, each):
-    _part(ax, shown, groups, range(start, min(count, start + each)), start // each * across, side)
+    left = start // each * style.WIDTH / parts
+    _part(ax, shown, groups, range(start, min(count, start + each)), left, side)
   return figure
 
 
