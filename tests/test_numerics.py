@@ -12,16 +12,19 @@ from dissim_jax.similarity import MEASURES
 from dissim_jax.similarity.floats import bounded, unit_scale
 from tests.test_similarity_family import (
   ACCUMULATED,
-  COMPILED,
-  GRADIENTS,
+  EXAMPLE,
+  FROM_MOMENTS,
   MERGE,
   MOMENTS,
+  POSITION,
+  SUMS,
+  UNEQUAL,
   VARIANTS,
-  N,
   bound,
   canonical,
   equal_shapes,
   flat,
+  gradients,
   jit,
   on_four_devices,
   oracle,
@@ -29,12 +32,13 @@ from tests.test_similarity_family import (
   oracle_pwcca,
   oracle_r2,
   oracle_svcca,
+  stream_options,
+  together_by_taps,
 )
 
 # Its eps is added to a sum of squares: of the authors' code, and not invariant.
 SCALE_FREE = [name for name in VARIANTS if name != "expvar"]
-STREAMED = [name for name, (measure, _) in VARIANTS.items() if not MEASURES[measure].aligned]
-PARTS = (slice(0, N // 2), slice(N // 2, N))
+STREAMED = [*POSITION, *EXAMPLE]
 
 
 @pytest.fixture
@@ -46,28 +50,35 @@ def assert_close(actual, desired, rtol=1e-4, atol=1e-6):
   np.testing.assert_allclose(np.asarray(actual), desired, rtol=rtol, atol=atol)
 
 
-@functools.cache
-def streams(name):
-  """The compiled programs of a stream: of one batch of taps, and of what was summed."""
-  measure, options = bound(name)[0], VARIANTS[name][1]
-  if measure.pairwise is None:
-    return MOMENTS, jit(functools.partial(measure.from_moments, **options))
-  options = options | ({"k": 3} if name.startswith("jaccard") else {})
-  return jit(functools.partial(measure.pairwise.update, **options)), measure.pairwise.finish
+_KNOWN = {}
 
 
-def streamed(name, taps, parts=PARTS):
-  """`[L, L]` similarities of taps that are seen in batches; of position measures those above."""
-  update, finish = streams(name)
-  if bound(name)[0].pairwise is not None:
-    sums = [update([tap[part] for tap in taps]) for part in parts]
+def memo(program, *arrays):
+  """What a program of all measures gives; tests of other measures ask for the same arrays."""
+  key = program, *(z.tobytes() for z in arrays)
+  if key not in _KNOWN:
+    _KNOWN[key] = jax.device_get(program(*arrays))
+  return _KNOWN[key]
+
+
+def sums_of(*taps):
+  return SUMS(list(taps))
+
+
+def moments_of_parts(z, z_hat):
+  return FROM_MOMENTS(functools.reduce(MERGE, [MOMENTS(z[part], z_hat[part]) for part in UNEQUAL]))
+
+
+def streamed(name, taps):
+  """`[L, L]` similarities of taps that are seen in two batches; of position measures above."""
+  if name in EXAMPLE:
+    sums = [memo(sums_of, *(tap[part] for tap in taps))[name] for part in UNEQUAL]
     total = jax.tree.map(lambda *s: np.sum([np.asarray(a, np.float64) for a in s], axis=0), *sums)
-    return finish(total)
+    return bound(name)[0].pairwise.finish(total)
   matrix = np.full((len(taps), len(taps)), np.nan)
   for i in range(len(taps)):
     for j in range(i + 1, len(taps)):
-      each = [update(taps[i][part], taps[j][part]) for part in parts]
-      matrix[i, j] = finish(functools.reduce(MERGE, each))
+      matrix[i, j] = memo(moments_of_parts, taps[i], taps[j])[name]
   return matrix
 
 
@@ -80,9 +91,9 @@ def test_one_entry_that_is_not_finite_makes_the_value_nan(name, bad, rng):
   for side in (0, 1):
     pair = equal_shapes(rng)
     pair[side][3, 1, 0, 2] = bad
-    assert np.isnan(GRADIENTS[name](*pair)[0]), f"side {side}"
+    assert np.isnan(gradients(name, *pair)[0]), f"side {side}"
     pair[1 - side][:] = 100.1  # Without variance, which alone gives 0.
-    assert np.isnan(GRADIENTS[name](*pair)[0]), f"side {side}, the other constant"
+    assert np.isnan(gradients(name, *pair)[0]), f"side {side}, the other constant"
 
 
 @pytest.mark.parametrize("name", STREAMED)
@@ -109,12 +120,12 @@ SCALES = ((1e-15, 1.0), (1.0, 1e15), (1e15, 1e-15), (1e-15, 1e-15), (1e15, 1e15)
 @pytest.mark.parametrize("name", SCALE_FREE)
 def test_scale_of_either_side_changes_nothing(name, rng):
   pair = equal_shapes(rng)
-  before, gradients = GRADIENTS[name](*pair)
+  before, unscaled = gradients(name, *pair)
   for scales in SCALES:
     scaled = [z * np.float32(s) for z, s in zip(pair, scales, strict=True)]
-    value, slopes = GRADIENTS[name](*scaled)
+    value, slopes = gradients(name, *scaled)
     assert_close(value, before, rtol=3e-5)
-    for slope, s, gradient in zip(slopes, scales, gradients, strict=True):
+    for slope, s, gradient in zip(slopes, scales, unscaled, strict=True):
       # Of unscaled input again; in float64, for the product may not be in the range of float32.
       slope = np.asarray(slope, np.float64) * s
       assert_close(slope, gradient, rtol=2e-3, atol=2e-4 * np.abs(gradient).max() + 1e-30)
@@ -124,7 +135,8 @@ def test_scale_of_either_side_changes_nothing(name, rng):
 def test_expvar_sees_the_scale(rng):
   """The negative control: eps is beside a sum of squares."""
   pair = [z * np.float32(1e-8) for z in equal_shapes(rng)]
-  assert COMPILED["expvar"](*pair) > COMPILED["expvar"](*equal_shapes(rng)) + 0.2
+  unscaled = gradients("expvar", *equal_shapes(rng))[0]
+  assert gradients("expvar", *pair)[0] > unscaled + 0.2
 
 
 @pytest.mark.parametrize("name", STREAMED)
@@ -141,15 +153,14 @@ def test_batches_of_very_different_scale(name, rng):
   """Float64 sums of all batches; the first, which is large, alone is something else."""
   z, z_hat = equal_shapes(rng)
   large, small = np.float32(1e12), np.float32(3e-3)
-  first, second = PARTS
+  first, second = UNEQUAL
   z[first], z_hat[second] = z[first] * large, z_hat[second] * small
   found = streamed(name, [z, z_hat, z, z_hat])[0, 1]
   if bound(name)[0].pairwise is None:
     assert_close(found, oracle(name, z, z_hat))
     return
-  options = {"k": 3} if name == "jaccard" else {}
-  sides = [[flat(side[part], "example") for part in PARTS] for side in (z, z_hat)]
-  assert_close(found, ACCUMULATED[name](*sides, **options), rtol=2e-4)
+  sides = [[flat(side[part], "example") for part in UNEQUAL] for side in (z, z_hat)]
+  assert_close(found, ACCUMULATED[name](*sides, **stream_options(name)), rtol=2e-4)
 
 
 def test_lincka_of_many_features_of_large_scale(rng):
@@ -179,15 +190,19 @@ def test_identical_arrays_are_never_more_than_alike(name, rng):
   measure, _ = bound(name)
   for scale in rng.uniform(0.1, 10, 30):
     z = (equal_shapes(rng)[0] * scale).astype(np.float32)
-    value = float(GRADIENTS[name](z, z)[0])
+    value = float(gradients(name, z, z)[0])
     assert 1 - 1e-5 < value <= measure.high
     assert np.isfinite(np.arccos(value))
 
 
 def test_minibatch_cka_is_in_its_bounds(rng):
   taps = [z.astype(np.float32) for z in rng.normal(size=(20, 16, 40))]
-  for name in ("lincka", "rbfcka", "rsa"):
-    matrix = np.asarray(streamed(name, taps), np.float32)
+  names = ("lincka", "rbfcka", "rsa")
+  program = together_by_taps(names)
+  sums = [jax.device_get(program([tap[part] for tap in taps])) for part in UNEQUAL]
+  total = jax.tree.map(lambda *s: np.sum([np.asarray(a, np.float64) for a in s], axis=0), *sums)
+  for name in names:
+    matrix = np.asarray(MEASURES[name].pairwise.finish(total[name]), np.float32)
     assert (np.abs(matrix) <= 1).all() and (matrix.diagonal() == 1).all()
 
 
@@ -240,11 +255,11 @@ def test_blocks_of_samples_on_four_devices(rng):
   """More samples a device than are taken to float64 at once, and a rest."""
   x, y = conditioned(rng, 1e6, 3.0, n=4 * 1500, p=4, q=3)
   assert len(x) // 4 > similarity.moment_sums.sample_block()
-  value, gradients = on_four_devices(similarity.cca)(x, y)
+  value, sharded = on_four_devices({"cca": similarity.cca})(x, y)["cca"]
   expected, slopes = jit(jax.value_and_grad(similarity.cca, argnums=(0, 1)))(x, y)
   assert_close(value, canonical(x.astype(float), y.astype(float))[1].mean(), atol=1e-5)
   assert_close(value, expected, rtol=1e-6)
-  for gradient, slope in zip(gradients, slopes, strict=True):
+  for gradient, slope in zip(sharded, slopes, strict=True):
     assert_close(gradient, slope, rtol=1e-3, atol=1e-3 * np.abs(slope).max())
 
 
@@ -256,20 +271,22 @@ def test_float32_sums_lose_what_float64_sums_keep(rng):
   assert abs(found - canonical(x.astype(float), y.astype(float))[1].mean()) > 1e-3
 
 
-@pytest.mark.parametrize("name", ["cca", "r2"])
-def test_gradients_of_badly_conditioned_arrays(name, rng):
+def test_gradients_of_badly_conditioned_arrays(rng):
   """Against differences of the float64 oracle, along a direction that each side's smallest see."""
   pair = conditioned(rng, 1e5, 5.0)
-  _, gradients = jit(jax.value_and_grad(MEASURES[name].function, argnums=(0, 1)))(*pair)
-  for side, gradient in enumerate(gradients):
-    direction = np.asarray(gradient, np.float64)
-    direction /= np.linalg.norm(direction)
-    ends = []
-    for step in (3e-4, -3e-4):
-      moved = [z.astype(float) for z in pair]
-      moved[side] += step * direction
-      ends.append(CONDITIONED[name](*moved))
-    assert_close((ends[0] - ends[1]) / 6e-4, np.vdot(gradient, direction), rtol=5e-3)
+  names = ("cca", "r2")
+  slopes_of = [jax.grad(MEASURES[name].function, argnums=(0, 1)) for name in names]
+  found = jit(lambda *pair: [slopes(*pair) for slopes in slopes_of])(*pair)
+  for name, slopes in zip(names, found, strict=True):
+    for side, gradient in enumerate(slopes):
+      direction = np.asarray(gradient, np.float64)
+      direction /= np.linalg.norm(direction)
+      ends = []
+      for step in (3e-4, -3e-4):
+        moved = [z.astype(float) for z in pair]
+        moved[side] += step * direction
+        ends.append(CONDITIONED[name](*moved))
+      assert_close((ends[0] - ends[1]) / 6e-4, np.vdot(gradient, direction), rtol=5e-3)
 
 
 def test_directions_that_rounding_made_do_not_count(rng):

@@ -7,7 +7,6 @@ import functools
 import inspect
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy
@@ -43,11 +42,43 @@ def bound(name):
   return MEASURES[measure], functools.partial(MEASURES[measure].function, **options)
 
 
-# Compiled quickly rather than well, and once for all tests that share shapes.
+# Compiled quickly rather than well.
 jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
-COMPILED = {name: jit(bound(name)[1]) for name in VARIANTS}
-GRADIENTS = {name: jit(jax.value_and_grad(bound(name)[1], argnums=(0, 1))) for name in VARIANTS}
 MOMENTS, MERGE = jit(similarity.moments), jit(similarity.merge_moments)
+
+
+def together(names, wrap=lambda function: function):
+  """One program of many measures, which share what they have in common: compiled much faster."""
+  functions = {name: wrap(bound(name)[1]) for name in names}
+  program = jit(lambda *pair: {name: f(*pair) for name, f in functions.items()})
+  known = {}
+
+  def found(name, *pair):
+    """What the program gives for a measure; tests of other measures ask for the same pairs."""
+    key = tuple((z.shape, z.tobytes()) for z in pair)
+    if key not in known:
+      known[key] = jax.device_get(program(*pair))
+    return known[key][name]
+
+  return found
+
+
+def kind(name):
+  """What decides of which shapes a measure takes pairs: see `random_pair`."""
+  measure = bound(name)[0]
+  return "aligned" if measure.aligned else measure.samples
+
+
+_VALUES = {k: together([n for n in VARIANTS if kind(n) == k]) for k in set(map(kind, VARIANTS))}
+# `gradients(name, z, z_hat)`: value, and gradients for both; of `equal_shapes`.
+gradients = together(VARIANTS, lambda f: jax.value_and_grad(f, argnums=(0, 1)))
+
+
+def value_of_pair(name, z, z_hat):
+  """The value for shapes of `random_pair`."""
+  return _VALUES[kind(name)](name, z, z_hat)
+
+
 PENALTY_VARIANTS = [
   name for name, (measure, options) in VARIANTS.items()
   if measure in PENALTIES and "ranks" not in options
@@ -61,12 +92,11 @@ def rng():
 
 def random_pair(name, rng, noise=1.0):
   """Two related representations, of shapes as unlike as the measure allows, scaled and offset."""
-  measure = VARIANTS[name][0]
   z = rng.normal(size=(*POSITIONS, 5)) * [1, 0.3, 2, 1, 0.5] + 1
   mixed = z @ rng.normal(size=(5, 7)) / 2 + noise * rng.normal(size=(*POSITIONS, 7))
-  if MEASURES[measure].aligned:
+  if kind(name) == "aligned":
     mixed = mixed[..., :5]
-  elif MEASURES[measure].samples == "example":
+  elif kind(name) == "example":
     mixed = mixed[:, 1:].reshape(N, -1)
   return z.astype(np.float32), mixed.astype(np.float32)
 
@@ -79,7 +109,7 @@ def equal_shapes(rng):
 
 
 def value_of(name, z, z_hat):
-  return GRADIENTS[name](z, z_hat)[0]
+  return gradients(name, z, z_hat)[0]
 
 
 def assert_close(actual, desired, rtol=1e-4, atol=1e-6):
@@ -223,8 +253,8 @@ def oracle(name, z, z_hat):
 @pytest.mark.parametrize("name", VARIANTS)
 def test_agrees_with_its_oracle(name, rng):
   pair = random_pair(name, rng)
-  value = COMPILED[name](*pair)
-  assert value.dtype == jnp.float32 and value.shape == ()
+  value = value_of_pair(name, *pair)
+  assert value.dtype == np.float32 and value.shape == ()
   expected = oracle(name, *pair)
   assert_close(value, expected)
   assert 0.02 < abs(expected) < 0.98, "a test at the bounds would tell little"
@@ -233,7 +263,7 @@ def test_agrees_with_its_oracle(name, rng):
 @pytest.mark.parametrize("name", [n for n in VARIANTS if n not in ("expvar", "relative")])
 def test_features_far_from_zero(name, rng):
   pair = [a + np.float32(100) for a in random_pair(name, rng)]
-  assert_close(COMPILED[name](*pair), oracle(name, *pair), rtol=5e-4)
+  assert_close(value_of_pair(name, *pair), oracle(name, *pair), rtol=5e-4)
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -264,35 +294,73 @@ def test_registry_is_complete():
       assert arguments[key].default == value, f"{name}.{key}"
 
 
-@pytest.mark.parametrize("name", VARIANTS)
-def test_streams_of_batches(name, rng):
-  """Position measures by merged moments, example measures by sums; batches of unequal size."""
-  measure, _ = bound(name)
-  options = VARIANTS[name][1]
-  z, z_hat = random_pair(name, rng)
-  parts = (slice(0, 6), slice(6, N))
-  if measure.from_moments is not None:
-    total = similarity.empty_moments(z.shape[-1], z_hat.shape[-1])
-    for part in parts:
-      total = MERGE(total, MOMENTS(z[part], z_hat[part]))
-    streamed = jit(functools.partial(measure.from_moments, **options))(total)
-    assert_close(streamed, COMPILED[name](z, z_hat), rtol=1e-5)
-  elif measure.pairwise is not None:
-    options = options | ({"k": 3} if name.startswith("jaccard") else {})
-    taps = [z, z_hat, np.full((N, 4), 100.1, np.float32), rng.normal(size=(N, 9)) - 3]
-    taps = [tap.astype(np.float32) for tap in taps]
-    update = jit(functools.partial(measure.pairwise.update, **options))
-    sums = [
-      jax.tree.map(lambda a: np.asarray(a, np.float64), update([t[part] for t in taps]))
-      for part in parts
-    ]
-    matrix = measure.pairwise.finish(jax.tree.map(np.add, *sums))
-    assert matrix.shape == (4, 4) and matrix.dtype == np.float64
-    assert_close(matrix, matrix.T)
-    assert (matrix[2] == 0).all()
-    for i, j in ((0, 1), (1, 3), (0, 0)):
-      pair = [[flat(taps[index][part], "example") for part in parts] for index in (i, j)]
-      assert_close(matrix[i, j], ACCUMULATED[measure.name](*pair, **options), rtol=2e-4)
+EXAMPLE = [name for name in VARIANTS if bound(name)[0].pairwise is not None]
+POSITION = [name for name in VARIANTS if bound(name)[0].from_moments is not None]
+
+
+def stream_options(name):
+  """Of a variant; batches are too small for the default number of neighbours."""
+  return VARIANTS[name][1] | ({"k": 3} if name.startswith("jaccard") else {})
+
+
+def together_by_taps(names):
+  """The sums that a batch of taps adds to the stream of each measure, by one program."""
+  updates = {
+    n: functools.partial(bound(n)[0].pairwise.update, **stream_options(n)) for n in names
+  }
+  return jit(lambda taps: {name: update(taps) for name, update in updates.items()})
+
+
+SUMS = together_by_taps(EXAMPLE)
+FROM_MOMENTS = jit(
+  lambda total: {n: bound(n)[0].from_moments(total, **VARIANTS[n][1]) for n in POSITION}
+)
+
+
+@functools.cache
+def streamed_by_position(seed):
+  """The pair of position measures, and what its two batches give together."""
+  z, z_hat = random_pair(POSITION[0], np.random.default_rng(seed))
+  total = similarity.empty_moments(z.shape[-1], z_hat.shape[-1])
+  for part in UNEQUAL:
+    total = MERGE(total, MOMENTS(z[part], z_hat[part]))
+  return z, z_hat, FROM_MOMENTS(total)
+
+
+@functools.cache
+def streamed_by_example(seed):
+  """Taps, and the float64 sums of their two batches."""
+  rng = np.random.default_rng(seed)
+  z, z_hat = random_pair(EXAMPLE[0], rng)
+  taps = [z, z_hat, np.full((N, 4), 100.1, np.float32), rng.normal(size=(N, 9)) - 3]
+  taps = [tap.astype(np.float32) for tap in taps]
+  sums = [
+    jax.tree.map(lambda a: np.asarray(a, np.float64), SUMS([t[part] for t in taps]))
+    for part in UNEQUAL
+  ]
+  return taps, jax.tree.map(np.add, *sums)
+
+
+UNEQUAL = (slice(0, 6), slice(6, N))  # batches
+
+
+@pytest.mark.parametrize("name", POSITION)
+def test_moments_of_batches_give_the_value_of_all(name):
+  z, z_hat, streamed = streamed_by_position(5)
+  assert_close(streamed[name], value_of_pair(name, z, z_hat), rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", EXAMPLE)
+def test_sums_of_batches_are_the_definition(name):
+  taps, sums = streamed_by_example(5)
+  matrix = bound(name)[0].pairwise.finish(sums[name])
+  assert matrix.shape == (4, 4) and matrix.dtype == np.float64
+  assert_close(matrix, matrix.T)
+  assert (matrix[2] == 0).all()
+  for i, j in ((0, 1), (1, 3), (0, 0)):
+    pair = [[flat(taps[index][part], "example") for part in UNEQUAL] for index in (i, j)]
+    expected = ACCUMULATED[VARIANTS[name][0]](*pair, **stream_options(name))
+    assert_close(matrix[i, j], expected, rtol=2e-4)
 
 
 def accumulated_cka(xs, ys, kernel=linear_kernel, unbiased=True, **options):
@@ -326,26 +394,36 @@ ACCUMULATED = {
 }
 
 
-def on_four_devices(function):
-  """Value and gradients of a function whose leading axis is sharded, typed as replicated."""
+def on_four_devices(functions):
+  """Values and gradients of functions whose leading axis is sharded, typed as replicated."""
   mesh = Mesh(np.array(jax.devices()[:4]), ("devices",))
+  each = {
+    name: jax.value_and_grad(functools.partial(f, axis_name="devices"), argnums=(0, 1))
+    for name, f in functions.items()
+  }
   inside = jax.shard_map(
-    jax.value_and_grad(functools.partial(function, axis_name="devices"), argnums=(0, 1)),
-    mesh=mesh, in_specs=P("devices"), out_specs=(P(), P("devices")),
+    lambda *pair: {name: f(*pair) for name, f in each.items()},
+    mesh=mesh, in_specs=P("devices"), out_specs={name: (P(), P("devices")) for name in each},
   )  # fmt: skip
   return jit(inside)
 
 
 IN_TEST_SIMILARITY = ("expvar", "l2corr", "l2corr_squared", "lincka")
+ON_DEVICES = [name for name in MEASURES if name not in IN_TEST_SIMILARITY]
 
 
-@pytest.mark.parametrize("name", [n for n in MEASURES if n not in IN_TEST_SIMILARITY])
-def test_four_devices_equal_one(name, rng):
-  pair = equal_shapes(rng)
-  expected, gradients = GRADIENTS[name](*pair)
-  value, sharded = on_four_devices(bound(name)[1])(*pair)
+@functools.cache
+def found_on_four_devices(seed):
+  program = on_four_devices({name: MEASURES[name].function for name in ON_DEVICES})
+  return program(*equal_shapes(np.random.default_rng(seed)))
+
+
+@pytest.mark.parametrize("name", ON_DEVICES)
+def test_four_devices_equal_one(name):
+  expected, slopes = gradients(name, *equal_shapes(np.random.default_rng(5)))
+  value, sharded = found_on_four_devices(5)[name]
   assert_close(value, expected, rtol=5e-6)
-  for actual, desired in zip(sharded, gradients, strict=True):
+  for actual, desired in zip(sharded, slopes, strict=True):
     assert_close(actual, desired, rtol=1e-3, atol=1e-4 * np.abs(desired).max())
 
 
@@ -356,8 +434,8 @@ def test_four_devices_equal_one(name, rng):
 def test_gradients_of_penalties(name, rng):
   """Against central differences along random directions of either argument."""
   pair = equal_shapes(rng)
-  _, gradients = GRADIENTS[name](*pair)
-  for side, gradient in enumerate(gradients):
+  _, slopes = gradients(name, *pair)
+  for side, gradient in enumerate(slopes):
     # Partly along the gradient, so that there is something to see above float32's rounding.
     direction = rng.normal(size=gradient.shape) / gradient.size**0.5
     direction += np.asarray(gradient) / np.linalg.norm(gradient)
@@ -390,44 +468,54 @@ def degenerate_pairs(name, rng):
 def test_degenerate_input_gives_finite_values_and_gradients(name, rng):
   measure, _ = bound(name)
   pairs = degenerate_pairs(name, rng)
-  for kind, pair in ((k, p) for k in pairs for p in pairs[k]):
-    value, gradients = GRADIENTS[name](*pair)
+  for case, pair in ((k, p) for k in pairs for p in pairs[k]):
+    value, slopes = gradients(name, *pair)
     assert measure.low - 0.5 <= value <= measure.high + 1e-5
-    assert all(np.isfinite(g).all() for g in gradients)
-    if kind == "dead" and name != "expvar":
+    assert all(np.isfinite(g).all() for g in slopes)
+    if case == "dead" and name != "expvar":
       assert value == 0
-      assert all((np.asarray(g) == 0).all() for g in gradients)
+      assert all((g == 0).all() for g in slopes)
+
+
+def of_four_samples(function):
+  """With gradients; of four samples there are two neighbours to choose."""
+  if "k" in inspect.signature(function).parameters:
+    function = functools.partial(function, k=2)
+  return jax.value_and_grad(function, argnums=(0, 1))
+
+
+FOUR_SAMPLES = together(MEASURES, of_four_samples)
 
 
 @pytest.mark.parametrize("name", MEASURES)
 def test_four_samples_of_more_channels(name, rng):
-  measure = MEASURES[name]
-  options = {"k": 2} if name == "jaccard" else {}
   z, z_hat = rng.normal(size=(2, 4, 9)).astype(np.float32)
-  function = jit(jax.value_and_grad(functools.partial(measure.function, **options), (0, 1)))
   for pair in ((z, z_hat), (z, np.zeros_like(z))):
-    value, gradients = function(*pair)
+    value, slopes = FOUR_SAMPLES(name, *pair)
     # The unbiased estimates of four samples may be anything down to -1.
-    assert -1 <= value <= measure.high + 1e-5
-    assert all(np.isfinite(g).all() for g in gradients)
+    assert -1 <= value <= MEASURES[name].high + 1e-5
+    assert all(np.isfinite(g).all() for g in slopes)
   if name in ("cca", "cca_squared", "svcca", "pwcca", "r2"):
-    assert_close(function(z, z_hat)[0], 1, rtol=1e-4)
+    assert_close(FOUR_SAMPLES(name, z, z_hat)[0], 1, rtol=1e-4)
+
+
+WIDENED = together(["cca", "cca_squared", "svcca"])
 
 
 @pytest.mark.parametrize("name", ["cca", "cca_squared", "svcca"])
 def test_repeated_and_constant_channels_change_nothing(name, rng):
   z, z_hat = random_pair(name, rng)
-  before = COMPILED[name](z, z_hat)
+  before = value_of_pair(name, z, z_hat)
   extra = {
     "repeated": np.concatenate([z, np.full_like(z[..., :1], 7.3)], -1),
     "dependent": z @ rng.normal(size=(5, 6)),
     "new": rng.normal(size=(*POSITIONS, 6)),
   }
-  for kind, channels in extra.items():
-    after = COMPILED[name](np.concatenate([z, channels.astype(np.float32)], -1), z_hat)
-    if kind == "new":
+  for case, channels in extra.items():
+    after = WIDENED(name, np.concatenate([z, channels.astype(np.float32)], -1), z_hat)
+    if case == "new":
       assert abs(after - before) > 1e-3
-    elif (kind, name) != ("dependent", "svcca"):
+    elif (case, name) != ("dependent", "svcca"):
       assert_close(after, before)
 
 
@@ -440,11 +528,12 @@ def test_rank_is_found_among_many_samples(rng):
     other = base[:, :6] + rng.normal(size=(4096, 6)).astype(np.float32)
     features.append((base @ mixing + 20, other))
     total = MERGE(total, MOMENTS(*features[-1]))
-  *_, kept = jit(similarity.spectrum.correlation_spectrum)(total.xx)
+  spectrum = similarity.spectrum.correlation_spectrum
+  (*_, kept), found = jit(lambda m: (spectrum(m.xx), similarity.cca_from_moments(m)))(total)
   assert int(kept.sum()) == 8
   x, y = (np.concatenate(side).astype(float) for side in zip(*features, strict=True))
   x = np.linalg.svd(x - x.mean(0), full_matrices=False)[0][:, :8]
-  assert_close(jit(similarity.cca_from_moments)(total), canonical(x, y)[1].mean())
+  assert_close(found, canonical(x, y)[1].mean())
 
 
 # --- Invariances, each with its negative control -------------------------------------------------
@@ -505,9 +594,9 @@ def test_every_measure_without_alignment_has_its_invariances():
 def test_second_argument_may_be_any_affine_map(name, rng):
   z, z_hat = random_pair(name, rng)
   mixing = (rng.normal(size=(7, 7)) + 2 * np.eye(7)).astype(np.float32)
-  before = COMPILED[name](z, z_hat)
-  assert_close(COMPILED[name](z, z_hat @ mixing - 3), before)
-  assert abs(COMPILED[name](z, z_hat**2) - before) > 1e-2
+  before = value_of_pair(name, z, z_hat)
+  assert_close(value_of_pair(name, z, z_hat @ mixing - 3), before)
+  assert abs(value_of_pair(name, z, z_hat**2) - before) > 1e-2
 
 
 # --- Procrustes and single functions -------------------------------------------------------------
@@ -519,7 +608,7 @@ def test_procrustes_distances_agree_with_scipy(rng):
   padded = np.pad(x, ((0, 0), (0, 2)))
   # SciPy's disparity leaves the scale of the second free: 1 - s^2.
   disparity = scipy.spatial.procrustes(padded, y)[2]
-  assert_close(COMPILED["procrustes"](z, z_hat) ** 2, 1 - disparity)
+  assert_close(value_of_pair("procrustes", z, z_hat) ** 2, 1 - disparity)
   rotation, _ = scipy.linalg.orthogonal_procrustes(unit(y), unit(padded))
   distance = np.linalg.norm(unit(padded) - unit(y) @ rotation)
   distance_of = jit(similarity.procrustes_distance)
@@ -570,4 +659,4 @@ def test_ties_share_their_ranks(rng):
 )
 def test_wrong_input_is_told_in_a_sentence(rng, call, message):
   with pytest.raises(ValueError, match=message):
-    call(rng.normal(size=(N, 3, 5)).astype(np.float32))
+    jax.eval_shape(call, rng.normal(size=(N, 3, 5)).astype(np.float32))
