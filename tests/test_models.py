@@ -4,9 +4,9 @@ import jax
 import numpy as np
 import pytest
 
-from dissim_jax.models import MODELS, init_variables, resnet
+from dissim_jax.models import init_variables, resnet
 from tests import tiny
-from tests.traced import traced
+from tests.traced import shallow, traced
 
 # With 10 classes and a 3x3 stem: github.com/kuangliu/pytorch-cifar (ResNet18, 34, 101), He et al.
 # 2016 with projection shortcuts (ResNet20), by hand from the layers of
@@ -46,7 +46,7 @@ def network(name):
   """resnet8, Tiny-10, or the bottleneck blocks of resnet50 with and without a projection."""
   width = {"resnet8": 0.5, "bottleneck": 1 / 16, "tiny10": 0.25}[name]
   if name != "bottleneck":
-    return MODELS[name](7, width_multiplier=width)
+    return shallow(name, 7, width_multiplier=width)
   return resnet.resnet(
     7, block=resnet.BottleneckBlock, depths=(2, 1), widths=(64, 128), width_multiplier=width
   )
@@ -108,7 +108,7 @@ def test_examples_are_independent_in_eval_mode_and_not_in_training(outputs):
 
 def test_fresh_blocks_are_the_identity():
   """The last batch norm of a block starts at zero: a block without projection passes its ReLU."""
-  model = MODELS["resnet8"](3, width_multiplier=0.25)
+  model = shallow("resnet8", 3, width_multiplier=0.25)
   images = np.random.default_rng(1).normal(size=(2, 8, 8, 1)).astype(np.float32)
   variables = init_variables(model, jax.random.key(0), (8, 8, 1))
   taps = jax.jit(lambda v, x: model.apply(v, x, 1, method="taps"))(variables, images)

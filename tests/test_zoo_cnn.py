@@ -1,7 +1,5 @@
 """Convolutional families: published sizes, and every kind of block against NumPy and SciPy."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,8 +8,7 @@ from scipy.signal import correlate2d
 
 from dissim_jax.models import densenet, grouped, mobilenet_v2, vgg
 from dissim_jax.models import preact_resnet as preact
-from dissim_jax.models.layered import Layered, init_variables
-from dissim_jax.models.resnet import BasicBlock, BottleneckBlock, Head, Ops
+from dissim_jax.models.resnet import BasicBlock, BottleneckBlock, Ops
 from dissim_jax.models.resnext import ResNeXtBlock
 from dissim_jax.models.se_resnet import SEBasicBlock, SEBottleneckBlock, SqueezeExcitation
 from tests.traced import traced
@@ -278,8 +275,8 @@ LAYERS = {
 def randomized(layer, x, *flags):
   """Variables in which nothing is at its special initial value; variances 0.5 to 1.5."""
   rng = np.random.default_rng(1)
-  draw = lambda x: jnp.asarray(rng.uniform(0.5, 1.5, x.shape) * 0.8, x.dtype)  # noqa: E731
-  sign = lambda x: draw(x) * jnp.asarray(rng.choice([-1, 1], x.shape), x.dtype)  # noqa: E731
+  draw = lambda x: (rng.uniform(0.5, 1.5, x.shape) * 0.8).astype(x.dtype)  # noqa: E731
+  sign = lambda x: draw(x) * rng.choice([-1, 1], x.shape).astype(x.dtype)  # noqa: E731
   found = jax.eval_shape(lambda: layer.init(jax.random.key(0), x, *flags))
   return jax.tree.map_with_path(
     lambda path, leaf: draw(leaf) if path[-1].key == "var" else sign(leaf), found
@@ -287,7 +284,13 @@ def randomized(layer, x, *flags):
 
 
 def images(channels=8, size=(7, 6)):
-  return jnp.asarray(3 * np.random.default_rng(0).normal(size=(2, *size, channels)), jnp.float32)
+  x = 3 * np.random.default_rng(0).normal(size=(2, *size, channels))
+  return x.astype(np.float32)
+
+
+def applied(layer, variables, x, *flags):
+  """The layer's output in evaluation mode, of one program."""
+  return np.asarray(jax.jit(lambda v, x: layer.apply(v, x, *flags))(variables, x))
 
 
 @pytest.mark.parametrize("kind", LAYERS)
@@ -296,7 +299,7 @@ def test_layer_is_that_of_numpy(kind):
   x = images()
   flags = () if kind == "excitation" else (False,)
   variables = randomized(layer, x, *flags)
-  found = jax.jit(lambda v, x: layer.apply(v, x, *flags))(variables, x)
+  found = applied(layer, variables, x, *flags)
   expected = oracle(Oracle(variables), np.asarray(x, np.float64))
   assert found.shape == expected.shape and np.abs(expected).max() > 0.1
   np.testing.assert_allclose(found, expected, rtol=2e-5, atol=2e-5 * np.abs(expected).max())
@@ -310,8 +313,8 @@ def test_gate_is_at_the_end_of_the_branch(with_gate, without, features):
   """The sum without the gate, less the shortcut, is what the gate weighs."""
   x = images()
   variables = randomized(with_gate(features, 1, OPS), x, False)
-  found = with_gate(features, 1, OPS).apply(variables, x, False)
-  plain = without(features, 1, OPS).apply(variables, x, False)
+  found = applied(with_gate(features, 1, OPS), variables, x, False)
+  plain = applied(without(features, 1, OPS), variables, x, False)
   passed = relu(np.asarray(x, np.float64))
   branch = np.asarray(plain, np.float64) - passed
   expected = passed + gate(Oracle({"params": variables["params"]["se"]}), branch)
@@ -327,15 +330,12 @@ def test_gates_reduce_by_sixteen():
   assert reduced == {(256, 16), (512, 32), (1024, 64), (2048, 128)}
 
 
-@pytest.mark.parametrize(
-  "block", [ResNeXtBlock(2, 1, OPS, 2, 64), SEBasicBlock(8, 1, OPS), SEBottleneckBlock(2, 1, OPS)]
-)
-def test_fresh_blocks_pass_the_relu(block):
+def test_fresh_blocks_pass_the_relu():
   x = images()
-  model = Layered((block,), Head(2, OPS))
-  variables = init_variables(model, jax.random.key(0), x.shape[1:])
-  found = model.apply(variables, x, 0, method="represent")
-  np.testing.assert_array_equal(found, jnp.maximum(x, 0))
+  blocks = ResNeXtBlock(2, 1, OPS, 2, 64), SEBasicBlock(8, 1, OPS), SEBottleneckBlock(2, 1, OPS)
+  fresh = lambda x: [b.init_with_output(jax.random.key(0), x, False)[0] for b in blocks]  # noqa: E731
+  for found in jax.jit(fresh)(x):
+    np.testing.assert_array_equal(found, relu(x))
 
 
 @pytest.mark.parametrize(
@@ -347,20 +347,20 @@ def test_grouped_convolution(groups, inputs, outputs, stride, size):
   """What runs on a CPU and XLA's own, and both gradients of the two."""
   x = images(inputs)
   if inputs == outputs == 3:  # More places than a matrix is made for.
-    x = jnp.concatenate([x, x[:, ::-1]], axis=1)
+    x = np.concatenate([x, x[:, ::-1]], axis=1)
   rng = np.random.default_rng(2)
-  kernel = jnp.asarray(rng.normal(size=(size, size, inputs // groups, outputs)), jnp.float32)
+  kernel = rng.normal(size=(size, size, inputs // groups, outputs)).astype(np.float32)
   expected = conv(np.asarray(x, np.float64), np.asarray(kernel, np.float64), stride, groups)
-  outward = jnp.asarray(rng.normal(size=expected.shape), jnp.float32)
+  outward = rng.normal(size=expected.shape).astype(np.float32)
 
-  @functools.partial(jax.jit, static_argnums=0)
-  def both(function):
+  def both(function, x, kernel):
     value, pullback = jax.vjp(lambda x, kernel: function(x, kernel, groups, stride), x, kernel)
     return value, *pullback(outward)
 
-  ours = both(grouped.grouped_convolution)
+  functions = grouped.grouped_convolution, grouped.convolution
+  ours, xlas = jax.jit(lambda x, kernel: [both(f, x, kernel) for f in functions])(x, kernel)
   np.testing.assert_allclose(ours[0], expected, rtol=1e-4, atol=1e-4)
-  for one, other in zip(ours, both(grouped.convolution), strict=True):
+  for one, other in zip(ours, xlas, strict=True):
     np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-3)
 
 
@@ -377,14 +377,15 @@ def test_grouped_convolution_with_bias_and_bad_groups():
   layer = grouped.GroupedConv(4, 4, 3, use_bias=True)
   variables = randomized(layer, x)
   expected = Oracle({"params": {"conv": variables["params"]}}).conv(np.asarray(x), "conv", 1, 4)
-  np.testing.assert_allclose(layer.apply(variables, x), expected, rtol=1e-4, atol=1e-4)
+  np.testing.assert_allclose(applied(layer, variables, x), expected, rtol=1e-4, atol=1e-4)
   with pytest.raises(ValueError, match="groups=3: 8 features to 6"):
-    grouped.GroupedConv(6, 3, 3).init(jax.random.key(0), x)
+    jax.eval_shape(grouped.GroupedConv(6, 3, 3).init, jax.random.key(0), x)
 
 
 def test_fresh_kernels_keep_the_variance_of_a_group():
   """fan-out counts the outputs that an input feeds: 9 of a depth-wise 3x3 convolution."""
-  variables = grouped.GroupedConv(512, 512, 3).init(jax.random.key(0), jnp.zeros((1, 3, 3, 512)))
+  image = np.zeros((1, 3, 3, 512), np.float32)
+  variables = jax.jit(grouped.GroupedConv(512, 512, 3).init)(jax.random.key(0), image)
   assert np.var(variables["params"]["kernel"]) == pytest.approx(2 / 9, rel=0.1)
 
 
@@ -395,10 +396,10 @@ def test_pre_activation_and_dense_states_are_kept():
   variables = randomized(stem, x, False)
   assert set(variables) == {"params"}
   expected = Oracle(variables).conv(np.asarray(x, np.float64), "conv")
-  np.testing.assert_allclose(stem.apply(variables, x, False), expected, rtol=1e-4, atol=1e-4)
+  np.testing.assert_allclose(applied(stem, variables, x, False), expected, rtol=1e-4, atol=1e-4)
   layer = densenet.DenseLayer(3, OPS)
   x = images()
-  found = layer.apply(randomized(layer, x, False), x, False)
+  found = applied(layer, randomized(layer, x, False), x, False)
   np.testing.assert_array_equal(found[..., :8], x)
 
 
@@ -410,7 +411,7 @@ def test_head_of_pre_activation_families_normalises():
   mean = relu(o.norm(np.asarray(x, np.float64), "norm")).mean(axis=(1, 2))
   dense = o.params["head"]["dense"]
   expected = mean @ dense["kernel"] + dense["bias"]
-  np.testing.assert_allclose(head.apply(variables, x, False), expected, rtol=1e-4, atol=1e-4)
+  np.testing.assert_allclose(applied(head, variables, x, False), expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("size", [(14, 14), (16, 10), (3, 21)])
@@ -431,5 +432,5 @@ def test_large_vgg_head(size):
   o = Oracle(variables)
   hidden = relu(o.dense(relu(o.dense(grid.reshape(2, -1), "dense1")), "dense2"))
   expected = o.dense(hidden, "dense3")
-  found = head.apply(variables, x, False)
+  found = applied(head, variables, x, False)
   np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())

@@ -2,10 +2,33 @@
 
 import functools
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from dissim_jax.models import MODELS
+from dissim_jax.models import MODELS, Layered
+
+# Keywords that leave one block of every kind of a family's small variant.
+_SHALLOW = {
+  "resnet8": {"depths": (1, 1), "widths": (16, 32)},
+  "preact_resnet_mini": {"depths": (1, 1), "widths": (16, 32)},
+  "wide_resnet_mini": {"depths": (2, 1), "widths": (24, 48)},
+  "resnext_mini": {"depths": (2, 1), "widths": (16, 24)},
+  "se_resnet_mini": {"depths": (1, 1), "widths": (16, 32)},
+  "vgg_mini": {"stages": ((16, 32), (64,))},
+  "densenet_mini": {"blocks": (1, 1)},
+  "mobilenet_v2_mini": {"stages": ((1, 16, 1, 2), (4, 24, 1, 2), (4, 32, 2, 2))},
+  "convmixer_mini": {"depth": 1},
+  "convnext_mini": {"depths": (1, 1)},
+  "mlp_mixer_mini": {"depth": 1},
+  "swin_mini": {"depths": (2, 1)},
+  "vit_mini": {"depth": 1},
+}
+
+
+def shallow(name: str, num_classes: int, **fields) -> Layered:
+  """A network of a family's small variant, with one block of every kind."""
+  return MODELS[name](num_classes, **_SHALLOW.get(name, {}), **fields)
 
 
 @functools.cache
@@ -19,15 +42,30 @@ def traced(
 ) -> tuple[dict, list[tuple[int, ...]]]:
   """Shapes of the variables, and `(H, W, C)` of the taps, of a network in bfloat16.
 
-  Its activations are bfloat16, its parameters, statistics and logits float32.
+  Its activations are bfloat16, its parameters, statistics and logits float32. That a network is its
+  layers one after the other is tested in `test_zoo.py`.
   """
   model = MODELS[name](num_classes, stem=stem, width_multiplier=width, dtype=jnp.bfloat16)
-  image = jax.ShapeDtypeStruct((2, *size, channels), jnp.float32)
-  init = lambda x: model.init_with_output(jax.random.key(0), x)  # noqa: E731
-  (logits, taps), variables = jax.eval_shape(init, image)
+  layers = (*model.layers, model.head)
+  assert len({id(layer) for layer in layers}) == len(layers)  # One in two places shares parameters.
+  x = jax.ShapeDtypeStruct((2, *size, channels), jnp.float32)
+  taps, variables = [], {"params": {}, "batch_stats": {}}
+  for index, layer in enumerate(layers):
+    x, own = _traced_layer(layer, x.shape, x.dtype)
+    for kind, values in own.items():
+      variables[kind]["head" if layer is model.head else f"layers_{index}"] = values
+    taps.append(x)
+  logits = taps.pop()
   assert logits.shape == (2, num_classes) and logits.dtype == jnp.float32
   assert {tap.dtype for tap in taps} == {jnp.dtype("bfloat16")}
   assert {x.dtype for x in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
-  assert len(taps) == len(model.layers) == len(model.tap_names)
+  assert len(taps) == len(model.tap_names)
   assert all(tap.ndim == 4 and min(tap.shape) > 0 for tap in taps)
   return variables, [tap.shape[1:] for tap in taps]
+
+
+@functools.cache  # Most blocks of a deep network are equal, and so are those of its relatives.
+def _traced_layer(layer: nn.Module, shape: tuple[int, ...], dtype: jnp.dtype):
+  """Shapes of the output and of the variables."""
+  init = lambda x: layer.init_with_output(jax.random.key(0), x, False)  # noqa: E731
+  return jax.eval_shape(init, jax.ShapeDtypeStruct(shape, dtype))
