@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import rich.console
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
 from dissim_jax import command_line, report
 from dissim_jax.errors import UserError
@@ -127,6 +128,17 @@ def _with_values(key, **values):
   return Results("", {}, metrics, arrays, {}, {})
 
 
+def leave_undrawn(monkeypatch):
+  """Figures are made but not drawn, for tests of what surrounds them: drawing takes long."""
+  monkeypatch.setattr(Figure, "savefig", lambda figure, file, **options: file.write(b"drawn"))
+
+
+@pytest.fixture(name="undrawn")
+def undrawn_fixture(monkeypatch):
+  """Of a whole test."""
+  leave_undrawn(monkeypatch)
+
+
 def _html(workdir):
   with open(report.write_report(str(workdir)), encoding="utf-8") as file:
     return file.read()
@@ -138,6 +150,7 @@ def _printed(workdir, width=80):
   return text.getvalue()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_table_values_are_those_of_the_file(tmp_path):
   metrics = make_run(tmp_path, size=3)
   table = tables.output_table(read_results(tmp_path))
@@ -353,6 +366,7 @@ def test_curves_survive_a_killed_run(tmp_path):
   assert read_curves(tmp_path / "none.jsonl") == ([], 0)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_reused_member_without_curves(tmp_path):
   metrics = make_run(tmp_path)
   metrics["members"][0]["reused_from"] = "runs/other/member_0"
@@ -362,6 +376,7 @@ def test_a_reused_member_without_curves(tmp_path):
   assert "runs/other/member_0" in _html(tmp_path)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_stale_pictures_are_removed(tmp_path):
   make_run(tmp_path)
   report.write_report(str(tmp_path))
@@ -396,6 +411,7 @@ def test_metrics_without_a_field_are_named(tmp_path):
       read_results(tmp_path)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_command_line_prints_the_table_and_the_page(tmp_path, capsys):
   make_run(tmp_path)
   program.run(tmp_path)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from rich.console import Console
-from test_report import _html, _printed, make_run, save_metrics
+from test_report import _html, _printed, leave_undrawn, make_run, save_metrics, undrawn_fixture
 
 from dissim_jax import report
 from dissim_jax.errors import UserError
@@ -265,6 +265,7 @@ def add_sections(workdir, **options):
           add_features(workdir))
 
 
+undrawn = undrawn_fixture
 FEW = ("plasma_noise", "fog")
 FILES = ("robustness.json", "corruptions.npz", "diversity.json", "attribution.json",
          "attribution.npz", "features.json")
@@ -313,6 +314,7 @@ def test_comparison_is_the_mean_over_severities(tmp_path):
   assert {len(body) for body in table.bodies} == {1, 2}
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_every_severity_is_shown_folded(tmp_path):
   make_run(tmp_path, size=3)
   content = add_robustness(tmp_path, FEW, (1, 2, 4.5))
@@ -462,6 +464,7 @@ def test_diversity_table_and_consensus_rules(tmp_path):
   assert _shown(members["member_1"])[0] == f"{content['members']['member_1']['temperature']:.2f}"
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_without_validation_images_nothing_is_calibrated(tmp_path):
   make_run(tmp_path)
   told = "Not calibrated: no validation images (data.validation=0)."
@@ -523,6 +526,7 @@ def test_specialisation_interpolation_and_greedy(tmp_path):
   assert not ax.patches and (np.diff(ax.lines[0].get_ydata()) >= 0).all()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_attribution_maps_and_table(tmp_path):
   make_run(tmp_path, size=3)
   content = add_attribution(tmp_path, count=3, method="integrated_gradients")
@@ -616,6 +620,7 @@ def test_relations_of_members_trained_jointly(tmp_path):
   assert "Accuracy of the other ensembles: gncl" in " ".join(summary.sentences(results))
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_joint_main_run_claims_no_penalty_at_taps(tmp_path):
   make_run(tmp_path, size=3)
   add_joint(tmp_path, (), main="gncl")
@@ -669,6 +674,7 @@ def test_pictures_of_eleven_members(tmp_path):
   assert rows == {"independent": 3, "against": 3, "joint": 6, "other": 43}
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_absent_files_are_no_sections(tmp_path):
   make_run(tmp_path)
   html = _html(tmp_path)
@@ -677,7 +683,7 @@ def test_absent_files_are_no_sections(tmp_path):
   assert "test images" not in _printed(tmp_path)
 
 
-def test_everything_at_once(tmp_path):
+def test_everything_at_once(tmp_path, monkeypatch):
   make_run(tmp_path, count=3, taps=(1,))
   add_joint(tmp_path, ("gncl",), size=2)
   add_sections(tmp_path, corruptions=FEW, severities=(1, 2))
@@ -699,6 +705,7 @@ def test_everything_at_once(tmp_path):
     assert all(cell.text in printed for cell in cells[3:6])  # the ensembles' accuracies
   for name in FILES:
     (tmp_path / "evaluation" / name).unlink()
+  leave_undrawn(monkeypatch)  # The figures that remain were drawn above.
   _html(tmp_path)
   assert not {path.stem for path in (tmp_path / "report").glob("*.png")} & SECTION_PICTURES
 
@@ -716,8 +723,9 @@ def _without_values(content, keep=("edges", "weights", "shares", "dimensions", "
 
 def test_everything_null(tmp_path):
   make_run(tmp_path, count=3, taps=(1,))
-  for name, content in zip(("robustness.json", "diversity.json", "attribution.json",
-                            "features.json"), add_sections(tmp_path, corruptions=FEW), strict=True):
+  contents = add_sections(tmp_path, corruptions=FEW, severities=(1,))
+  names = ("robustness.json", "diversity.json", "attribution.json", "features.json")
+  for name, content in zip(names, contents, strict=True):
     save(tmp_path, name, _without_values(content))
   html, printed = _html(tmp_path), _printed(tmp_path)
   assert all(title in html for title in SECTIONS)
@@ -730,7 +738,7 @@ def test_everything_null(tmp_path):
 @pytest.mark.parametrize("size", [1, 2])
 def test_one_sequence(tmp_path, size):
   make_run(tmp_path, size=size, baseline=False, count=3, taps=(1,))
-  add_sections(tmp_path, corruptions=FEW)
+  add_sections(tmp_path, corruptions=FEW, severities=(1,))
   html, printed = _html(tmp_path), _printed(tmp_path)
   assert robustness_text.TITLE in html and "better than the baseline" not in html[
     html.index(robustness_text.TITLE):html.index("<h2>Members")]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import rich.console
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from test_report import make_run
+from test_report import leave_undrawn, make_run, undrawn_fixture
 
 from dissim_jax import report
 from dissim_jax.report import (
@@ -21,6 +21,7 @@ from dissim_jax.report import (
 )
 from dissim_jax.report.results import read_results
 
+undrawn = undrawn_fixture
 METHODS = ("identity", "least_squares", "linear", "orthogonal", "task_loss")
 QUANTITIES = ("relative_accuracy", "accuracy", "cross_entropy", "lincka", "r2", "sparsity")
 INDEPENDENT, DISSIMILAR = ("member_0", "independent_1"), ("member_0", "member_1")
@@ -283,6 +284,7 @@ def _shares(least_squares, task_loss, count=7):
   return results
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_finding_follows_the_numbers(tmp_path):
   make_run(tmp_path, taps=(2, 4))
   say = lambda: stitching_text.sentence(*_found(tmp_path))  # noqa: E731
@@ -313,6 +315,7 @@ def test_the_finding_without_regularised_taps(tmp_path):
   assert "regularised" not in _printed(lambda c: report.print_table(str(tmp_path), c))
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_table_of_several_pairs_has_deviations(tmp_path):
   make_run(tmp_path, size=3)
   for pair, share in zip(pairs_of(tmp_path), (0.5, 0.7, 0.2, 0.4), strict=True):
@@ -324,9 +327,11 @@ def test_table_of_several_pairs_has_deviations(tmp_path):
   assert "30.0<small> ±10.0</small>" in _html(tmp_path)
 
 
-def test_the_page_has_a_figure_for_each_experiment_and_loads_nothing(tmp_path):
+def test_the_page_has_a_figure_for_each_experiment_and_loads_nothing(tmp_path, monkeypatch):
   make_run(tmp_path)
-  bare = _html(tmp_path)
+  with monkeypatch.context() as context:
+    leave_undrawn(context)
+    bare = _html(tmp_path)
   assert "Stitching" not in bare
   add_all(tmp_path, [DISSIMILAR], (2, 3))
   html = _html(tmp_path)
@@ -345,6 +350,7 @@ def test_the_page_has_a_figure_for_each_experiment_and_loads_nothing(tmp_path):
   assert again == (tmp_path / "report" / "stitching_sparsity.png").read_bytes()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_pictures_of_experiments_that_are_gone_are_removed(tmp_path):
   make_run(tmp_path)
   add(tmp_path, "matching", DISSIMILAR)
@@ -380,6 +386,7 @@ def test_damaged_files_are_named_and_left_out(tmp_path, experiment, damage, reas
   assert told.startswith(f"stitching/{experiment}/{name} was left out: ") and reason in told
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_damage_is_told_on_the_page(tmp_path):
   make_run(tmp_path)
   add(tmp_path, "sparsity", DISSIMILAR)
