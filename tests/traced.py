@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from dissim_jax.models import MODELS, Layered
 
-# Keywords that leave one block of every kind of a family's small variant.
+# Keywords that leave one block of every kind of a family's small variant; others stay as they are.
 _SHALLOW = {
   "resnet8": {"depths": (1, 1), "widths": (16, 32)},
   "preact_resnet_mini": {"depths": (1, 1), "widths": (16, 32)},
@@ -17,7 +17,6 @@ _SHALLOW = {
   "se_resnet_mini": {"depths": (1, 1), "widths": (16, 32)},
   "vgg_mini": {"stages": ((16, 32), (64,))},
   "densenet_mini": {"blocks": (1, 1)},
-  "mobilenet_v2_mini": {"stages": ((1, 16, 1, 2), (4, 24, 1, 2), (4, 32, 2, 2))},
   "convmixer_mini": {"depth": 1},
   "convnext_mini": {"depths": (1, 1)},
   "mlp_mixer_mini": {"depth": 1},
@@ -27,7 +26,7 @@ _SHALLOW = {
 
 
 def shallow(name: str, num_classes: int, **fields) -> Layered:
-  """A network of a family's small variant, with one block of every kind."""
+  """A network of a family's small variant, less deep: see `_SHALLOW`."""
   return MODELS[name](num_classes, **_SHALLOW.get(name, {}), **fields)
 
 
