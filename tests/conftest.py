@@ -33,6 +33,14 @@ def _tiny():
   tiny.register()
 
 
+@pytest.fixture
+def undrawn(monkeypatch):
+  """Figures are made but not drawn, for tests of what surrounds them: drawing takes long."""
+  from matplotlib.figure import Figure  # noqa: PLC0415  # Most tests do without.
+
+  monkeypatch.setattr(Figure, "savefig", lambda figure, file, **options: file.write(b"drawn"))
+
+
 def pytest_collection_finish():
   """What was imported stays until the end: no collection of garbage looks at it again."""
   gc.freeze()

@@ -13,7 +13,6 @@ from dissim_jax.similarity.floats import bounded, unit_scale
 from tests.test_similarity_family import (
   ACCUMULATED,
   EXAMPLE,
-  FROM_MOMENTS,
   MERGE,
   MOMENTS,
   POSITION,
@@ -24,6 +23,8 @@ from tests.test_similarity_family import (
   canonical,
   equal_shapes,
   flat,
+  from_batches,
+  from_moments,
   gradients,
   jit,
   on_four_devices,
@@ -33,7 +34,7 @@ from tests.test_similarity_family import (
   oracle_r2,
   oracle_svcca,
   stream_options,
-  together_by_taps,
+  sums_by_taps,
 )
 
 # Its eps is added to a sum of squares: of the authors' code, and not invariant.
@@ -50,35 +51,14 @@ def assert_close(actual, desired, rtol=1e-4, atol=1e-6):
   np.testing.assert_allclose(np.asarray(actual), desired, rtol=rtol, atol=atol)
 
 
-_KNOWN = {}
-
-
-def memo(program, *arrays):
-  """What a program of all measures gives; tests of other measures ask for the same arrays."""
-  key = program, *(z.tobytes() for z in arrays)
-  if key not in _KNOWN:
-    _KNOWN[key] = jax.device_get(program(*arrays))
-  return _KNOWN[key]
-
-
-def sums_of(*taps):
-  return SUMS(list(taps))
-
-
-def moments_of_parts(z, z_hat):
-  return FROM_MOMENTS(functools.reduce(MERGE, [MOMENTS(z[part], z_hat[part]) for part in UNEQUAL]))
-
-
 def streamed(name, taps):
   """`[L, L]` similarities of taps that are seen in two batches; of position measures above."""
   if name in EXAMPLE:
-    sums = [memo(sums_of, *(tap[part] for tap in taps))[name] for part in UNEQUAL]
-    total = jax.tree.map(lambda *s: np.sum([np.asarray(a, np.float64) for a in s], axis=0), *sums)
-    return bound(name)[0].pairwise.finish(total)
+    return from_batches(name, SUMS, taps)
   matrix = np.full((len(taps), len(taps)), np.nan)
   for i in range(len(taps)):
     for j in range(i + 1, len(taps)):
-      matrix[i, j] = memo(moments_of_parts, taps[i], taps[j])[name]
+      matrix[i, j] = from_moments(name, taps[i], taps[j])
   return matrix
 
 
@@ -198,11 +178,9 @@ def test_identical_arrays_are_never_more_than_alike(name, rng):
 def test_minibatch_cka_is_in_its_bounds(rng):
   taps = [z.astype(np.float32) for z in rng.normal(size=(20, 16, 40))]
   names = ("lincka", "rbfcka", "rsa")
-  program = together_by_taps(names)
-  sums = [jax.device_get(program([tap[part] for tap in taps])) for part in UNEQUAL]
-  total = jax.tree.map(lambda *s: np.sum([np.asarray(a, np.float64) for a in s], axis=0), *sums)
+  sums = sums_by_taps(names)
   for name in names:
-    matrix = np.asarray(MEASURES[name].pairwise.finish(total[name]), np.float32)
+    matrix = np.asarray(from_batches(name, sums, taps), np.float32)
     assert (np.abs(matrix) <= 1).all() and (matrix.diagonal() == 1).all()
 
 

@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 import rich.console
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from dissim_jax import command_line, report
 from dissim_jax.errors import UserError
@@ -126,17 +125,6 @@ def _with_values(key, **values):
                            for name, value in values.items()]}
   arrays = {"lincka": {}, "lincka_position": {}, "r2": {}, "matched": {}}
   return Results("", {}, metrics, arrays, {}, {})
-
-
-def leave_undrawn(monkeypatch):
-  """Figures are made but not drawn, for tests of what surrounds them: drawing takes long."""
-  monkeypatch.setattr(Figure, "savefig", lambda figure, file, **options: file.write(b"drawn"))
-
-
-@pytest.fixture(name="undrawn")
-def undrawn_fixture(monkeypatch):
-  """Of a whole test."""
-  leave_undrawn(monkeypatch)
 
 
 def _html(workdir):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from rich.console import Console
-from test_report import _html, _printed, leave_undrawn, make_run, save_metrics, undrawn_fixture
+from test_report import _html, _printed, make_run, save_metrics
 
 from dissim_jax import report
 from dissim_jax.errors import UserError
@@ -265,7 +265,6 @@ def add_sections(workdir, **options):
           add_features(workdir))
 
 
-undrawn = undrawn_fixture
 FEW = ("plasma_noise", "fog")
 FILES = ("robustness.json", "corruptions.npz", "diversity.json", "attribution.json",
          "attribution.npz", "features.json")
@@ -683,7 +682,7 @@ def test_absent_files_are_no_sections(tmp_path):
   assert "test images" not in _printed(tmp_path)
 
 
-def test_everything_at_once(tmp_path, monkeypatch):
+def test_everything_at_once(tmp_path, request):
   make_run(tmp_path, count=3, taps=(1,))
   add_joint(tmp_path, ("gncl",), size=2)
   add_sections(tmp_path, corruptions=FEW, severities=(1, 2))
@@ -705,7 +704,7 @@ def test_everything_at_once(tmp_path, monkeypatch):
     assert all(cell.text in printed for cell in cells[3:6])  # the ensembles' accuracies
   for name in FILES:
     (tmp_path / "evaluation" / name).unlink()
-  leave_undrawn(monkeypatch)  # The figures that remain were drawn above.
+  request.getfixturevalue("undrawn")  # The figures that remain were drawn above.
   _html(tmp_path)
   assert not {path.stem for path in (tmp_path / "report").glob("*.png")} & SECTION_PICTURES
 

@@ -47,20 +47,23 @@ jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_lev
 MOMENTS, MERGE = jit(similarity.moments), jit(similarity.merge_moments)
 
 
-def together(names, wrap=lambda function: function):
-  """One program of many measures, which share what they have in common: compiled much faster."""
-  functions = {name: wrap(bound(name)[1]) for name in names}
-  program = jit(lambda *pair: {name: f(*pair) for name, f in functions.items()})
+def remembered(program):
+  """Of a program of all measures `found(name, *arrays)`: tests of others give the same arrays."""
   known = {}
 
-  def found(name, *pair):
-    """What the program gives for a measure; tests of other measures ask for the same pairs."""
-    key = tuple((z.shape, z.tobytes()) for z in pair)
+  def found(name, *arrays):
+    key = tuple((z.shape, z.tobytes()) for z in arrays)
     if key not in known:
-      known[key] = jax.device_get(program(*pair))
+      known[key] = jax.device_get(program(*arrays))
     return known[key][name]
 
   return found
+
+
+def together(names, wrap=lambda function: function):
+  """One program of many measures, which share what they have in common: compiled much faster."""
+  functions = {name: wrap(bound(name)[1]) for name in names}
+  return remembered(jit(lambda *pair: {name: f(*pair) for name, f in functions.items()}))
 
 
 def kind(name):
@@ -296,6 +299,7 @@ def test_registry_is_complete():
 
 EXAMPLE = [name for name in VARIANTS if bound(name)[0].pairwise is not None]
 POSITION = [name for name in VARIANTS if bound(name)[0].from_moments is not None]
+UNEQUAL = (slice(0, 6), slice(6, N))  # batches
 
 
 def stream_options(name):
@@ -303,57 +307,45 @@ def stream_options(name):
   return VARIANTS[name][1] | ({"k": 3} if name.startswith("jaccard") else {})
 
 
-def together_by_taps(names):
-  """The sums that a batch of taps adds to the stream of each measure, by one program."""
-  updates = {
-    n: functools.partial(bound(n)[0].pairwise.update, **stream_options(n)) for n in names
-  }
-  return jit(lambda taps: {name: update(taps) for name, update in updates.items()})
+def sums_by_taps(names):
+  """`sums(name, *taps)`: what a batch of taps adds to the stream of a measure; one program."""
+  updates = {n: functools.partial(bound(n)[0].pairwise.update, **stream_options(n)) for n in names}
+  return remembered(jit(lambda *taps: {n: update([*taps]) for n, update in updates.items()}))
 
 
-SUMS = together_by_taps(EXAMPLE)
-FROM_MOMENTS = jit(
+def from_batches(name, sums, taps):
+  """The `[L, L]` matrix of an example measure, by float64 sums over two batches."""
+  parts = [sums(name, *(tap[part] for tap in taps)) for part in UNEQUAL]
+  total = jax.tree.map(lambda *s: np.sum([np.asarray(a, np.float64) for a in s], axis=0), *parts)
+  return bound(name)[0].pairwise.finish(total)
+
+
+SUMS = sums_by_taps(EXAMPLE)
+_FROM_MOMENTS = jit(
   lambda total: {n: bound(n)[0].from_moments(total, **VARIANTS[n][1]) for n in POSITION}
 )
 
 
-@functools.cache
-def streamed_by_position(seed):
-  """The pair of position measures, and what its two batches give together."""
-  z, z_hat = random_pair(POSITION[0], np.random.default_rng(seed))
+@remembered
+def from_moments(z, z_hat):
+  """`from_moments(name, z, z_hat)`: a position measure, by the merged moments of two batches."""
   total = similarity.empty_moments(z.shape[-1], z_hat.shape[-1])
   for part in UNEQUAL:
     total = MERGE(total, MOMENTS(z[part], z_hat[part]))
-  return z, z_hat, FROM_MOMENTS(total)
-
-
-@functools.cache
-def streamed_by_example(seed):
-  """Taps, and the float64 sums of their two batches."""
-  rng = np.random.default_rng(seed)
-  z, z_hat = random_pair(EXAMPLE[0], rng)
-  taps = [z, z_hat, np.full((N, 4), 100.1, np.float32), rng.normal(size=(N, 9)) - 3]
-  taps = [tap.astype(np.float32) for tap in taps]
-  sums = [
-    jax.tree.map(lambda a: np.asarray(a, np.float64), SUMS([t[part] for t in taps]))
-    for part in UNEQUAL
-  ]
-  return taps, jax.tree.map(np.add, *sums)
-
-
-UNEQUAL = (slice(0, 6), slice(6, N))  # batches
+  return _FROM_MOMENTS(total)
 
 
 @pytest.mark.parametrize("name", POSITION)
-def test_moments_of_batches_give_the_value_of_all(name):
-  z, z_hat, streamed = streamed_by_position(5)
-  assert_close(streamed[name], value_of_pair(name, z, z_hat), rtol=1e-5)
+def test_moments_of_batches_give_the_value_of_all(name, rng):
+  pair = random_pair(name, rng)
+  assert_close(from_moments(name, *pair), value_of_pair(name, *pair), rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", EXAMPLE)
-def test_sums_of_batches_are_the_definition(name):
-  taps, sums = streamed_by_example(5)
-  matrix = bound(name)[0].pairwise.finish(sums[name])
+def test_sums_of_batches_are_the_definition(name, rng):
+  taps = [*random_pair(name, rng), np.full((N, 4), 100.1), rng.normal(size=(N, 9)) - 3]
+  taps = [tap.astype(np.float32) for tap in taps]
+  matrix = from_batches(name, SUMS, taps)
   assert matrix.shape == (4, 4) and matrix.dtype == np.float64
   assert_close(matrix, matrix.T)
   assert (matrix[2] == 0).all()
@@ -412,16 +404,18 @@ IN_TEST_SIMILARITY = ("expvar", "l2corr", "l2corr_squared", "lincka")
 ON_DEVICES = [name for name in MEASURES if name not in IN_TEST_SIMILARITY]
 
 
-@functools.cache
-def found_on_four_devices(seed):
-  program = on_four_devices({name: MEASURES[name].function for name in ON_DEVICES})
-  return program(*equal_shapes(np.random.default_rng(seed)))
+
+
+@remembered
+def found_on_four_devices(z, z_hat):
+  return on_four_devices({name: MEASURES[name].function for name in ON_DEVICES})(z, z_hat)
 
 
 @pytest.mark.parametrize("name", ON_DEVICES)
-def test_four_devices_equal_one(name):
-  expected, slopes = gradients(name, *equal_shapes(np.random.default_rng(5)))
-  value, sharded = found_on_four_devices(5)[name]
+def test_four_devices_equal_one(name, rng):
+  pair = equal_shapes(rng)
+  expected, slopes = gradients(name, *pair)
+  value, sharded = found_on_four_devices(name, *pair)
   assert_close(value, expected, rtol=5e-6)
   for actual, desired in zip(sharded, slopes, strict=True):
     assert_close(actual, desired, rtol=1e-3, atol=1e-4 * np.abs(desired).max())

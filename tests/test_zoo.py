@@ -142,6 +142,32 @@ def test_features_keep_their_dtype_with_every_stem():
       traced(name, stem, (stem, stem), 7)
 
 
+# Taps, and parameters with 10 classes and images of 8x8x3. Nobody publishes them: they are what the
+# weights of earlier runs have.
+SIZES = {
+  "resnet8": (4, 78_042),
+  "preact_resnet_mini": (6, 101_082),
+  "wide_resnet_mini": (5, 212_998),
+  "resnext_mini": (5, 79_002),
+  "se_resnet_mini": (6, 102_276),
+  "vgg_mini": (5, 70_826),
+  "densenet_mini": (6, 51_754),
+  "mobilenet_v2_mini": (6, 24_698),
+  "convmixer_mini": (5, 15_946),
+  "convnext_mini": (5, 102_634),
+  "mlp_mixer_mini": (5, 139_274),
+  "swin_mini": (5, 135_190),
+  "vit_mini": (5, 4 * 28_272 + 16 * 48 + (12 + 1) * 48 + 2 * 48 + (48 + 1) * 10),
+}
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_small_variants_keep_their_size(name):
+  """The networks above are less deep than these."""
+  variables, taps = traced(name, 8, (8, 8))
+  assert (len(taps), sum(x.size for x in jax.tree.leaves(variables["params"]))) == SIZES[name]
+
+
 def test_stem_of_an_image_size():
   assert [nearest_stem(size) for size in (8, 12, 28, 32, 64, 128, 224, 256)] == [
     8, 8, 32, 32, 32, 224, 224, 224
