@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
 
-from dissim_jax import processes
+from dissim_jax import parallel, processes
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +27,15 @@ def _abstract(tree: Any) -> Any:
   return jax.tree.map(
     lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=getattr(x, "sharding", None)), tree
   )
+
+
+def _on_host(tree: Any, *, copy: bool | None = None) -> Any:
+  """Replicated arrays as NumPy arrays.
+
+  Of JAX arrays that several devices hold, orbax writes a part from each, and compiles a program
+  for every part to cut it out.
+  """
+  return jax.tree.map(lambda x: np.array(x, copy=copy), parallel.local(tree))
 
 
 @contextlib.contextmanager
@@ -59,9 +68,8 @@ class Checkpoints:
 
   def save(self, step: int, state: Any) -> None:
     """Writes `state` in the background."""
-    # The next step donates the state's buffers, which on CPU are the memory that is being written.
-    state = jax.tree.map(jnp.copy, state)
-    self._manager.save(step, args=ocp.args.StandardSave(state))
+    # A copy: the next step donates the state's buffers, which on CPU are this very memory.
+    self._manager.save(step, args=ocp.args.StandardSave(_on_host(state, copy=True)))
 
   def latest_step(self) -> int | None:
     """The step of the newest state, finished or still being written; None if there is none."""
@@ -102,7 +110,7 @@ class Checkpoints:
 def save_weights(path: Path, variables: Any) -> None:
   """Writes the variables of a finished member; returns when they are on disk."""
   with _plain(Path(path).parent) as folder, ocp.StandardCheckpointer() as checkpointer:
-    checkpointer.save(folder / Path(path).name, variables, force=True)
+    checkpointer.save(folder / Path(path).name, _on_host(variables), force=True)
 
 
 def load_weights(path: Path, like: Any) -> Any:

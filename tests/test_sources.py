@@ -136,6 +136,13 @@ def test_digits_counts_scale_and_membership():
   assert sorted((int(k), i.tobytes()) for i, k in zip(images, labels, strict=True)) == expected
 
 
+def test_digits_of_another_scikit_learn_are_the_same(monkeypatch):
+  """One that has the file elsewhere."""
+  found = load(make_config("digits"))
+  monkeypatch.setattr(sources, "_DIGITS", "elsewhere.csv.gz")
+  assert_same(found, load(make_config("digits")))
+
+
 def test_digits_draw_depends_on_the_seed_only():
   first, again, other = (load(make_config("digits", split_seed=s)) for s in (1, 1, 2))
   assert_same(first, again)

@@ -5,6 +5,7 @@ Adding a data set is one function `config -> dict of arrays` and one line in `SO
 
 import difflib
 import hashlib
+import importlib.util
 import logging
 import os
 import uuid
@@ -20,6 +21,7 @@ from dissim_jax.errors import UserError
 
 DEFAULT_DIR = "~/.cache/dissim_jax"
 _CACHE_LAYOUT = "3"  # part of every fingerprint: a new layout does not read old files
+_DIGITS = "datasets/data/digits.csv.gz"  # in scikit-learn
 _log = logging.getLogger(__name__)
 
 Arrays = dict[str, np.ndarray]
@@ -144,25 +146,38 @@ def digits(config: Any) -> Arrays:
   `train_per_class` images of each class, drawn with `split_seed`, are for training and all others
   for test; both keep scikit-learn's order.
   """
-  from sklearn.datasets import load_digits  # slow to import, and only this source needs it
-
-  raw = load_digits()
-  images = np.rint(raw.images[..., None] * (255 / 16)).astype(np.uint8)
-  labels = raw.target.astype(np.int32)
+  grey, labels = _digits()
+  images = np.rint(grey.reshape(-1, 8, 8, 1) * (255 / 16)).astype(np.uint8)
   smallest = int(np.bincount(labels).min())
   check_int("data.train_per_class", config.train_per_class, 1, smallest - 1,
             f"the smallest class has {smallest} images and one must be left for test")  # fmt: skip
   rng = np.random.default_rng(config.split_seed)
   is_train = np.zeros(len(labels), bool)
-  for k in range(len(raw.target_names)):
+  for k in range(10):
     is_train[rng.permutation(np.flatnonzero(labels == k))[: config.train_per_class]] = True
   return {
     "train_images": images[is_train],
     "train_labels": labels[is_train],
     "test_images": images[~is_train],
     "test_labels": labels[~is_train],
-    "class_names": np.array([str(n) for n in raw.target_names]),
+    "class_names": np.array([str(k) for k in range(10)]),
   }
+
+
+def _digits() -> tuple[np.ndarray, np.ndarray]:
+  """Grey values float64 `[1797, 64]` and labels int32 `[1797]`.
+
+  The file is read without scikit-learn where it is found: its import takes a second of every run.
+  """
+  package = Path(importlib.util.find_spec("sklearn").origin).parent
+  try:
+    rows = np.loadtxt(package / _DIGITS, delimiter=",")
+  except OSError:
+    from sklearn.datasets import load_digits
+
+    grey, labels = load_digits(return_X_y=True)
+    return grey, labels.astype(np.int32)
+  return rows[:, :-1], rows[:, -1].astype(np.int32)
 
 
 def cifar10(config: Any) -> Arrays:
