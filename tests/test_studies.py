@@ -16,12 +16,11 @@ from dissim_jax.validate import check_config
 from tests import tiny
 
 TINY = {
-  "model.name": "tiny",
   "train.epochs": 8,
   "stitch.epochs": 2,
   "stitch.decay_epochs": (1,),
   "stitch.batch_size": 40,
-  "stitch.taps": (2,),
+  "stitch.taps": (1,),
   "stitch.starts": 2,
   "stitch.connected_points": 3,
   "stitch.connected_accuracy": 0.0,
@@ -67,7 +66,7 @@ def test_every_experiment_leaves_its_file(finished):
   }  # fmt: skip
   for path in workdir.rglob("stitching/*/*.json"):
     values = json.loads(path.read_text())
-    assert values["taps"] == [2] and values["tap_names"] == ["block 2"]
+    assert values["taps"] == [1] and values["tap_names"] == ["block 1"]
     assert values["num_train"] == 100 and values["settings"]["epochs"] == 2
     assert values["environment"]["platform"] == "cpu"
 
@@ -85,9 +84,9 @@ def test_matching_has_every_method_and_their_matrices(finished):
   # On the test images, which the fit has not seen.
   assert methods["least_squares"]["r2"][0] > methods["orthogonal"]["r2"][0]
   with np.load(workdir / "stitching/matching/member_0-member_1.npz", allow_pickle=False) as arrays:
-    assert arrays["task_loss/2/kernel"].shape == (8, 8)
-    assert not np.array_equal(arrays["task_loss/2/kernel"], arrays["least_squares/2/kernel"])
-    assert np.array_equal(arrays["identity/2/kernel"], np.eye(8))
+    assert arrays["task_loss/1/kernel"].shape == (8, 8)
+    assert not np.array_equal(arrays["task_loss/1/kernel"], arrays["least_squares/1/kernel"])
+    assert np.array_equal(arrays["identity/1/kernel"], np.eye(8))
 
 
 def test_curves_have_a_value_for_the_start_and_every_epoch(finished):
@@ -171,7 +170,7 @@ def test_default_pairs_are_the_first_member_and_every_other():
     ("experiments", ("matchin",), "stitch.experiments='matchin': choose one of .*'matching'"),
     ("pairs", ("member_0",), "stitch.pairs='member_0': must be source:target"),
     ("pairs", ("member_0:member_9",), "stitch.pairs='member_9': choose one of"),
-    ("taps", (4,), r"stitch.taps=4: tiny has taps 0..2"),
+    ("taps", (4,), r"stitch.taps=4: tiniest has taps 0..1"),
     ("labels", "softer", "stitch.labels='softer': choose one of hard, soft"),
     ("start", "zero", "stitch.start='zero': choose one of"),
     ("epochs", 0, "stitch.epochs=0: must be a whole number"),
@@ -197,31 +196,31 @@ def members(workdir):
 def test_command_prints_and_saves(finished, tmp_path, capsys):
   _, workdir = finished
   rows = stitch.run(
-    *members(workdir), taps="2,1", methods="least_squares,reduced_rank,sparse", rank=2, l1=0.1,
+    *members(workdir), taps="1,0", methods="least_squares,reduced_rank,sparse", rank=2, l1=0.1,
     out=str(tmp_path),
   )  # fmt: skip
   assert [(row["source_tap"], row["method"]) for row in rows[:3]] == [
-    (2, "least_squares"), (2, "reduced_rank"), (2, "sparse")
+    (1, "least_squares"), (1, "reduced_rank"), (1, "sparse")
   ]  # fmt: skip
   saved = results(workdir, "matching")["results"]["methods"]["least_squares"]
   assert rows[0]["accuracy"] == pytest.approx(saved["accuracy"][0])
   text = capsys.readouterr().out
-  assert "tap 2 (block 2)" in text and max(map(len, text.splitlines()[1:-1])) <= 80
+  assert "tap 1 (block 1)" in text and max(map(len, text.splitlines()[1:-1])) <= 80
   assert json.loads((tmp_path / "stitch.json").read_text())["rows"] == rows
   with np.load(tmp_path / "stitch.npz", allow_pickle=False) as arrays:
-    assert np.linalg.matrix_rank(arrays["reduced_rank/2-2/kernel"]) == 2
+    assert np.linalg.matrix_rank(arrays["reduced_rank/1-1/kernel"]) == 2
 
 
 def test_command_stitches_a_member_to_itself(finished):
   _, workdir = finished
-  for row in stitch.run(*[members(workdir)[0]] * 2, taps="2", methods="least_squares,identity"):
+  for row in stitch.run(*[members(workdir)[0]] * 2, taps="1", methods="least_squares,identity"):
     assert row["agreement"] > 0.99  # But for ties of an almost untrained network.
 
 
 def test_command_resizes_when_asked(finished):
   _, workdir = finished
-  kwargs = {"taps": "1", "target_tap": 2, "methods": "least_squares"}
-  with pytest.raises(UserError, match="source is 8x8 and tap 2 of the target 4x4.*--resize"):
+  kwargs = {"taps": "0", "target_tap": 1, "methods": "least_squares"}
+  with pytest.raises(UserError, match="source is 8x8 and tap 1 of the target 4x4.*--resize"):
     stitch.run(*members(workdir), **kwargs)
   (row,) = stitch.run(*members(workdir), resize=True, **kwargs)
   assert row["accuracy"] > 0
@@ -240,12 +239,12 @@ def test_batches_of_stitches_are_shared_by_the_devices(tmp_path):
   "kwargs, told",
   [
     ({"methods": "least_square"}, "methods='least_square': choose .*'least_squares'"),
-    ({"taps": "9"}, r"--tap=9: the source has taps 0..2"),
-    ({"taps": "two"}, r"--tap=two: the source has taps 0..2; give numbers or all"),
-    ({"taps": "1", "target_tap": 7}, r"--target_tap=7: the target has taps 0..2"),
+    ({"taps": "9"}, r"--tap=9: the source has taps 0..1"),
+    ({"taps": "two"}, r"--tap=two: the source has taps 0..1; give numbers or all"),
+    ({"taps": "1", "target_tap": 7}, r"--target_tap=7: the target has taps 0..1"),
     ({"target_tap": 1}, "--target_tap: it needs one --tap"),
     ({"methods": "reduced_rank"}, "rank=0: reduced_rank needs a rank"),
-    ({"methods": "reduced_rank", "rank": 99, "taps": "2"}, "rank=99: at tap 2 .* 1..8"),
+    ({"methods": "reduced_rank", "rank": 99, "taps": "1"}, "rank=99: at tap 1 .* 1..8"),
     ({"l1": -1.0}, "l1=-1.0: must be a finite number"),
   ],
 )
