@@ -125,9 +125,10 @@ def first_tap(
   count = math.ceil(_SAMPLES * channels / (2 * math.prod(shapes[0][1:3])))
   a, b = rng.normal(size=(2, count, *image_shape))
   images = np.concatenate([a, b, a + b, np.zeros_like(a[:1])]).astype(np.float32)
-  own, *taps = map(functools.partial(_outputs, images=images), layers, weights)
-  of_a, of_b, of_both, of_nothing = jnp.split(own, [count, 2 * count, 3 * count])
-  off = jnp.mean((of_a + of_b - of_nothing - of_both) ** 2) / jnp.var(of_both)
+  outputs = map(functools.partial(_outputs, images=images), layers, weights)
+  own, *taps = jax.device_get(list(outputs))
+  of_a, of_b, of_both, of_nothing = np.split(own, [count, 2 * count, 3 * count])
+  off = np.mean((of_a + of_b - of_nothing - of_both) ** 2) / np.var(of_both)
   sources = [resized(tap[: 2 * count], own.shape[1:3]) for tap in taps]
   sets = [[source] for source in sources] if apart else [sources]
   left_over = max(_left_over(own[: 2 * count], each) for each in sets)
@@ -143,18 +144,23 @@ def pixels_seen(model: Layered, image_shape: Sequence[int]) -> int:
     output = _outputs(layer, weights, image[None])[0]
     return output[output.shape[0] // 2, output.shape[1] // 2].sum()
 
-  return int(jnp.count_nonzero(jax.grad(middle)(jnp.zeros(image_shape))))
+  gradient = jax.jit(jax.grad(middle))(np.zeros(image_shape, np.float32))
+  return int(np.count_nonzero(gradient))
 
 
 def _shape(layer: nn.Module, image_shape: Sequence[int]) -> tuple[int, ...]:
   make = lambda image: layer.init_with_output(jax.random.key(0), image, False)[0]  # noqa: E731
-  return jax.eval_shape(make, jnp.zeros((1, *image_shape))).shape
+  return jax.eval_shape(make, _one_image(image_shape)).shape
+
+
+def _one_image(image_shape: Sequence[int]) -> jax.ShapeDtypeStruct:
+  return jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
 
 
 def _generic(layer: nn.Module, rng: np.random.Generator, image_shape: Sequence[int]) -> dict:
   """Weights without coincidences: those that start equal, at zero or one, are drawn as well."""
   init = lambda image: layer.init(jax.random.key(0), image, False)  # noqa: E731
-  shapes = dict(jax.eval_shape(init, jnp.zeros((1, *image_shape))))
+  shapes = dict(jax.eval_shape(init, _one_image(image_shape)))
   drawn = lambda leaf: rng.normal(size=leaf.shape).astype(np.float32)  # noqa: E731
   statistics = jax.tree.map(lambda leaf: np.ones(leaf.shape, np.float32), shapes)
   return statistics | {"params": jax.tree.map(drawn, shapes["params"])}

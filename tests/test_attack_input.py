@@ -27,6 +27,10 @@ def logits(images):
   return jnp.tanh(images.reshape(len(images), -1)) @ WEIGHTS
 
 
+def logits_of_unit(low, scale, images):
+  return logits((images - low) / scale)
+
+
 NETWORK = Partial(logits)
 
 
@@ -101,7 +105,7 @@ def test_images_in_a_unit_of_their_own_are_attacked_the_same(name, low, high):
   attack = Attack(name, 0.1, 0.03, 4, seed=3)
   plain = np.asarray(perturb(attack, NETWORK, images, LABELS))
   there = Attack(name, 0.1 * scale, 0.03 * scale, 4, seed=3)
-  back = lambda images: logits((images - low) / scale)  # noqa: E731
+  back = Partial(logits_of_unit, np.float32(low), np.float32(scale))
   found = perturb(there, back, low + scale * images, LABELS, bounds=(low, high))
   np.testing.assert_allclose((np.asarray(found) - low) / scale, plain, atol=1e-5)
   assert low <= found.min() and found.max() <= high

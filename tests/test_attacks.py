@@ -102,7 +102,7 @@ def test_iterations_against_numpy(model, layers, momentum, start):
   settings = Attack("pgd" if momentum is None else "momentum_pgd", 0.1, 0.03, 6, start, momentum
                     or 0.0, seed=5)  # fmt: skip
   found = perturb(settings, model, images, LABELS)
-  first = random_images(jnp.asarray(images), 0.1, 5, jnp.arange(N)) if start else images
+  first = random_images(images, 0.1, 5, np.arange(N)) if start else images
   expected = numpy_attack(images, LABELS, layers, np.asarray(first), 0.1, 0.03, 6, momentum)
   np.testing.assert_allclose(found, expected, atol=1e-6)
 
@@ -127,15 +127,16 @@ def test_fgsm_is_one_step_of_epsilon_from_the_image():
 
 @pytest.mark.parametrize("momentum", [False, True])
 def test_every_iterate_stays_in_the_ball_and_in_the_unit_interval(momentum):
-  images, labels = jnp.asarray(some_images()), jnp.asarray(LABELS)
-  first = random_images(images, EPS, 3, jnp.arange(N))
-  at, moved = Iterate(first, jnp.zeros_like(images) if momentum else None), 0.0
+  images, labels = some_images(), LABELS
+  first = random_images(images, EPS, 3, np.arange(N))
+  at, moved = Iterate(first, np.zeros_like(images) if momentum else None), 0.0
   step = jax.jit(functools.partial(attack_step, two_layers, epsilon=EPS, step_size=0.02,
                                    momentum=0.9))  # fmt: skip
   for _ in range(12):
-    change = np.abs(np.asarray(at.images, np.float64) - np.asarray(images, np.float64))
+    now = np.asarray(at.images)
+    change = np.abs(now.astype(np.float64) - np.asarray(images, np.float64))
     assert change.max() <= EPS + 1e-6
-    assert at.images.min() >= 0 and at.images.max() <= 1
+    assert now.min() >= 0 and now.max() <= 1
     moved, at = max(moved, change.max()), step(at, images, labels)
   assert moved > 0.99 * EPS
   name = "momentum_pgd" if momentum else "pgd"
@@ -144,10 +145,10 @@ def test_every_iterate_stays_in_the_ball_and_in_the_unit_interval(momentum):
 
 
 @pytest.mark.parametrize("name", ["pgd", "momentum_pgd"])
-@pytest.mark.parametrize("block", [3, 8])
+@pytest.mark.parametrize("block", [3, 4])
 def test_any_number_of_iterations_at_once_gives_the_same(name, block):
   one, many = (
-    perturb(Attack(name, iterations=8), two_layers, some_images(), LABELS, steps_per_dispatch=n)
+    perturb(Attack(name, iterations=4), two_layers, some_images(), LABELS, steps_per_dispatch=n)
     for n in (1, block)
   )
   np.testing.assert_allclose(one, many, atol=1e-6)
@@ -172,15 +173,15 @@ def test_a_seed_determines_the_images():
 
 
 def test_a_random_start_is_uniform_and_depends_on_the_index_alone():
-  images = jnp.full((50, 8, 9, 3), 0.5)
-  start = np.asarray(random_images(images, 0.1, 4, jnp.arange(50)))
-  few = random_images(images[:2], 0.1, 4, jnp.array([31, 7]))
+  images = np.full((50, 8, 9, 3), 0.5, np.float32)
+  start = np.asarray(random_images(images, 0.1, 4, np.arange(50)))
+  few = random_images(images[:2], 0.1, 4, np.array([31, 7]))
   np.testing.assert_allclose(few, start[[31, 7]], atol=1e-6)
   assert len(np.unique(start[:, 0, 0, 0])) == 50
   change = (start - 0.5) / 0.1
   assert np.abs(change).max() <= 1 + 1e-6
   assert np.abs(np.histogram(change, 10, (-1, 1))[0] / change.size - 0.1).max() < 0.01
-  edge = np.asarray(random_images(jnp.zeros((2, 8, 9, 3)), 0.1, 4, jnp.arange(2)))
+  edge = np.asarray(random_images(np.zeros_like(images), 0.1, 4, np.arange(50)))
   assert edge.min() == 0 and 0.4 < (edge == 0).mean() < 0.6
 
 
@@ -200,24 +201,32 @@ def test_confident_networks_are_attacked_too(name):
   """Where the cross-entropy's gradient underflows to zero, its direction is still known."""
   images, scale = some_images(), 1e3
   model = functools.partial(linear, scale=scale)
-  labels = np.asarray(model(images)).argmax(-1)
+  run = jax.jit(model)
+  said = np.asarray(run(images))
+  labels = said.argmax(-1)
   loss = optax.softmax_cross_entropy_with_integer_labels
-  gradient = jax.grad(lambda x: loss(model(x), labels).sum())(images)
-  dead = np.asarray((gradient == 0).all((1, 2, 3)))
+  gradient = jax.jit(jax.grad(lambda x: loss(model(x), labels).sum()))(images)
+  dead = (np.asarray(gradient) == 0).all((1, 2, 3))
   assert dead.sum() >= N // 2
   found = np.asarray(perturb(Attack(name, 0.1, 0.03, 8, False), model, images, labels))
   assert (np.abs(found - images).max((1, 2, 3)) > 0.09).all()
-  worse = np.asarray(margin_loss(model(found), labels) - margin_loss(model(images), labels))
-  assert (worse > 0).all()
-  near = softmax(np.asarray(model(images), np.float64), -1)[np.arange(N), labels] < 0.999
+  margin = jax.jit(margin_loss)
+  assert (np.asarray(margin(run(found), labels)) > np.asarray(margin(said, labels))).all()
+  near = softmax(said.astype(np.float64), -1)[np.arange(N), labels] < 0.999
   assert not near[dead].any()  # They were confident indeed.
 
 
 def test_the_loss_is_the_cross_entropy_in_another_form():
-  logits = jnp.asarray(np.random.default_rng(0).normal(size=(N, CLASSES)), jnp.float32)
-  expected = optax.softmax_cross_entropy_with_integer_labels(logits, LABELS)
-  np.testing.assert_allclose(jax.nn.softplus(margin_loss(logits, LABELS)), expected, rtol=1e-5)
-  grad = jax.grad(lambda z: margin_loss(z, LABELS).sum())(logits)
+  logits = np.random.default_rng(0).normal(size=(N, CLASSES)).astype(np.float32)
+
+  @jax.jit
+  def values(logits):
+    grad = jax.grad(lambda z: margin_loss(z, LABELS).sum())(logits)
+    expected = optax.softmax_cross_entropy_with_integer_labels(logits, LABELS)
+    return jax.nn.softplus(margin_loss(logits, LABELS)), expected, grad
+
+  found, expected, grad = values(logits)
+  np.testing.assert_allclose(found, expected, rtol=1e-5)
   own = softmax(np.asarray(logits, np.float64), -1)
   scaled = (own - np.eye(CLASSES)[LABELS]) / (1 - own[np.arange(N), LABELS])[:, None]
   np.testing.assert_allclose(grad, scaled, atol=1e-5)
@@ -233,10 +242,10 @@ def test_tiny_gradients_keep_their_direction():
 
 
 def test_a_network_in_bfloat16():
-  images = jnp.asarray(some_images())
+  images = some_images()
   model = lambda x: two_layers(x.astype(jnp.bfloat16)).astype(jnp.bfloat16)  # noqa: E731
-  gradient = loss_gradient(model, images, jnp.asarray(LABELS))
-  assert gradient.dtype == jnp.float32 and (gradient != 0).mean() > 0.9
+  gradient = np.asarray(jax.jit(functools.partial(loss_gradient, model))(images, LABELS))
+  assert gradient.dtype == np.float32 and (gradient != 0).mean() > 0.9
   found = attacks.pgd(model, images, LABELS)
   assert found.dtype == jnp.float32
   np.testing.assert_array_less(np.abs(found - images), EPS + 1e-6)
@@ -279,17 +288,19 @@ def trained():
 
 
 def test_more_iterations_do_not_lower_the_success():
-  images, labels, logits = trained()
+  images, labels, model = trained()
+  images, labels = images[:600], labels[:600]
+  logits = jax.jit(model)
   right = np.asarray(logits(images)).argmax(-1) == labels
   assert right.mean() > 0.9
   success = []
   for iterations in (1, 5, 20, 50):
-    found = attacks.pgd(logits, images, labels, epsilon=0.1, step_size=0.02,
+    found = attacks.pgd(model, images, labels, epsilon=0.1, step_size=0.02,
                         iterations=iterations, attacked=right)  # fmt: skip
     success.append(np.mean(np.asarray(logits(found)).argmax(-1)[right] != labels[right]))
   assert np.all(np.diff(success) > -0.01)  # A hundredth is noise.
   assert success[-1] > success[0] + 0.2
-  noise = random_images(jnp.asarray(images), 0.1, 0, jnp.arange(len(images)))
+  noise = random_images(images, 0.1, 0, np.arange(len(images)))
   assert np.mean(np.asarray(logits(noise)).argmax(-1)[right] != labels[right]) < 0.05
 
 

@@ -104,7 +104,9 @@ def pillow_op(image, op, m, fill, autocontrast=exact_autocontrast):
 
 
 def split(seed, count):
-  return jax.random.split(jax.random.key(seed), count)
+  """A key for every image; drawn by NumPy, which compiles nothing."""
+  words = np.random.default_rng(seed).integers(0, 2**32, (count, 2), np.uint32)
+  return jax.random.wrap_key_data(words)
 
 
 def make_config(**changes):
@@ -175,29 +177,36 @@ def test_blend_equals_pillow_for_every_pair_of_levels_and_every_factor():
     np.testing.assert_array_equal(blended, np.asarray(theirs), err_msg=str(factor))
 
 
-@pytest.mark.parametrize("size", [(24, 32), (32, 32)])
-def test_every_sub_policy_equals_pillow(size):
+@functools.cache
+def every_sub_policy_outputs(size=32):
+  """[(policy, applied, positive, image, ours)] over everything that may be drawn."""
   bits = [(False, False), (False, True), (True, False), (True, True)]
   cases = list(itertools.product(range(25), bits, bits))
-  images = make_images(11, len(cases), 3, *size)
+  images = make_images(11, len(cases), 3, size, size)
   draws = autoaugment.Draws(*(np.array(values) for values in zip(*cases, strict=True)))
   ours = np.asarray(apply_draws(images, draws, 33, autoaugment.CIFAR10))
-  for i, (policy, applied, positive) in enumerate(cases):
-    theirs = to_pillow(images[i])
+  return [(*case, images[i], ours[i]) for i, case in enumerate(cases)]
+
+
+def test_every_sub_policy_equals_pillow():
+  for policy, applied, positive, image, ours in every_sub_policy_outputs():
+    theirs = to_pillow(image)
     for slot, (op, _, k) in enumerate(autoaugment.CIFAR10[policy]):
       if applied[slot]:
-        theirs = pillow_op(theirs, op, magnitude(op, k, positive[slot], *size), 33)
-    np.testing.assert_array_equal(ours[i], from_pillow(theirs), err_msg=str(cases[i]))
+        theirs = pillow_op(theirs, op, magnitude(op, k, positive[slot], *image.shape[:2]), 33)
+    message = str((policy, applied, positive))
+    np.testing.assert_array_equal(ours, from_pillow(theirs), err_msg=message)
 
 
 def test_the_second_op_sees_the_result_of_the_first():
   """Negative control: the ops of ShearY + TranslateY swapped give other images."""
-  images = make_images(5, 1, 3)
-  draws = autoaugment.Draws(np.array([3]), np.ones((1, 2), bool), np.ones((1, 2), bool))
-  ours = np.asarray(apply_draws(images, draws, 33, autoaugment.CIFAR10))[0]
-  swapped = to_pillow(images[0])
+  both = (True, True)
+  ((image, ours),) = (
+    case[3:] for case in every_sub_policy_outputs() if case[:3] == (3, both, both)
+  )
+  swapped = to_pillow(image)
   for op, k in (("TranslateY", 9), ("ShearY", 8)):
-    swapped = pillow_op(swapped, op, magnitude(op, k, True), 33)
+    swapped = pillow_op(swapped, op, magnitude(op, k, True, *image.shape[:2]), 33)
   assert (ours != from_pillow(swapped)).mean() > 0.02
 
 
@@ -223,9 +232,9 @@ def test_the_table_is_the_published_policy():
 
 
 def test_one_op_by_name():
-  images = make_images(3, 6, 3)
-  for op, m in (("Rotate", -17.5), ("Contrast", 0.37), ("Posterize", 3)):
-    ours = jax.jit(partial(autoaugment.apply_op, op=op, magnitude=m, fill=9))(images)
+  images, ops = make_images(3, 6, 3), (("Rotate", -17.5), ("Contrast", 0.37), ("Posterize", 3))
+  found = jax.jit(lambda images: [autoaugment.apply_op(images, *op, fill=9) for op in ops])(images)
+  for (op, m), ours in zip(ops, found, strict=True):
     theirs = np.stack([from_pillow(pillow_op(to_pillow(x), op, m, 9)) for x in images])
     np.testing.assert_array_equal(ours, theirs, err_msg=op)
   with pytest.raises(ValueError, match="op='Blur'"):
@@ -251,46 +260,50 @@ def test_draws_have_the_published_frequencies():
   assert abs(np.corrcoef(positive[:, 0], index)[0, 1]) < 4.5 / count**0.5
 
 
-@pytest.fixture(scope="module")
-def augmented():
-  """16 images, their keys, and what `augment` makes of them with everything on."""
-  images, keys = make_images(2, 16, 3), split(4, 16)
-  run = jax.jit(partial(augment.augment, config=make_config()))
-  return images, keys, np.asarray(run(keys, images)), run
+@jax.jit
+def augmented(keys, images):
+  """Images with everything on, without the cutout, and the cutout alone of white images."""
+  white = jnp.full_like(images, 255)
+  return (
+    augment.augment(keys, images, make_config()),
+    augment.augment(keys, images, make_config(cutout=0)),
+    augment.augment(keys, white, make_config(**OFF | {"cutout": 10})),
+  )
 
 
-def test_other_keys_give_other_images(augmented):
-  images, _, whole, run = augmented
-  assert (whole != np.asarray(run(split(5, 16), images))).mean() > 0.2
+def test_other_keys_give_other_images():
+  images = make_images(2, 16, 3)
+  whole, other = (np.asarray(augmented(split(seed, 16), images)[0]) for seed in (4, 5))
+  assert (whole != other).mean() > 0.2
   assert whole.dtype == np.uint8 and whole.shape == images.shape
 
 
 def test_raw_keys_give_the_same_images():
   images, keys = make_images(2, 6, 3), split(4, 6)
-  run = jax.jit(partial(augment.augment, config=make_config(autoaugment="none")))
-  np.testing.assert_array_equal(run(keys, images), run(jax.random.key_data(keys), images))
+  run = partial(augment.augment, config=make_config(autoaugment="none"))
+  of_both = jax.jit(lambda keys, raw, images: (run(keys, images), run(raw, images)))
+  np.testing.assert_array_equal(*of_both(keys, jax.random.key_data(keys), images))
 
 
 def test_everything_off_returns_the_images():
-  images = make_images(2, 6, 3)
-  out = augment.augment(split(0, 6), images, make_config(**OFF))
-  np.testing.assert_array_equal(out, images)
-  assert (augment.augment(split(0, 6), images, make_config(**OFF | {"cutout": 8})) != images).any()
+  images, keys = make_images(2, 6, 3), split(0, 6)
+  switches = (OFF, OFF | {"cutout": 8})
+  off, cut = jax.jit(
+    lambda *args: [augment.augment(*args, make_config(**each)) for each in switches]
+  )(keys, images)
+  np.testing.assert_array_equal(off, images)
+  assert (np.asarray(cut) != images).any()
 
 
-def test_half_batches_give_the_same_images_and_cutout_is_last(augmented):
-  """No stage changes the draws of another: two halves without the cutout, then the cutout alone."""
-  images, keys, whole, _ = augmented
-
-  def in_halves(images, **changes):
-    run = jax.jit(partial(augment.augment, config=make_config(**changes)))
-    return np.concatenate([run(keys[i : i + 8], images[i : i + 8]) for i in (0, 8)])
-
-  without = in_halves(images, cutout=0)
-  alone = in_halves(np.full_like(images, 255), **OFF | {"cutout": 10})
+def test_other_places_in_the_batch_give_the_same_images_and_cutout_is_last():
+  """No stage changes the draws of another: all but the cutout, and then the cutout alone."""
+  images, keys, order = make_images(2, 16, 3), split(4, 16), np.roll(np.arange(16), 5)
+  whole, without, alone = map(np.asarray, augmented(keys, images))
+  moved = augmented(keys[order], images[order])
   hole = (alone == 7).all(-1)
   assert (hole.sum((1, 2)) >= 25).all() and (hole.sum((1, 2)) <= 100).all()
   np.testing.assert_array_equal(whole, np.where(hole[..., None], 7, without))
+  np.testing.assert_array_equal(moved[0], whole[order])
 
 
 def coordinate_images(count, height, width):
@@ -320,10 +333,9 @@ def test_the_stages_draw_independently():
   images, keys = coordinate_images(count, size, size), split(0, count)
   # Padding 4 gives the crop 9 places an axis, as the cutout has: a shared key would show.
   switches = (dict(crop_padding=4), dict(flip=True), dict(cutout=1, cutout_fill=255))
-  crop, flip, cut = (
-    np.asarray(jax.jit(partial(augment.augment, config=make_config(**OFF | on)))(keys, images))
-    for on in switches
-  )
+  crop, flip, cut = map(np.asarray, jax.jit(
+    lambda *args: [augment.augment(*args, make_config(**OFF | on)) for on in switches]
+  )(keys, images))  # fmt: skip
   hole = np.argwhere((cut == 255).all(-1))
   draws = np.stack([crop[:, 4, 4, 0], crop[:, 4, 4, 1], flip[:, 0, 0, 1], hole[:, 1], hole[:, 2]])
   correlation = np.corrcoef(draws.astype(float)) - np.eye(5)

@@ -2,6 +2,7 @@
 
 import functools
 import shutil
+import types
 
 import jax
 import jax.numpy as jnp
@@ -69,25 +70,33 @@ ORACLES = {
 }
 
 
-# Compiled once for all tests that share shapes.
-COMPILED = {name: jax.jit(function) for name, function in JOINT.items()}
+@jax.jit
+def objectives(logits, labels, weight):
+  """All of them: one program for all tests that share shapes."""
+  return {name: function(logits, labels, weight) for name, function in JOINT.items()}
+
+
+@jax.jit
+def gradients(logits, labels, weight):
+  return {name: jax.grad(function)(logits, labels, weight) for name, function in JOINT.items()}
+
+
 diversity = jax.jit(joint_objectives.diversity)
 disagreements = jax.jit(joint_objectives.disagreements)
-mean_member_loss = jax.jit(joint_objectives.mean_member_loss)
 
 
 @pytest.mark.parametrize("name", JOINT)
 @pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])
 def test_objective_is_that_of_the_paper(name, weight):
   logits, labels = random_logits()
-  value = COMPILED[name](logits, labels, weight)
+  value = objectives(logits, labels, weight)[name]
   assert value.dtype == jnp.float32 and value.shape == ()
   np.testing.assert_allclose(value, ORACLES[name](logits, labels, weight), rtol=2e-6)
 
 
 def test_objectives_differ():
   logits, labels = random_logits()
-  values = {float(COMPILED[name](logits, labels, 0.5)) for name in ORACLES}
+  values = {float(objectives(logits, labels, 0.5)[name]) for name in ORACLES}
   assert len({round(value, 4) for value in values}) == 4  # independent and attribution agree
 
 
@@ -109,20 +118,19 @@ def test_gncl_of_weight_one_is_the_loss_of_the_ensemble_to_second_order():
   rest = []
   for scale in (0.2, 0.1):
     near = mean + scale * (logits - mean)
-    ensemble = COMPILED["balanced"](near, labels, 1.0)
-    rest.append(float(COMPILED["gncl"](near, labels, 1.0) - ensemble))
+    ensemble = objectives(near, labels, 1.0)["balanced"]
+    rest.append(float(objectives(near, labels, 1.0)["gncl"] - ensemble))
   assert 5 < rest[0] / rest[1] < 12
 
 
 def test_wrong_members_are_not_rewarded():
-  logits = np.zeros((2, 1, 3), np.float32)
-  logits[0, 0, 0], logits[1, 0, 1] = 2.0, 2.0  # member 0 is right, member 1 wrong
-  label = np.array([0])
-  each = disagreements(logits)
-  gain = mean_member_loss(logits, label) - COMPILED["gncl_masked"](logits, label, 1.0)
-  np.testing.assert_allclose(gain, each[0, 0] / 4, rtol=1e-5)
-  both = COMPILED["gncl_masked"](logits, np.array([2]), 1.0)
-  np.testing.assert_allclose(both, mean_member_loss(logits, np.array([2])), rtol=1e-6)
+  logits, right = np.zeros((MEMBERS, BATCH, CLASSES), np.float32), np.zeros(BATCH, int)
+  logits[0, 0, 0], logits[1, 0, 1], logits[2, 0, 2] = 2.0, 2.0, 2.0  # Member 0 alone is right.
+  each, found = disagreements(logits), objectives(logits, right, 1.0)
+  gain = found["independent"] - found["gncl_masked"]
+  np.testing.assert_allclose(gain, each[0, 0] / (2 * MEMBERS * BATCH), rtol=1e-5)
+  wrong = objectives(logits, np.full(BATCH, 3), 1.0)
+  np.testing.assert_allclose(wrong["gncl_masked"], wrong["independent"], rtol=1e-6)
 
 
 LOGITS = hnp.arrays(
@@ -135,10 +143,10 @@ PROPERTY = settings(max_examples=40, deadline=None, derandomize=True)
 @PROPERTY
 @given(LOGITS, LABELS)
 def test_balanced_is_the_members_at_zero_and_the_ensemble_at_one(logits, labels):
-  members = mean_member_loss(logits, labels)
-  np.testing.assert_allclose(COMPILED["balanced"](logits, labels, 0.0), members, rtol=1e-5)
+  found = objectives(logits, labels, 0.0)
+  np.testing.assert_allclose(found["balanced"], found["independent"], rtol=1e-5)
   ensemble = np.mean([loss(f, y) for f, y in zip(logits.mean(0, np.float64), labels, strict=True)])
-  found = COMPILED["balanced"](logits, labels, 1.0)
+  found = objectives(logits, labels, 1.0)["balanced"]
   np.testing.assert_allclose(found, ensemble, rtol=1e-4, atol=1e-4)
 
 
@@ -154,21 +162,21 @@ def test_penalty_is_never_negative_and_zero_for_identical_members(logits):
 @given(LOGITS, LABELS)
 def test_order_of_members_and_offset_of_logits_do_not_matter(logits, labels):
   order = [2, 0, 1]
+  values = objectives(logits, labels, 0.4)
+  others = objectives(logits[order], labels, 0.4)
+  moved = objectives(logits + 1, labels, 0.4)
   for name in ("gncl", "gncl_masked", "balanced"):
-    value = COMPILED[name](logits, labels, 0.4)
-    other = COMPILED[name](logits[order], labels, 0.4)
-    np.testing.assert_allclose(other, value, rtol=1e-4, atol=1e-3)
-    moved = COMPILED[name](logits + 1, labels, 0.4)
-    np.testing.assert_allclose(moved, value, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(others[name], values[name], rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(moved[name], values[name], rtol=1e-3, atol=1e-3)
 
 
 def test_extreme_logits_and_one_member():
   logits, labels = random_logits(scale=1e4)
+  values, slopes = (f(logits, labels, 0.2) for f in (objectives, gradients))
+  alone = objectives(logits[:1], labels, 0.7)
   for name in JOINT:
-    value, gradient = jax.jit(jax.value_and_grad(JOINT[name]))(logits, labels, 0.2)
-    assert np.isfinite(value) and np.isfinite(gradient).all()
-    alone = COMPILED[name](logits[:1], labels, 0.7)
-    np.testing.assert_allclose(alone, oracle(logits[:1], labels, 0.0), rtol=1e-5)
+    assert np.isfinite(values[name]) and np.isfinite(slopes[name]).all()
+    np.testing.assert_allclose(alone[name], oracle(logits[:1], labels, 0.0), rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -217,20 +225,32 @@ def first_state():
 
 
 @functools.cache
-def steps_of(name, weight, devices=1, steps=12):
-  """The metrics of each step; tests share what was compiled."""
-  config = config_of(objective__weight=weight)
-  dataset = load(config.data)
+def step_of(name, devices):
+  """The mapped step and its mesh; the weight is an argument, so one program does for all."""
+  config = config_of()
+  optimizer = make_optimizer(config.optimizer, 10, 1)
+
+  def step(state, batch, weight):
+    objective = types.SimpleNamespace(weight=weight)
+    own = types.SimpleNamespace(augment=config.augment, data=config.data, objective=objective)
+    return joint.make_joint_step(own, name, models(), optimizer)(state, batch, ())
+
   mesh = parallel.make_mesh(jax.devices()[:devices])
-  step = joint.make_joint_step(config, name, models(), make_optimizer(config.optimizer, 10, 1))
-  state = parallel.replicate(first_state(), mesh)
-  run = parallel.pmapped(step, mesh)
+  return parallel.pmapped(step, mesh), mesh
+
+
+@functools.cache
+def steps_of(name, weight, devices=1, steps=12):
+  """The metrics of each step."""
+  dataset = load(config_of().data)
+  run, mesh = step_of(name, devices)
+  state, weight = parallel.replicate((first_state(), np.float32(weight)), mesh)
   data = parallel.replicate((dataset.train_images, dataset.train_labels), mesh)
   values = []
   for i in range(steps):
     totals = {n: np.float32(0) for n in ("steps", "finite", *joint.SHOWN)}
     rows = loop.epoch_order(0, i, 100, 20)[:1]
-    state, totals = run(state, parallel.replicate(totals, mesh), data, rows, ())
+    state, totals = run(state, parallel.replicate(totals, mesh), data, rows, weight)
     values.append({name: float(total) for name, total in totals.items()})
   return values
 
@@ -259,7 +279,7 @@ def test_attribution_maps_are_those_of_the_true_class(dataset):
   values = steps_of("attribution", WEIGHTS["attribution"])
   rows = loop.epoch_order(0, 0, 100, 20)[0]
   labels = dataset.train_labels[rows]
-  images = jnp.asarray((dataset.train_images[rows] / 255 - 0.5) / 0.5, jnp.float32)
+  images = ((dataset.train_images[rows] / 255 - 0.5) / 0.5).astype(np.float32)
 
   def score(images, member):
     def mapped(images):
@@ -270,22 +290,29 @@ def test_attribution_maps_are_those_of_the_true_class(dataset):
 
   saliency = jax.jit(jax.grad(score))
   maps = [np.abs(saliency(images, member)) for member in joint.members_of(first_state())]
-  expected = attribution_diversity(np.stack(maps)).mean()
+  expected = jax.jit(attribution_diversity)(np.stack(maps)).mean()
   np.testing.assert_allclose(values[0]["diversity"], expected, rtol=1e-3)
 
 
-def train_whole(config, dataset, directory):
+def train_whole(dataset, directory):
   mesh = parallel.make_mesh(jax.devices()[:1])
   return joint.train_jointly(
-    config, "gncl", models(), dataset, lambda state: {}, mesh, directory, SEEDS
-  )[0]
+    config_of(objective__weight=0.0), "gncl", models(), dataset, lambda state: {}, mesh, directory,
+    SEEDS,
+  )[0]  # fmt: skip
 
 
-def test_weight_zero_trains_each_member_as_if_it_were_alone(dataset, tmp_path):
-  config = config_of(objective__weight=0.0)
-  together = train_whole(config, dataset, tmp_path / "gncl")
+@pytest.fixture(scope="module")
+def whole(dataset, tmp_path_factory):
+  """The members of an uninterrupted run with weight zero, and its folder."""
+  folder = tmp_path_factory.mktemp("joint") / "whole"
+  return train_whole(dataset, folder), folder
+
+
+def test_weight_zero_trains_each_member_as_if_it_were_alone(dataset, whole, tmp_path):
+  together, _ = whole
   alone, _ = train.train_member(
-    config, models()[0], None, (), dataset, lambda variables, teachers: {},
+    config_of(), models()[0], None, (), dataset, lambda variables, teachers: {},
     parallel.make_mesh(jax.devices()[:1]), tmp_path / "alone", SEEDS[0],
   )  # fmt: skip
   jax.tree.map(
@@ -296,12 +323,11 @@ def test_weight_zero_trains_each_member_as_if_it_were_alone(dataset, tmp_path):
     jax.tree.leaves(alone["params"]), other, strict=True))  # fmt: skip
 
 
-def test_resumed_training_is_the_uninterrupted_one(dataset, tmp_path):
-  config = config_of(objective__weight=WEIGHTS["gncl"])
-  whole = train_whole(config, dataset, tmp_path / "whole")
-  shutil.copytree(tmp_path / "whole", tmp_path / "killed")
+def test_resumed_training_is_the_uninterrupted_one(dataset, whole, tmp_path):
+  members, folder = whole
+  shutil.copytree(folder, tmp_path / "killed")
   shutil.rmtree(tmp_path / "killed" / "checkpoints" / "10")
-  resumed = train_whole(config, dataset, tmp_path / "killed")
-  jax.tree.map(np.testing.assert_array_equal, whole, resumed)
-  for run in ("whole", "killed"):
-    assert (tmp_path / run / "metrics.jsonl").read_text().count("\n") == 2
+  resumed = train_whole(dataset, tmp_path / "killed")
+  jax.tree.map(np.testing.assert_array_equal, members, resumed)
+  for run in (folder, tmp_path / "killed"):
+    assert (run / "metrics.jsonl").read_text().count("\n") == 2

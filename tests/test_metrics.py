@@ -14,6 +14,7 @@ from sklearn import metrics as sk
 from dissim_jax import metrics
 
 N, K = 97, 5
+calibration_error = jax.jit(metrics.expected_calibration_error, static_argnames="num_bins")
 
 
 @pytest.fixture
@@ -37,14 +38,17 @@ def assert_close(actual, desired, rtol=1e-5):
 def test_scores_agree_with_scikit_learn(data):
   logits, labels = data
   probs = softmax(logits[0].astype(np.float64), axis=-1)
-  assert_close(metrics.accuracy(logits[0], labels), sk.accuracy_score(labels, probs.argmax(-1)))
-  assert_close(metrics.accuracy(probs, labels), sk.accuracy_score(labels, probs.argmax(-1)))
-  assert_close(metrics.cross_entropy(logits[0], labels), sk.log_loss(labels, probs))
+  coarse = logits[0].astype(jnp.bfloat16)
+  accuracies, cross_entropies = jax.jit(lambda given, probs, coarse, labels: (
+    [metrics.accuracy(scores, labels) for scores in (given, probs)],
+    [metrics.cross_entropy(scores, labels) for scores in (given, coarse)],
+  ))(logits[0], probs, coarse, labels)  # fmt: skip
+  assert_close(accuracies, [sk.accuracy_score(labels, probs.argmax(-1))] * 2)
+  assert_close(cross_entropies[0], sk.log_loss(labels, probs))
   # bfloat16 logits are summed in float32.
-  coarse = jnp.asarray(logits[0], jnp.bfloat16)
-  expected = sk.log_loss(labels, softmax(np.asarray(coarse, np.float64), axis=-1))
-  assert metrics.cross_entropy(coarse, labels).dtype == jnp.float32
-  assert_close(metrics.cross_entropy(coarse, labels), expected)
+  expected = sk.log_loss(labels, softmax(coarse.astype(np.float64), axis=-1))
+  assert cross_entropies[1].dtype == jnp.float32
+  assert_close(cross_entropies[1], expected)
 
 
 def calibration_loop(probs, labels, num_bins):
@@ -62,7 +66,7 @@ def calibration_loop(probs, labels, num_bins):
 def test_calibration_error_agrees_with_a_loop(data, num_bins):
   logits, labels = data
   probs = softmax(logits[1], axis=-1)
-  actual = metrics.expected_calibration_error(probs, labels, num_bins=num_bins)
+  actual = calibration_error(probs, labels, num_bins=num_bins)
   assert_close(actual, calibration_loop(probs, labels, num_bins))
 
 
@@ -71,20 +75,20 @@ def test_calibration_bins_are_closed_on_the_right():
   confidence = np.array([0.5, 0.4, 0.6])
   probs = np.stack([confidence, (1 - confidence) / 2, (1 - confidence) / 2], -1).astype(np.float32)
   labels = np.array([0, 1, 0])
-  actual = metrics.expected_calibration_error(probs, labels, num_bins=2)
+  actual = calibration_error(probs, labels, num_bins=2)
   assert_close(actual, (abs(1 - 0.9) + abs(1 - 0.6)) / 3)
   # Every edge k/15 belongs to the bin below it.
   edges = np.arange(1, 16, dtype=np.float32) / np.float32(15)
   probs = np.concatenate([edges[:, None], np.repeat((1 - edges[:, None]) / 15, 15, -1)], -1)
   right = np.arange(15) % 2
-  actual = metrics.expected_calibration_error(probs, 1 - right)
+  actual = calibration_error(probs, 1 - right)
   assert_close(actual, calibration_loop(probs, 1 - right, 15))
 
 
 def test_perfect_calibration_and_certainty():
   probs, labels = np.eye(K, dtype=np.float32)[[0, 3, 1]], np.array([0, 3, 1])
   assert metrics.expected_calibration_error(probs, labels) == 0
-  assert metrics.expected_calibration_error(probs, (labels + 1) % K) == 1
+  assert calibration_error(probs, (labels + 1) % K) == 1
 
 
 def test_pair_metrics_agree_with_their_definitions(data):
@@ -150,17 +154,22 @@ def test_jensen_shannon_gradients(data):
   logits, _ = data
   divergence = jax.jit(metrics.jensen_shannon_divergence)
 
+  @jax.jit
   def of_logits(a, b):
     return divergence(jax.nn.softmax(a), jax.nn.softmax(b))
 
-  few = tuple(jnp.asarray(logits[:2, :6]))
-  check_grads(of_logits, few, order=1, modes=["rev"], eps=1e-2, atol=1e-3, rtol=1e-3)
-  certain = jnp.eye(K)
-  gradient = jax.grad(divergence, argnums=(0, 1))
-  tiny = jnp.asarray([[1e-45, 1.0], [0.0, 1.0]], jnp.float32)
-  for a, b in ((certain, certain), (certain, certain[::-1]), (tiny, tiny[:, ::-1]), (tiny, tiny)):
-    assert np.isfinite(divergence(a, b))
-    assert all(np.isfinite(g).all() for g in gradient(a, b))
+  check_grads(
+    of_logits, tuple(logits[:2, :6]), order=1, modes=["rev"], eps=1e-2, atol=1e-3, rtol=1e-3
+  )
+  certain = np.eye(K, dtype=np.float32)
+  gradient = jax.jit(jax.value_and_grad(divergence, argnums=(0, 1)))
+  tiny = np.zeros((K, K), np.float32)
+  tiny[:, 1], tiny[0, 0] = 1, 1e-45
+  other = tiny[:, [1, 0, 2, 3, 4]]
+  for a, b in ((certain, certain), (certain, certain[::-1]), (tiny, other), (tiny, tiny)):
+    value, gradients = gradient(a, b)
+    assert np.isfinite(value)
+    assert all(np.isfinite(g).all() for g in gradients)
 
 
 def test_ensemble_rules(data):

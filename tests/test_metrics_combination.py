@@ -14,6 +14,22 @@ from dissim_jax import metrics
 M, N, K = 4, 83, 5
 
 
+@jax.jit
+def of_rules(logits, weights=None):
+  """Probabilities and predictions by rule, in one program: each by itself takes longer."""
+  keys = {"vote": jax.random.key(0)}  # The others need none.
+  return {
+    rule: (
+      metrics.ensemble_probabilities(logits, rule, weights),
+      metrics.ensemble_predictions(logits, rule, key=keys.get(rule), weights=weights),
+    )
+    for rule in metrics.RULES
+  }
+
+
+interpolate_by_class = jax.jit(metrics.interpolate_by_class)
+
+
 @pytest.fixture(scope="module")
 def data():
   rng = np.random.default_rng(11)
@@ -27,8 +43,7 @@ def test_predictions_are_the_most_probable_classes(data, rule):
   logits, _ = data
   weights = np.arange(1.0, M + 1, dtype=np.float32)
   for w in (None, weights):
-    probs = metrics.ensemble_probabilities(logits, rule, w)
-    predictions = metrics.ensemble_predictions(logits, rule, weights=w)
+    probs, predictions = jax.device_get(of_rules(logits, w)[rule])
     np.testing.assert_array_equal(predictions, np.argmax(probs, -1))
     assert jnp.issubdtype(predictions.dtype, jnp.integer)
 
@@ -42,8 +57,9 @@ def test_tied_votes_are_drawn_with_the_key(data):
   predict = jax.jit(jax.vmap(lambda key, weights: metrics.ensemble_predictions(
     logits, "vote", key=key, weights=weights), in_axes=(0, None)))
   keys = jax.random.split(jax.random.key(0), 300)
-  drawn = np.asarray(predict(keys, jnp.ones(M)))
-  np.testing.assert_array_equal(drawn[::-1], predict(keys[::-1], jnp.ones(M)))
+  ones = np.ones(M, np.float32)
+  drawn = np.asarray(predict(keys, ones))
+  np.testing.assert_array_equal(drawn[::-1], predict(keys[::-1], ones))
   for own, allowed in zip(drawn.T, tied, strict=True):
     shares = np.bincount(own, minlength=K) / len(keys)
     # Five standard deviations of a share of one half.
@@ -52,23 +68,25 @@ def test_tied_votes_are_drawn_with_the_key(data):
   same = drawn[:, several] == drawn[0, several]
   assert np.abs(np.corrcoef(same[:, :2].T)[0, 1]) < 0.3
   # Weights break ties, and members of no weight have no vote.
-  alone = predict(keys, jnp.array([1.0, 0.0, 0.0, 0.0]))
+  alone = predict(keys, np.float32([1, 0, 0, 0]))
   np.testing.assert_array_equal(alone, np.tile(logits[0].argmax(-1), (len(keys), 1)))
   # 0.3 + 1.3 and 1.6 are equally many votes, which float32 rounds apart.
   three = np.eye(2, dtype=np.float32)[[[0], [0], [1]]]
   weights = np.float32([0.3, 1.3, 1.6])
-  draw = jax.vmap(lambda key: metrics.ensemble_predictions(three, "vote", key=key, weights=weights))
-  assert set(np.ravel(draw(keys[:30]))) == {0, 1}
+  draw = jax.jit(jax.vmap(
+    lambda key: metrics.ensemble_predictions(three, "vote", key=key, weights=weights)
+  ))  # fmt: skip
+  assert set(np.ravel(draw(keys))) == {0, 1}
 
 
 @pytest.mark.parametrize("rule", metrics.RULES)
 def test_a_member_of_no_weight_changes_nothing(data, rule):
   logits, _ = data
   logits = logits.copy()
-  few = metrics.ensemble_probabilities(logits[:3], rule)
+  few, _ = of_rules(logits[:3])[rule]
   logits[3, :, 2] = -np.inf
   weights = np.array([2.0, 2.0, 2.0, 0.0], np.float32)
-  all_of_them = metrics.ensemble_probabilities(logits, rule, weights)
+  all_of_them, _ = of_rules(logits, weights)[rule]
   np.testing.assert_allclose(all_of_them, few, rtol=1e-5, atol=1e-7)
 
 
@@ -78,7 +96,7 @@ def test_interpolation(data):
   for weight in (0.0, 0.3, 0.5, 1.0):
     expected = (1 - weight) * a.astype(float) + weight * b
     np.testing.assert_allclose(metrics.interpolate(a, b, weight), expected, atol=1e-5)
-    by_class = metrics.interpolate_by_class(a, b, weight, favours_b)
+    by_class = interpolate_by_class(a, b, weight, favours_b)
     log_a, log_b = log_softmax(a.astype(float), -1), log_softmax(b.astype(float), -1)
     for k in range(K):
       share = weight if favours_b[k] else 1 - weight
@@ -86,19 +104,22 @@ def test_interpolation(data):
       np.testing.assert_allclose(by_class[:, k], column, atol=1e-5)
   # The constant of each example's logits does not matter, nor which group is named at 1/2.
   shift = np.arange(N, dtype=np.float32)[:, None]
-  shifted = metrics.interpolate_by_class(a + shift, b - shift, 0.3, favours_b)
-  expected = metrics.interpolate_by_class(a, b, 0.3, favours_b)
+  shifted = interpolate_by_class(a + shift, b - shift, 0.3, favours_b)
+  expected = interpolate_by_class(a, b, 0.3, favours_b)
   np.testing.assert_allclose(shifted, expected, atol=1e-4)
-  halves = [metrics.interpolate_by_class(a, b, 0.5, f) for f in (favours_b, ~favours_b)]
+  halves = [interpolate_by_class(a, b, 0.5, f) for f in (favours_b, ~favours_b)]
   np.testing.assert_allclose(*halves, atol=1e-6)
   # a knows the classes that are not in favours_b and nothing of the others, b the reverse.
   whole = 9 * np.eye(K, dtype=np.float32)[labels]
   of_b = favours_b[labels][:, None]
   knows = np.where(of_b, 0, whole), np.where(of_b, whole, 0)
-  scores = [float(metrics.accuracy(metrics.interpolate_by_class(*knows, w, favours_b), labels))
-            for w in (0.0, 1.0)]
+  knows = [logits.astype(np.float32) for logits in knows]
+  mixed = [np.asarray(interpolate_by_class(*knows, w, favours_b)) for w in (0.0, 1.0)]
+  scores = [np.mean(logits.argmax(-1) == labels) for logits in mixed]
   assert scores[1] == 1 > scores[0]
-  many = jax.vmap(lambda w: metrics.interpolate_by_class(a, b, w, favours_b))(jnp.array([0.0, 0.3]))
+  many = jax.jit(jax.vmap(metrics.interpolate_by_class, in_axes=(None, None, 0, None)))(
+    a, b, np.float32([0.0, 0.3]), favours_b
+  )
   np.testing.assert_allclose(many[1], expected, atol=1e-5)
 
 
@@ -142,14 +163,17 @@ def test_greedy_selection_reports_the_ensemble_of_its_rule(data, rule):
   logits, labels = data
   order, accuracies = metrics.greedy_selection(logits, labels, first=2, size=3, rule=rule)
   assert order[0] == 2 and len(set(order)) == 3
+
+  def accuracy(members):
+    """Others have no weight: one program serves all choices."""
+    weights = np.isin(np.arange(M), members).astype(np.float32)
+    probs, _ = of_rules(logits, weights)[rule]
+    return np.mean(np.asarray(probs).argmax(-1) == labels)
+
   for size, reached in enumerate(accuracies, 1):
-    probs = metrics.ensemble_probabilities(logits[np.array(order[:size])], rule)
-    assert reached == pytest.approx(float(metrics.accuracy(probs, labels)))
+    assert reached == pytest.approx(accuracy(order[:size]))
   # The second member is the best partner of the first.
-  partners = [
-    float(metrics.accuracy(metrics.ensemble_probabilities(logits[np.array([2, i])], rule), labels))
-    for i in range(M) if i != 2
-  ]
+  partners = [accuracy([2, i]) for i in range(M) if i != 2]
   assert accuracies[1] == pytest.approx(max(partners))
 
 

@@ -165,12 +165,19 @@ def expected_groups(predictions, ensemble, labels, where):
   }
 
 
-@functools.partial(jax.jit, static_argnames="rule")
-def combined(logits, weights, rule):
-  return (
-    metrics.ensemble_probabilities(logits, rule),
-    metrics.ensemble_probabilities(logits, rule, weights),
-  )
+@jax.jit
+def combined(logits, weights):
+  """By rule, without weights and with them: in one program, which is compiled once a shape."""
+  return {
+    rule: [metrics.ensemble_probabilities(logits, rule, own) for own in (None, weights)]
+    for rule in metrics.RULES
+  }
+
+
+@functools.cache
+def combined_members(name):
+  logits, _ = SCENARIOS[name]()
+  return jax.device_get(combined(logits, np.arange(1, len(logits) + 1, dtype=np.float32)))
 
 
 def expected_probabilities(logits, rule):
@@ -240,11 +247,11 @@ def test_groups(scenario):
 
 
 @pytest.mark.parametrize("rule", metrics.RULES)
-def test_ensemble_probabilities(scenario, rule):
-  logits, _ = scenario
-  repeats = np.arange(1, len(logits) + 1)
-  actual = combined(logits, repeats.astype(np.float32), rule)
-  repeated = np.repeat(logits, repeats, axis=0)
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_ensemble_probabilities(name, rule):
+  logits, _ = SCENARIOS[name]()
+  actual = combined_members(name)[rule]
+  repeated = np.repeat(logits, np.arange(1, len(logits) + 1), axis=0)
   for probs, members in zip(actual, (logits, repeated), strict=True):
     expected = expected_probabilities(members, rule)
     # Medians that are all 0 in float64 divide to nothing there.
@@ -289,30 +296,39 @@ def test_values_that_are_known_beforehand():
   labels = np.array([0, 1, 2, 3])
   wrong = (labels + 1) % 4
   half, other = np.where(labels < 2, labels, wrong), np.where(labels >= 2, labels, wrong)
-  assert metrics.q_statistic(half, half, labels) == 1
-  assert metrics.q_statistic(half, other, labels) == -1
-  assert metrics.error_correlation(half, other, labels) == -1
-  assert np.isnan(metrics.q_statistic(labels, half, labels))
-  assert np.isnan(metrics.error_correlation(labels, half, labels))
-  two = np.stack([half, other])
-  assert metrics.entropy_measure(two, labels) == 1
-  assert metrics.kohavi_wolpert_variance(two, labels) == 0.25
-  assert metrics.coincident_failure_diversity(two, labels) == 1
-  assert metrics.coincident_failure_diversity(np.stack([half, half]), labels) == 0
-  assert metrics.coincident_failure_diversity(half[None], labels) == 0
-  assert np.isnan(metrics.entropy_measure(half[None], labels))
-  assert metrics.shannon_equitability(np.stack([labels, wrong])) == 1
-  assert metrics.shannon_equitability(np.stack([labels, labels])) == 0
+  two, same = np.stack([half, other]), np.stack([half, half])
+  right, split = np.stack([labels, labels]), np.stack([labels, wrong])
+  certain, even = np.array([[1.0, 0.0]], np.float32), np.array([[0.5, 0.5]], np.float32)
+
+  @jax.jit  # All in one program, which compiles faster than each operation by itself.
+  def values():
+    return [
+      (metrics.q_statistic(half, half, labels), 1),
+      (metrics.q_statistic(half, other, labels), -1),
+      (metrics.error_correlation(half, other, labels), -1),
+      (metrics.q_statistic(labels, half, labels), np.nan),
+      (metrics.error_correlation(labels, half, labels), np.nan),
+      (metrics.entropy_measure(two, labels), 1),
+      (metrics.kohavi_wolpert_variance(two, labels), 0.25),
+      (metrics.coincident_failure_diversity(two, labels), 1),
+      (metrics.coincident_failure_diversity(same, labels), 0),
+      (metrics.coincident_failure_diversity(half[None], labels), 0),
+      (metrics.entropy_measure(half[None], labels), np.nan),
+      (metrics.shannon_equitability(split), 1),
+      (metrics.shannon_equitability(right), 0),
+      (metrics.conversion_rate(two, labels, labels), 1),
+      (metrics.conversion_rate(two, half, labels), 0.5),
+      (metrics.error_reduction_rate(two, labels, labels), 1),
+      (metrics.kullback_leibler_divergence(certain, even), 1),
+      (metrics.kullback_leibler_divergence(even, certain), np.inf),
+      (metrics.kullback_leibler_divergence(certain, certain), 0),
+      (metrics.cosine_similarity(certain, certain[:, ::-1]), 0),
+    ]
+
+  found, expected = np.transpose(values())
+  np.testing.assert_array_equal(found, expected)
   # Three members and many classes: ln of the number of members, not of classes.
   np.testing.assert_allclose(metrics.shannon_equitability(np.array([[7], [600], [999]])), 1.0)
-  assert metrics.conversion_rate(two, labels, labels) == 1
-  assert metrics.conversion_rate(two, half, labels) == 0.5
-  assert metrics.error_reduction_rate(two, labels, labels) == 1
-  certain, even = np.array([[1.0, 0.0]], np.float32), np.array([[0.5, 0.5]], np.float32)
-  assert metrics.kullback_leibler_divergence(certain, even) == 1
-  assert metrics.kullback_leibler_divergence(even, certain) == np.inf
-  assert metrics.kullback_leibler_divergence(certain, certain) == 0
-  assert metrics.cosine_similarity(certain, certain[:, ::-1]) == 0
   assert metrics.confidence_angle(certain, even)[0] > 0 > metrics.confidence_angle(even, certain)[0]
 
 
@@ -328,14 +344,18 @@ def test_divergence_gradients_are_finite_at_certainty():
 def test_everything_maps_over_a_batch_of_models():
   predictions = np.stack([random_logits(s)[0].argmax(-1) for s in range(2)])
   labels = random_logits(0)[1]
-  group = jax.vmap(metrics.entropy_measure, in_axes=(0, None))(predictions, labels)
-  expected = [metrics.entropy_measure(p, labels) for p in predictions]
+  first, second = np.array(list(itertools.combinations(range(M), 2))).T
+
+  @jax.jit
+  def values(predictions):
+    group = jax.vmap(metrics.entropy_measure, in_axes=(0, None))(predictions, labels)
+    q = jax.vmap(metrics.q_statistic, in_axes=(0, 0, None))
+    actual = q(predictions[0][first], predictions[0][second], labels)
+    mean = metrics.pairwise_mean(metrics.q_statistic, predictions[0], labels)
+    return group, [metrics.entropy_measure(p, labels) for p in predictions], actual, mean
+
+  group, expected, actual, mean = jax.device_get(values(predictions))
   np.testing.assert_allclose(group, np.array(expected))
-  pairs_of = list(itertools.combinations(range(M), 2))
-  first, second = np.array(pairs_of).T
-  q = jax.vmap(metrics.q_statistic, in_axes=(0, 0, None))
-  actual = q(predictions[0][first], predictions[0][second], labels)
-  mean = metrics.pairwise_mean(metrics.q_statistic, predictions[0], labels)
   np.testing.assert_allclose(np.mean(actual), mean, rtol=1e-6)
 
 
@@ -344,4 +364,4 @@ def test_shares_of_all_examples_are_exactly_one():
   labels = np.zeros(83, int)
   assert metrics.accuracy(np.eye(2, dtype=np.float32)[labels], labels) == 1
   assert jax.jit(metrics.label_disagreement)(labels, labels + 1) == 1
-  assert metrics.shannon_equitability(np.zeros((83, 2), int)) == 0
+  assert jax.jit(metrics.shannon_equitability)(np.zeros((83, 2), int)) == 0

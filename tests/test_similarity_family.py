@@ -1,6 +1,7 @@
-"""All measures of the registry: float64 oracles of SciPy and scikit-learn, invariances, streams.
+"""All measures of the registry: oracles, invariances, streams, NaN, any scale, exact bounds.
 
-A measure that is added to the registry is tested here as soon as it has an oracle.
+A measure that is added to the registry is tested here as soon as it has an oracle. Compiling the
+programs of all measures takes long, so all tests of them are in this file.
 """
 
 import functools
@@ -10,66 +11,42 @@ import jax
 import numpy as np
 import pytest
 import scipy
-from jax.sharding import Mesh
-from jax.sharding import PartitionSpec as P
-from scipy.spatial.distance import cdist, pdist, squareform
-from sklearn.linear_model import LinearRegression
-from sklearn.neighbors import NearestNeighbors
 
 from configs import default
 from dissim_jax import similarity
 from dissim_jax.similarity import MEASURES, PENALTIES
-
-N = 16  # examples; more than the 10 neighbours of jaccard
-POSITIONS = (N, 3, 2)
-
-# Options under test beside the defaults, by a name of their own.
-VARIANTS = {name: (name, {}) for name in MEASURES} | {
-  "lincka biased": ("lincka", {"unbiased": False}),
-  "rbfcka biased": ("rbfcka", {"unbiased": False, "bandwidth": 0.4}),
-  "svcca 0.8": ("svcca", {"variance": 0.8}),
-  "r2 variance": ("r2", {"weighting": "variance"}),
-  "rsa euclidean": ("rsa", {"distance": "euclidean"}),
-  "rsa ranks": ("rsa", {"ranks": True}),
-  "relative centered": ("relative", {"centered": True}),
-  "jaccard euclidean": ("jaccard", {"distance": "euclidean", "k": 3}),
-}
-
-
-def bound(name):
-  """The measure and its function with the variant's options."""
-  measure, options = VARIANTS[name]
-  return MEASURES[measure], functools.partial(MEASURES[measure].function, **options)
-
-
-# Compiled quickly rather than well.
-jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
-MOMENTS, MERGE = jit(similarity.moments), jit(similarity.merge_moments)
-
-
-def remembered(program):
-  """Of a program of all measures `found(name, *arrays)`: tests of others give the same arrays."""
-  known = {}
-
-  def found(name, *arrays):
-    key = tuple((z.shape, z.tobytes()) for z in arrays)
-    if key not in known:
-      known[key] = jax.device_get(program(*arrays))
-    return known[key][name]
-
-  return found
+from tests.measures import (
+  ACCUMULATED,
+  EXAMPLE,
+  MERGE,
+  MOMENTS,
+  ORACLES,
+  POSITION,
+  POSITIONS,
+  UNEQUAL,
+  VARIANTS,
+  N,
+  assert_close,
+  bound,
+  canonical,
+  equal_shapes,
+  flat,
+  jit,
+  kind,
+  on_four_devices,
+  oracle,
+  oracle_rsa,
+  random_pair,
+  remembered,
+  stream_options,
+  unit,
+)
 
 
 def together(names, wrap=lambda function: function):
   """One program of many measures, which share what they have in common: compiled much faster."""
   functions = {name: wrap(bound(name)[1]) for name in names}
   return remembered(jit(lambda *pair: {name: f(*pair) for name, f in functions.items()}))
-
-
-def kind(name):
-  """What decides of which shapes a measure takes pairs: see `random_pair`."""
-  measure = bound(name)[0]
-  return "aligned" if measure.aligned else measure.samples
 
 
 _VALUES = {k: together([n for n in VARIANTS if kind(n) == k]) for k in set(map(kind, VARIANTS))}
@@ -93,161 +70,8 @@ def rng():
   return np.random.default_rng(5)
 
 
-def random_pair(name, rng, noise=1.0):
-  """Two related representations, of shapes as unlike as the measure allows, scaled and offset."""
-  z = rng.normal(size=(*POSITIONS, 5)) * [1, 0.3, 2, 1, 0.5] + 1
-  mixed = z @ rng.normal(size=(5, 7)) / 2 + noise * rng.normal(size=(*POSITIONS, 7))
-  if kind(name) == "aligned":
-    mixed = mixed[..., :5]
-  elif kind(name) == "example":
-    mixed = mixed[:, 1:].reshape(N, -1)
-  return z.astype(np.float32), mixed.astype(np.float32)
-
-
-def equal_shapes(rng):
-  """Two related representations of one shape, which most tests share."""
-  z = rng.normal(size=(*POSITIONS, 5)) * [1, 0.3, 2, 1, 0.5] + 1
-  mixed = z + z @ rng.normal(size=(5, 5)) / 2 + 0.7 * rng.normal(size=z.shape)
-  return z.astype(np.float32), mixed.astype(np.float32)
-
-
 def value_of(name, z, z_hat):
   return gradients(name, z, z_hat)[0]
-
-
-def assert_close(actual, desired, rtol=1e-4, atol=1e-6):
-  np.testing.assert_allclose(np.asarray(actual), desired, rtol=rtol, atol=atol)
-
-
-# --- Oracles in float64 --------------------------------------------------------------------------
-
-
-def flat(z, samples):
-  z = np.asarray(z, np.float64)
-  return z.reshape(len(z), -1) if samples == "example" else z.reshape(-1, z.shape[-1])
-
-
-def celu(x):
-  return np.maximum(0, x) + np.minimum(0, np.exp(x) - 1)
-
-
-def correlations(x, y):
-  return np.array([scipy.stats.pearsonr(a, b).statistic for a, b in zip(x.T, y.T, strict=True)])
-
-
-def oracle_expvar(x, y):
-  sse, sst = ((x - y) ** 2).sum(0), ((x - x.mean(0)) ** 2).sum(0)
-  return celu(1 - sse / (sst + 1e-4)).mean()
-
-
-def hsic(k, l, unbiased):  # noqa: E741
-  """Song et al. 2012 as written, or the trace of centred matrices."""
-  n = len(k)
-  if not unbiased:
-    h = np.eye(n) - 1 / n
-    return np.trace(k @ h @ l @ h) / (n - 1) ** 2
-  k, l, one = k - np.diag(np.diag(k)), l - np.diag(np.diag(l)), np.ones(n)  # noqa: E741
-  total = (one @ k @ one) * (one @ l @ one) / ((n - 1) * (n - 2))
-  return (np.trace(k @ l) + total - 2 / (n - 2) * (one @ k @ l @ one)) / (n * (n - 3))
-
-
-def linear_kernel(x):
-  return (x - x.mean(0)) @ (x - x.mean(0)).T
-
-
-def rbf_kernel(x, bandwidth=0.8):
-  distances = pdist(x)
-  return np.exp(-squareform(distances) ** 2 / (2 * (bandwidth * np.median(distances)) ** 2))
-
-
-def oracle_cka(x, y, kernel=linear_kernel, unbiased=True, **options):
-  k, l = kernel(x, **options), kernel(y, **options)  # noqa: E741
-  return hsic(k, l, unbiased) / np.sqrt(hsic(k, k, unbiased) * hsic(l, l, unbiased))
-
-
-def canonical(x, y):
-  """Canonical variables of x and all min(p, q) correlations, by bases and a decomposition."""
-  x_basis, y_basis = (scipy.linalg.orth(a - a.mean(0)) for a in (x, y))
-  u, rho, _ = np.linalg.svd(x_basis.T @ y_basis, full_matrices=False)
-  return x_basis @ u, rho
-
-
-def principal(x, variance):
-  u, s, _ = np.linalg.svd(x - x.mean(0), full_matrices=False)
-  share = np.cumsum(s**2) / np.sum(s**2)
-  kept = int(np.argmax(share >= variance)) + 1
-  return u[:, :kept] * s[:kept]
-
-
-def oracle_svcca(x, y, variance=0.99):
-  return canonical(principal(x, variance), principal(y, variance))[1].mean()
-
-
-def oracle_pwcca(x, y):
-  h, rho = canonical(x, y)
-  alpha = [sum(abs(h_i @ x_j) for x_j in (x - x.mean(0)).T) for h_i in h.T]
-  return np.average(rho, weights=alpha)
-
-
-def oracle_r2(x, y, weighting="channel"):
-  residual = x - LinearRegression().fit(y, x).predict(y)
-  if weighting == "variance":
-    return 1 - residual.var(0).sum() / x.var(0).sum()
-  return (1 - residual.var(0) / x.var(0)).mean()
-
-
-def unit(x):
-  x = x - x.mean(0)
-  return x / np.linalg.norm(x)
-
-
-def oracle_procrustes(x, y):
-  width = max(x.shape[1], y.shape[1])
-  x, y = (np.pad(unit(a), ((0, 0), (0, width - a.shape[1]))) for a in (x, y))
-  return scipy.linalg.orthogonal_procrustes(x, y)[1]
-
-
-def oracle_rsa(x, y, distance="correlation", ranks=False):
-  correlation = scipy.stats.spearmanr if ranks else scipy.stats.pearsonr
-  return correlation(pdist(x, distance), pdist(y, distance)).statistic
-
-
-def oracle_relative(x, y, centered=False):
-  if centered:
-    x, y = x - x.mean(0), y - y.mean(0)
-  r, s = (1 - cdist(a, a, "cosine") for a in (x, y))
-  return np.mean([1 - scipy.spatial.distance.cosine(a, b) for a, b in zip(r, s, strict=True)])
-
-
-def oracle_jaccard(x, y, k=10, distance="cosine"):
-  search = NearestNeighbors(n_neighbors=k, metric=distance)
-  sets = [[set(row) for row in search.fit(a).kneighbors(return_distance=False)] for a in (x, y)]
-  return np.mean([len(a & b) / len(a | b) for a, b in zip(*sets, strict=True)])
-
-
-ORACLES = {
-  "expvar": oracle_expvar,
-  "l2corr": lambda x, y: celu(correlations(x, y)).mean(),
-  "l2corr_squared": lambda x, y: (correlations(x, y) ** 2).mean(),
-  "lincka": oracle_cka,
-  "lincka_position": functools.partial(oracle_cka, unbiased=False),
-  "rbfcka": functools.partial(oracle_cka, kernel=rbf_kernel),
-  "cca": lambda x, y: canonical(x, y)[1].mean(),
-  "cca_squared": lambda x, y: (canonical(x, y)[1] ** 2).mean(),
-  "svcca": oracle_svcca,
-  "pwcca": oracle_pwcca,
-  "r2": oracle_r2,
-  "procrustes": oracle_procrustes,
-  "rsa": oracle_rsa,
-  "relative": oracle_relative,
-  "jaccard": oracle_jaccard,
-}
-
-
-def oracle(name, z, z_hat):
-  measure, options = VARIANTS[name]
-  x, y = (flat(a, MEASURES[measure].samples) for a in (z, z_hat))
-  return ORACLES[measure](x, y, **options)
 
 
 # --- All measures --------------------------------------------------------------------------------
@@ -297,42 +121,38 @@ def test_registry_is_complete():
       assert arguments[key].default == value, f"{name}.{key}"
 
 
-EXAMPLE = [name for name in VARIANTS if bound(name)[0].pairwise is not None]
-POSITION = [name for name in VARIANTS if bound(name)[0].from_moments is not None]
-UNEQUAL = (slice(0, 6), slice(6, N))  # batches
+_UPDATES = {n: functools.partial(bound(n)[0].pairwise.update, **stream_options(n)) for n in EXAMPLE}
+# `sums(name, *taps)`: what a batch of taps adds to the stream of a measure; of `stream_taps`.
+sums = remembered(jit(lambda *taps: {n: update([*taps]) for n, update in _UPDATES.items()}))
+_FROM_MOMENTS = jit(
+  lambda total: {n: bound(n)[0].from_moments(total, **VARIANTS[n][1]) for n in POSITION}
+)
 
 
-def stream_options(name):
-  """Of a variant; batches are too small for the default number of neighbours."""
-  return VARIANTS[name][1] | ({"k": 3} if name.startswith("jaccard") else {})
+def stream_taps(rng):
+  """Four taps: a related pair, one without variance, one of its own."""
+  taps = (*random_pair("lincka", rng), np.full((N, 4), 100.1), rng.normal(size=(N, 9)) - 3)
+  return [tap.astype(np.float32) for tap in taps]
 
 
-def sums_by_taps(names):
-  """`sums(name, *taps)`: what a batch of taps adds to the stream of a measure; one program."""
-  updates = {n: functools.partial(bound(n)[0].pairwise.update, **stream_options(n)) for n in names}
-  return remembered(jit(lambda *taps: {n: update([*taps]) for n, update in updates.items()}))
-
-
-def from_batches(name, sums, taps):
+def from_batches(name, taps):
   """The `[L, L]` matrix of an example measure, by float64 sums over two batches."""
   parts = [sums(name, *(tap[part] for tap in taps)) for part in UNEQUAL]
   total = jax.tree.map(lambda *s: np.sum([np.asarray(a, np.float64) for a in s], axis=0), *parts)
   return bound(name)[0].pairwise.finish(total)
 
 
-SUMS = sums_by_taps(EXAMPLE)
-_FROM_MOMENTS = jit(
-  lambda total: {n: bound(n)[0].from_moments(total, **VARIANTS[n][1]) for n in POSITION}
-)
-
-
 @remembered
 def from_moments(z, z_hat):
   """`from_moments(name, z, z_hat)`: a position measure, by the merged moments of two batches."""
-  total = similarity.empty_moments(z.shape[-1], z_hat.shape[-1])
-  for part in UNEQUAL:
-    total = MERGE(total, MOMENTS(z[part], z_hat[part]))
-  return _FROM_MOMENTS(total)
+  return _FROM_MOMENTS(MERGE(*(MOMENTS(z[part], z_hat[part]) for part in UNEQUAL)))
+
+
+def streamed(name, z, z_hat, rng):
+  """The value of a `random_pair` that is seen in two batches."""
+  if name in POSITION:
+    return from_moments(name, z, z_hat)
+  return from_batches(name, [z, z_hat, *stream_taps(rng)[2:]])[0, 1]
 
 
 @pytest.mark.parametrize("name", POSITION)
@@ -343,9 +163,8 @@ def test_moments_of_batches_give_the_value_of_all(name, rng):
 
 @pytest.mark.parametrize("name", EXAMPLE)
 def test_sums_of_batches_are_the_definition(name, rng):
-  taps = [*random_pair(name, rng), np.full((N, 4), 100.1), rng.normal(size=(N, 9)) - 3]
-  taps = [tap.astype(np.float32) for tap in taps]
-  matrix = from_batches(name, SUMS, taps)
+  taps = stream_taps(rng)
+  matrix = from_batches(name, taps)
   assert matrix.shape == (4, 4) and matrix.dtype == np.float64
   assert_close(matrix, matrix.T)
   assert (matrix[2] == 0).all()
@@ -355,55 +174,8 @@ def test_sums_of_batches_are_the_definition(name, rng):
     assert_close(matrix[i, j], expected, rtol=2e-4)
 
 
-def accumulated_cka(xs, ys, kernel=linear_kernel, unbiased=True, **options):
-  """Nguyen et al. 2021: sums over batches before the ratio."""
-  grams = [(kernel(x, **options), kernel(y, **options)) for x, y in zip(xs, ys, strict=True)]
-  xy, xx, yy = (
-    sum(hsic(pair[a], pair[b], unbiased) for pair in grams) for a, b in ((0, 1), (0, 0), (1, 1))
-  )
-  return xy / np.sqrt(xx * yy)
-
-
-def accumulated_rsa(xs, ys, distance="correlation", ranks=False):
-  entries = [[pdist(x, distance) for x in side] for side in (xs, ys)]
-  if ranks:
-    entries = [[scipy.stats.rankdata(v) for v in side] for side in entries]
-  a, b = (np.concatenate([v - v.mean() for v in side]) for side in entries)
-  return a @ b / np.sqrt((a @ a) * (b @ b))
-
-
-def accumulated_mean(function, xs, ys, **options):
-  values = [function(x, y, **options) for x, y in zip(xs, ys, strict=True)]
-  return np.average(values, weights=[len(x) for x in xs])
-
-
-ACCUMULATED = {
-  "lincka": accumulated_cka,
-  "rbfcka": functools.partial(accumulated_cka, kernel=rbf_kernel),
-  "rsa": accumulated_rsa,
-  "relative": functools.partial(accumulated_mean, oracle_relative),
-  "jaccard": functools.partial(accumulated_mean, oracle_jaccard),
-}
-
-
-def on_four_devices(functions):
-  """Values and gradients of functions whose leading axis is sharded, typed as replicated."""
-  mesh = Mesh(np.array(jax.devices()[:4]), ("devices",))
-  each = {
-    name: jax.value_and_grad(functools.partial(f, axis_name="devices"), argnums=(0, 1))
-    for name, f in functions.items()
-  }
-  inside = jax.shard_map(
-    lambda *pair: {name: f(*pair) for name, f in each.items()},
-    mesh=mesh, in_specs=P("devices"), out_specs={name: (P(), P("devices")) for name in each},
-  )  # fmt: skip
-  return jit(inside)
-
-
 IN_TEST_SIMILARITY = ("expvar", "l2corr", "l2corr_squared", "lincka")
 ON_DEVICES = [name for name in MEASURES if name not in IN_TEST_SIMILARITY]
-
-
 
 
 @remembered
@@ -593,6 +365,125 @@ def test_second_argument_may_be_any_affine_map(name, rng):
   assert abs(value_of_pair(name, z, z_hat**2) - before) > 1e-2
 
 
+# --- NaN in gives NaN out ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_one_entry_that_is_not_finite_makes_the_value_nan(name, bad, rng):
+  for side in (0, 1):
+    pair = equal_shapes(rng)
+    pair[side][3, 1, 0, 2] = bad
+    assert np.isnan(gradients(name, *pair)[0]), f"side {side}"
+    pair[1 - side][:] = 100.1  # Without variance, which alone gives 0.
+    assert np.isnan(gradients(name, *pair)[0]), f"side {side}, the other constant"
+
+
+@pytest.mark.parametrize("name", EXAMPLE)
+def test_one_batch_that_is_not_finite_spoils_its_tap_and_no_other(name, rng):
+  taps = stream_taps(rng)
+  expected = from_batches(name, taps)
+  for bad in (np.nan, -np.inf):
+    broken = taps[3].copy()
+    broken[9, 4] = bad
+    found = from_batches(name, [*taps[:3], broken])
+    assert np.isnan(found[3]).all() and np.isnan(found[:, 3]).all()
+    np.testing.assert_array_equal(found[:3, :3], expected[:3, :3])
+  assert 0 < expected[0, 1] < 1 and expected[0, 2] == 0 and abs(expected[0, 3]) < 1
+
+
+@pytest.mark.parametrize("name", POSITION)
+def test_one_batch_that_is_not_finite_makes_the_value_nan(name, rng):
+  for side in (0, 1):
+    for bad in (np.nan, -np.inf):
+      pair = random_pair(name, rng)
+      assert 0 < from_moments(name, *pair) < 1
+      pair[side][9, 2, 1, 4] = bad
+      assert np.isnan(from_moments(name, *pair)), f"side {side}"
+      pair[1 - side][:] = 100.1  # Without variance, which alone gives 0.
+      assert np.isnan(from_moments(name, *pair)), f"side {side}, the other constant"
+      pair[side][9, 2, 1, 4] = 1.0
+      assert from_moments(name, *pair) == 0
+
+
+# --- Any scale -----------------------------------------------------------------------------------
+
+# Its eps is added to a sum of squares: of the authors' code, and not invariant.
+SCALE_FREE = [name for name in VARIANTS if name != "expvar"]
+STREAMED = [*POSITION, *EXAMPLE]
+
+SCALES = ((1e-15, 1.0), (1.0, 1e15), (1e15, 1e-15), (1e-15, 1e-15), (1e15, 1e15))
+
+
+@pytest.mark.parametrize("name", SCALE_FREE)
+def test_scale_of_either_side_changes_nothing(name):
+  pair = equal_shapes(np.random.default_rng(7))  # Of all measures far from a bound.
+  before, unscaled = gradients(name, *pair)
+  for scales in SCALES:
+    scaled = [z * np.float32(s) for z, s in zip(pair, scales, strict=True)]
+    value, slopes = gradients(name, *scaled)
+    assert_close(value, before, rtol=3e-5)
+    for slope, s, gradient in zip(slopes, scales, unscaled, strict=True):
+      # Of unscaled input again; in float64, for the product may not be in the range of float32.
+      slope = np.asarray(slope, np.float64) * s
+      assert_close(slope, gradient, rtol=2e-3, atol=2e-4 * np.abs(gradient).max() + 1e-30)
+  assert 0.02 < before < 0.98
+
+
+def test_expvar_sees_the_scale(rng):
+  """The negative control: eps is beside a sum of squares."""
+  pair = [z * np.float32(1e-8) for z in equal_shapes(rng)]
+  unscaled = gradients("expvar", *equal_shapes(rng))[0]
+  assert gradients("expvar", *pair)[0] > unscaled + 0.2
+
+
+@pytest.mark.parametrize("name", STREAMED)
+def test_scale_of_streamed_taps_changes_nothing(name, rng):
+  pair = random_pair(name, rng)
+  before = streamed(name, *pair, rng)
+  for scales in SCALES[1:3]:
+    scaled = [z * np.float32(s) for z, s in zip(pair, scales, strict=True)]
+    assert_close(streamed(name, *scaled, rng), before, rtol=3e-5)
+
+
+@pytest.mark.parametrize("name", [n for n in STREAMED if n in MEASURES])
+def test_batches_of_very_different_scale(name, rng):
+  """Float64 sums of all batches; the first, which is large, alone is something else."""
+  z, z_hat = random_pair(name, rng)
+  large, small = np.float32(1e12), np.float32(3e-3)
+  first, second = UNEQUAL
+  z[first], z_hat[second] = z[first] * large, z_hat[second] * small
+  found = streamed(name, z, z_hat, rng)
+  if bound(name)[0].pairwise is None:
+    assert_close(found, oracle(name, z, z_hat))
+    return
+  sides = [[flat(side[part], "example") for part in UNEQUAL] for side in (z, z_hat)]
+  assert_close(found, ACCUMULATED[name](*sides, **stream_options(name)), rtol=2e-4)
+
+
+# --- Bounds --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_identical_arrays_are_never_more_than_alike(name, rng):
+  """Whatever rounding does; of thirty random arrays some are rounded up."""
+  measure, _ = bound(name)
+  for scale in rng.uniform(0.1, 10, 30):
+    z = (equal_shapes(rng)[0] * scale).astype(np.float32)
+    value = float(gradients(name, z, z)[0])
+    assert 1 - 1e-5 < value <= measure.high
+    assert np.isfinite(np.arccos(value))
+
+
+@pytest.mark.parametrize("name", ["lincka", "rbfcka", "rsa"])
+def test_minibatch_cka_is_in_its_bounds(name, rng):
+  shapes = [tap.shape for tap in stream_taps(rng)]
+  for _ in range(10):
+    taps = [rng.normal(size=shape).astype(np.float32) for shape in shapes]
+    matrix = np.asarray(from_batches(name, taps), np.float32)
+    assert (np.abs(matrix) <= 1).all() and (matrix.diagonal() == 1).all()
+
+
 # --- Procrustes and single functions -------------------------------------------------------------
 
 
@@ -605,13 +496,17 @@ def test_procrustes_distances_agree_with_scipy(rng):
   assert_close(value_of_pair("procrustes", z, z_hat) ** 2, 1 - disparity)
   rotation, _ = scipy.linalg.orthogonal_procrustes(unit(y), unit(padded))
   distance = np.linalg.norm(unit(padded) - unit(y) @ rotation)
-  distance_of = jit(similarity.procrustes_distance)
-  assert_close(distance_of(z, z_hat), distance)
+  distances = jit(
+    lambda *pair: (
+      similarity.procrustes_distance(*pair), similarity.procrustes_distance_squared(*pair)
+    )
+  )  # fmt: skip
+  assert_close(distances(z, z_hat)[0], distance)
   centered = padded - padded.mean(0)
   squared = np.linalg.norm(centered - (y - y.mean(0)) @ rotation) ** 2
-  assert_close(jit(similarity.procrustes_distance_squared)(z, z_hat), squared)
-  assert distance_of(z_hat, z_hat) < 2e-3
-  assert_close(distance_of(z_hat, np.zeros_like(z_hat)), np.sqrt(2))
+  assert_close(distances(z, z_hat)[1], squared)
+  assert distances(z, padded.reshape(z_hat.shape).astype(np.float32))[0] < 2e-3
+  assert_close(distances(z, np.zeros_like(z_hat))[0], np.sqrt(2))
 
 
 def test_nuclear_norm_of_a_singular_matrix(rng):

@@ -1,7 +1,5 @@
 """Teachers of another architecture, and teachers whose labels are learned."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -86,17 +84,33 @@ def shallow(features):
   return Layered((resnet.Stem(features, ops),), resnet.Head(10, ops), ("stem",))
 
 
-def step_of(tutor, frozen, dataset, config):
-  """The metrics of the first step, and the parameters after it."""
+def first_steps(teacher, config):
+  """`(share, frozen, dataset) -> (metrics of the first step, parameters after it)`.
+
+  The share is an argument of the compiled step, None for training without a tutor.
+  """
   model, mesh = shallow(4), parallel.make_mesh(jax.devices()[:1])
   optimizer = make_optimizer(config.optimizer, 4, 2)
-  state = parallel.replicate(train.init_state(model, optimizer, None, SHAPE, 3), mesh)
-  names = ("steps", "finite", *train.shown_metrics(None, tutor))
-  totals = parallel.replicate({name: np.float32(0) for name in names}, mesh)
-  run = parallel.pmapped(train.make_train_step(config, model, optimizer, None, tutor), mesh)
-  data = parallel.replicate((dataset.train_images, dataset.train_labels), mesh)
-  state, totals = run(state, totals, data, np.arange(20, dtype=np.int32)[None], frozen)
-  return {name: float(value) for name, value in totals.items()}, jax.device_get(state.params)
+  first = jax.device_get(train.init_state(model, optimizer, None, SHAPE, 3))
+
+  def taught(state, batch, frozen):
+    tutor = objective.Tutor(teacher, frozen[0])
+    return train.make_train_step(config, model, optimizer, None, tutor)(state, batch, frozen[1:])
+
+  untaught = train.make_train_step(config, model, optimizer, None)
+  runs = [parallel.pmapped(step, mesh) for step in (untaught, taught)]
+
+  def take(share, frozen, dataset):
+    known, arguments = share is not None, () if share is None else (np.float32(share), *frozen)
+    names = ("steps", "finite", "loss", "cross_entropy", "accuracy", *["agreement"] * known)
+    totals = {name: np.float32(0) for name in names}
+    data = dataset.train_images, dataset.train_labels
+    state, totals, data, arguments = parallel.replicate((first, totals, data, arguments), mesh)
+    rows = np.arange(20, dtype=np.int32)[None]
+    state, totals = runs[known](state, totals, data, rows, arguments)
+    return {name: float(value) for name, value in totals.items()}, jax.device_get(state.params)
+
+  return take
 
 
 @pytest.fixture(scope="module")
@@ -107,18 +121,13 @@ def taught():
   config, teacher = config_of(optimizer__name="sgd", optimizer__learning_rate=0.1), shallow(3)
   dataset = load(config.data)
   variables = tiny.drawn(teacher, SHAPE, 5)
-  tutor = objective.Tutor(teacher, 0.0)
-  images = (jnp.asarray(dataset.train_images[:20], jnp.float32) / 255 - 0.5) / 0.5
+  images = (dataset.train_images[:20].astype(np.float32) / 255 - 0.5) / 0.5
   labels = np.argmax(jax.jit(lambda x: teacher.apply(variables, x)[0])(images), axis=-1)
-  found = {
-    share: step_of(dataclasses.replace(tutor, share=share), (variables,), dataset, config)
-    for share in (0.0, 0.5, 1.0)
-  }
-  found[None] = step_of(None, (), dataset, config)
+  take = first_steps(teacher, config)
+  found = {share: take(share, (variables,), dataset) for share in (0.0, 0.5, 1.0, None)}
   other = np.array(dataset.train_labels)
   other[:20] = labels
-  changed = dataset._replace(train_labels=other)
-  found["relabelled"] = step_of(None, (), changed, config)
+  found["relabelled"] = take(None, (), dataset._replace(train_labels=other))
   return found, labels, dataset.train_labels[:20]
 
 

@@ -58,7 +58,7 @@ CONFIG = {
   "dtype": "float32",
   "ensemble": {"teachers": []},
 }  # fmt: skip
-FACTS = {"model": "tiny", "width_multiplier": 1.0, "num_classes": 10, "image_shape": [*SHAPE],
+FACTS = {"model": "tiniest", "width_multiplier": 1.0, "num_classes": 10, "image_shape": [*SHAPE],
          "mean": [0.5], "std": [0.5], "data": "digits", "teachers": [], "objective": "sequential",
          "parameters": 1, "stem": 8, "patch_size": 0}  # fmt: skip
 QUICK = {"epsilon": "0.1", "step_size": 0.03, "iterations": 4, "images": COUNT, "batch_size": BATCH}
@@ -669,7 +669,7 @@ def test_a_run_is_measured_further(tmp_path, monkeypatch):
   """Members that are there already are attacked when the run is started again."""
   config = default.get_config()
   config.update_from_flattened_dict({
-    "model.name": "tiny", "model.width_multiplier": 1.0, "dissim.weight": 0.0,
+    "model.name": "tiniest", "model.width_multiplier": 1.0, "dissim.weight": 0.0,
     "dissim.taps": (1,), "transfer.attack": "pgd", "transfer.epsilon": 0.1,
     "transfer.step_size": 0.03, "transfer.iterations": 4, "transfer.images": COUNT,
     "train.batch_size": 20, "data.train_per_class": 170,

@@ -1,6 +1,7 @@
 """What can be compared by what: the choice of measures and options, and whether images suffice."""
 
 import bisect
+import functools
 import inspect
 import itertools
 import math
@@ -114,6 +115,7 @@ def _check_values(chosen: Chosen) -> None:
     raise UserError(f"{given or name}: {str(error).rstrip('.')}") from error
 
 
+@functools.cache
 def _trace(chosen: Chosen, count: int) -> None:
   """Goes through the measure without computing it; raises its ValueError."""
   options = dict(chosen.options)
