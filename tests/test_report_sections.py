@@ -276,7 +276,9 @@ SECTION_PICTURES = {*robustness_text.PICTURES, *diversity_text.PICTURES, *attrib
 
 
 @pytest.fixture(autouse=True)
-def _house_style():
+def _house_style(monkeypatch):
+  """The pictures of every run are made but not drawn: `test_report` draws them."""
+  monkeypatch.setattr(figures, "png", lambda figure: b"drawn")
   with matplotlib.rc_context(figures.STYLE):
     yield
 

@@ -205,12 +205,12 @@ def test_run_of_two_architectures(dissimilar):
 
 def test_student_of_a_member_of_another_run(dissimilar, tmp_path):
   config = two_architectures(
-    "tiny_deep", objective__name="distill", ensemble__teachers=(str(dissimilar / "member_0"),)
+    "tiniest", objective__name="distill", ensemble__teachers=(str(dissimilar / "member_0"),)
   )
   metrics = sequence.run(config, tmp_path / "run")
   assert metrics["sequences"] == {"distill": ["member_0", "member_1"]}
   facts = read_json(tmp_path / "run" / "member_1" / "member.json")
-  assert facts["model"] == "tiny_deep" and facts["objective"] == "distill"
+  assert facts["model"] == "tiniest" and facts["objective"] == "distill"
   where = (tmp_path / "run" / "member_1" / facts["teachers"][0]).resolve()
   assert where == (dissimilar / "member_0").resolve()
   with open(write_report(str(tmp_path / "run")), encoding="utf-8") as file:
