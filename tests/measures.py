@@ -57,6 +57,11 @@ def remembered(program):
   return found
 
 
+def together(functions):
+  """`found(name, z, z_hat)` by one program of all functions, which compiles much faster."""
+  return remembered(jit(lambda *pair: {name: f(*pair) for name, f in functions.items()}))
+
+
 def kind(name):
   """What decides of which shapes a measure takes pairs: see `random_pair`."""
   measure = bound(name)[0]

@@ -178,11 +178,11 @@ def test_blend_equals_pillow_for_every_pair_of_levels_and_every_factor():
 
 
 @functools.cache
-def every_sub_policy_outputs(size=32):
+def every_sub_policy_outputs():
   """[(policy, applied, positive, image, ours)] over everything that may be drawn."""
   bits = [(False, False), (False, True), (True, False), (True, True)]
   cases = list(itertools.product(range(25), bits, bits))
-  images = make_images(11, len(cases), 3, size, size)
+  images = make_images(11, len(cases), 3, 24, 32)
   draws = autoaugment.Draws(*(np.array(values) for values in zip(*cases, strict=True)))
   ours = np.asarray(apply_draws(images, draws, 33, autoaugment.CIFAR10))
   return [(*case, images[i], ours[i]) for i, case in enumerate(cases)]

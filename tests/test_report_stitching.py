@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import rich.console
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from test_report import make_run
 
 from dissim_jax import report
@@ -327,17 +326,20 @@ def test_table_of_several_pairs_has_deviations(tmp_path):
   assert "30.0<small> ±10.0</small>" in _html(tmp_path)
 
 
-def test_the_page_has_a_figure_for_each_experiment_and_loads_nothing(tmp_path, monkeypatch):
+@pytest.mark.usefixtures("undrawn")
+def test_the_page_of_a_run_without_stitching_has_no_section(tmp_path):
   make_run(tmp_path)
-  with monkeypatch.context() as patch:  # These pictures are drawn again below.
-    patch.setattr(Figure, "savefig", lambda figure, file, **options: file.write(b"drawn"))
-    bare = _html(tmp_path)
-  assert "Stitching" not in bare
+  html = _html(tmp_path)
+  assert "Stitching" not in html and html.count("<img") == len(report.FIGURE_NAMES)
+
+
+def test_the_page_has_a_figure_for_each_experiment_and_loads_nothing(tmp_path):
+  make_run(tmp_path)
   add_all(tmp_path, [DISSIMILAR], (2, 3))
   html = _html(tmp_path)
   names = {f"stitching_{name}" for name in stitching.EXPERIMENTS}
   assert {path.stem for path in (tmp_path / "report").glob("stitching_*.png")} == names
-  assert html.count("<img") == bare.count("<img") + len(names) == html.count("base64,")
+  assert html.count("<img") == len(report.FIGURE_NAMES) + len(names) == html.count("base64,")
   assert not re.search(r"https?://|<script|<link", html)
   captions = re.findall(r"<figcaption>([^<]*Csiszárik et al\. 2021[^<]*)</figcaption>", html)
   for text in captions:

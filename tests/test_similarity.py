@@ -14,7 +14,7 @@ from sklearn.linear_model import LinearRegression, Ridge
 from sklearn.metrics import r2_score
 
 from dissim_jax import similarity
-from tests.measures import four_devices, on_four_devices, remembered
+from tests.measures import four_devices, on_four_devices, remembered, together
 
 SHAPE = (8, 3, 2, 5)  # [batch, height, width, channels], no two axes alike
 lincka_position = functools.partial(similarity.lincka, samples="position")
@@ -29,11 +29,6 @@ FUNCTIONS = {
   "r2": similarity.r2_least_squares,
   "r2_variance": r2_variance,
 }
-
-
-def together(functions):
-  """`found(name, z_a, z_b)` by one program of all functions: compiled much faster."""
-  return remembered(jax.jit(lambda *pair: {name: f(*pair) for name, f in functions.items()}))
 
 
 # Compiled once for all tests that share shapes and dtypes.

@@ -115,7 +115,6 @@ def _check_values(chosen: Chosen) -> None:
     raise UserError(f"{given or name}: {str(error).rstrip('.')}") from error
 
 
-@functools.cache
 def _trace(chosen: Chosen, count: int) -> None:
   """Goes through the measure without computing it; raises its ValueError."""
   options = dict(chosen.options)
@@ -126,6 +125,7 @@ def _trace(chosen: Chosen, count: int) -> None:
     jax.eval_shape(lambda m: chosen.measure.from_moments(m, **options), empty_moments(2, 3))
 
 
+@functools.cache  # By many traces, and asked again for every comparison.
 def fewest_images(chosen: Chosen) -> int:
   """How many images a batch must have for the measure: at least `SMALLEST_BATCH`."""
   if not chosen.measure.pairwise:
