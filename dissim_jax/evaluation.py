@@ -248,7 +248,7 @@ def _member_row(plan: Plan, model: Any, logits: np.ndarray, labels: np.ndarray, 
     "epochs": facts["epochs"],
     "train_seconds": facts["train_seconds"],
     **together,
-    **ensembles.member_metrics(logits, labels, bins),
+    **ensembles.member_scores(logits, labels, bins).numbers(),
   }
 
 

@@ -125,9 +125,7 @@ def _each(states: dict[str, _Split | None], function) -> dict[str, Any]:
 
 def _member(split: _Split, index: int, bins: int) -> dict[str, Any]:
   """One member by itself."""
-  probs = jax.nn.softmax(split.logits[index])
-  values, diagram = ensembles.calibration_metrics(probs, split.labels, bins)
-  return {**values, "reliability": diagram}
+  return ensembles.member_scores(split.logits[index], split.labels, bins)._asdict()
 
 
 @jax.jit
@@ -147,7 +145,7 @@ def _block(split: _Split, bins: int, seed: int) -> dict[str, Any]:
   pairs = dict.fromkeys(PAIR_KEYS)
   if len(predictions) > 1:
     pairs = ensembles.mean_pair_metrics(split.logits, labels)
-  right = ensembles.combine(split.logits, "probs", seed)[1] == labels
+  right = np.asarray(ensembles.combine(split.logits, "probs", seed)[1]) == labels
   return {
     "diversity": pairs | jax.device_get(_group(predictions, right, labels)),
     "ensembles": {rule: _ensemble(split, predictions, rule, bins, seed) for rule in metrics.RULES},
@@ -164,9 +162,8 @@ def _ensemble(
 ) -> dict[str, Any]:
   """The ensemble of a group's members by one rule."""
   probs, combined = ensembles.combine(split.logits, rule, seed)
-  values, diagram = ensembles.rule_metrics(probs, split.labels, rule, bins)
-  gains = jax.device_get(_gains(predictions, combined, split.labels))
-  return {**values, **gains, "reliability": diagram}
+  scores = ensembles.rule_scores(probs, split.labels, rule, bins)
+  return scores._asdict() | jax.device_get(_gains(predictions, combined, split.labels))
 
 
 @jax.jit
@@ -206,18 +203,20 @@ def _specialised(logits: jax.Array, labels: jax.Array) -> dict[str, jax.Array]:
   return histogram._asdict() | {"by_class": by_class}
 
 
+@jax.jit
+def _badness(logits: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """What the best member has least of: its accuracy's negative, of equal ones its cross-entropy."""
+  return -metrics.accuracy(logits, labels), metrics.cross_entropy(logits, labels)
+
+
 def _greedy(names: list[str], test: _Split, validation: _Split) -> dict[str, Any]:
   """Greedy selection among all members, from the best of them on the validation images."""
-  scores = [
-    (-float(metrics.accuracy(own, validation.labels)),
-     float(metrics.cross_entropy(own, validation.labels)))
-    for own in validation.logits
-  ]
+  scores = [tuple(map(float, _badness(own, validation.labels))) for own in validation.logits]
   first, size = scores.index(min(scores)), min(MAX_GREEDY, len(names))
   order, reached = metrics.greedy_selection(*validation, first=first, size=size, rule=GREEDY_RULE)
   tested = [
-    metrics.accuracy(ensembles.combine(test.of(order[:count]).logits, GREEDY_RULE, 0)[0],
-                     test.labels)
+    ensembles.accuracy(ensembles.combine(test.of(order[:count]).logits, GREEDY_RULE, 0)[0],
+                       test.labels)
     for count in range(1, size + 1)
   ]
   return {

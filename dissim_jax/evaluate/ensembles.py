@@ -2,14 +2,15 @@
 
 import functools
 import itertools
-import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from dissim_jax import metrics
+from dissim_jax.metrics import checks
 from dissim_jax.seeds import folded
 
 PAIR_METRICS = {
@@ -23,35 +24,45 @@ PAIR_METRICS = {
 }
 
 
-def member_metrics(logits: np.ndarray, labels: np.ndarray, bins: int) -> dict[str, float]:
-  """Accuracy, cross-entropy and calibration error of one member's logits `[N, K]`."""
-  return probability_metrics(jax.nn.softmax(logits), labels, bins)
+accuracy, softmax = jax.jit(metrics.accuracy), jax.jit(jax.nn.softmax)
 
 
-def probability_metrics(probs: jax.Array, labels: np.ndarray, bins: int) -> dict[str, float]:
-  """Accuracy, cross-entropy and calibration error of class probabilities `[N, K]`."""
-  values, _ = calibration_metrics(probs, labels, bins)
-  return values
+class Scores(NamedTuple):
+  """What is measured of class probabilities."""
+
+  accuracy: float
+  cross_entropy: float
+  expected_calibration_error: float
+  reliability: metrics.ReliabilityDiagram
+
+  def numbers(self) -> dict[str, float]:
+    """All but the diagram."""
+    return {name: float(value) for name, value in zip(self._fields, self[:-1], strict=False)}
 
 
-def calibration_metrics(
-  probs: jax.Array, labels: np.ndarray, bins: int
-) -> tuple[dict[str, float], metrics.ReliabilityDiagram]:
-  """`probability_metrics`, and the reliability diagram beside them."""
-  # Outside of the jitted function, where the labels and probabilities can be checked.
-  accuracy = metrics.accuracy(probs, labels)
-  loss, error, diagram = jax.device_get(_calibration(probs, labels, bins))
-  values = {"accuracy": accuracy, "cross_entropy": loss, "expected_calibration_error": error}
-  return {name: float(value) for name, value in values.items()}, diagram
+def member_scores(logits: np.ndarray, labels: np.ndarray, bins: int) -> Scores:
+  """`Scores` of one member's logits `[N, K]`."""
+  checks.check_scores(logits=logits, labels=labels)
+  return jax.device_get(_scores(softmax(logits), labels, False, bins))
 
 
-@functools.partial(jax.jit, static_argnames="bins")
-def _calibration(
-  probs: jax.Array, labels: jax.Array, bins: int
-) -> tuple[jax.Array, jax.Array, metrics.ReliabilityDiagram]:
-  probs = jnp.maximum(probs, jnp.finfo(probs.dtype).tiny)  # A finite logarithm.
-  return (
-    metrics.cross_entropy(jnp.log(probs), labels),
+def rule_scores(probs: jax.Array, labels: np.ndarray, rule: str, bins: int) -> Scores:
+  """`Scores` of an ensemble's probabilities `[N, K]`.
+
+  By votes the cross-entropy is inf nats where no member voted for a label: nothing rounds a share
+  of votes to 0, as it may round a probability.
+  """
+  checks.check_scores(probs=probs, labels=labels)
+  return jax.device_get(_scores(probs, labels, rule == "vote", bins))
+
+
+@functools.partial(jax.jit, static_argnames="bins")  # One program, by votes or not.
+def _scores(probs: jax.Array, labels: jax.Array, votes: jax.Array, bins: int) -> Scores:
+  missing = jnp.any(jnp.take_along_axis(probs, labels[:, None], axis=-1) == 0)
+  logs = jnp.log(jnp.maximum(probs, jnp.finfo(probs.dtype).tiny))  # finite
+  return Scores(
+    metrics.accuracy(probs, labels),
+    jnp.where(votes & missing, jnp.inf, metrics.cross_entropy(logs, labels)),
     metrics.expected_calibration_error(probs, labels, num_bins=bins),
     metrics.reliability_diagram(probs, labels, num_bins=bins),
   )
@@ -76,24 +87,10 @@ def _combine(logits, rule, seed):
   return probs, predictions
 
 
-def rule_metrics(
-  probs: jax.Array, labels: np.ndarray, rule: str, bins: int
-) -> tuple[dict[str, float], metrics.ReliabilityDiagram]:
-  """`calibration_metrics` of an ensemble; inf nats where no member voted for a label.
-
-  Nothing rounds a share of votes to 0, as it may round a probability.
-  """
-  values, diagram = calibration_metrics(probs, labels, bins)
-  if rule == "vote" and not np.asarray(probs)[np.arange(len(labels)), labels].all():
-    values["cross_entropy"] = math.inf
-  return values, diagram
-
-
 @jax.jit
-def _pair_values(
-  predictions: jax.Array, probs: jax.Array, labels: jax.Array
-) -> dict[str, jax.Array]:
-  """All measures of two members: `[2, N]`, `[2, N, K]`, `[N]`."""
+def _pair_values(logits: jax.Array, labels: jax.Array) -> dict[str, jax.Array]:
+  """All measures of two members: `[2, N, K]`, `[N]`."""
+  predictions, probs = jnp.argmax(logits, -1), jax.nn.softmax(logits)
   values = {name: metric(*predictions, labels) for name, metric in PAIR_METRICS.items()}
   values["label_disagreement"] = metrics.label_disagreement(*predictions)
   values["jensen_shannon_divergence"] = metrics.jensen_shannon_divergence(*probs)
@@ -109,9 +106,9 @@ def mean_pair_metrics(logits: np.ndarray, labels: np.ndarray) -> dict[str, float
   The Kullback-Leibler divergence of a pair is the mean of both directions. A measure that is nan
   for a pair is nan for all.
   """
-  predictions, probs = jnp.argmax(logits, -1), jax.nn.softmax(logits)
+  logits = np.asarray(logits)
   pairs = np.array(list(itertools.combinations(range(len(logits)), 2)))
-  values = [jax.device_get(_pair_values(predictions[p], probs[p], labels)) for p in pairs]
+  values = [jax.device_get(_pair_values(logits[pair], labels)) for pair in pairs]
   return {name: float(np.mean([pair[name] for pair in values])) for name in values[0]}
 
 
@@ -140,10 +137,11 @@ def ensemble_rows(
     order = [names.index(member) for member in members]
     for size in range(2, len(order) + 1):
       chosen = logits[np.array(order[:size])]
-      combined = rule_metrics(combine(chosen, rule, seed)[0], labels, rule, bins)[0]
+      probs, _ = combine(chosen, rule, seed)
+      found = rule_scores(probs, labels, rule, bins).numbers()
       row = {"sequence": sequence, "size": size, "members": list(members[:size])}
-      row |= {f"ensemble_{name}": value for name, value in combined.items()}
-      row["member_accuracy"] = float(metrics.accuracy(chosen[-1], labels))
+      row |= {f"ensemble_{name}": value for name, value in found.items()}
+      row["member_accuracy"] = float(accuracy(chosen[-1], labels))
       rows.append(row | mean_pair_metrics(chosen, labels))
   return rows
 
