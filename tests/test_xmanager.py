@@ -192,10 +192,9 @@ def test_process_may_ask_to_be_started_again_and_a_killed_one_failed(tmp_path, m
 
 def xmanager_launch(script, *arguments, home):
   """A process of the command line, as a user types it."""
-  environment = {key: value for key, value in os.environ.items() if key != "XLA_FLAGS"}
   return subprocess.Popen(
     [*XMANAGER, str(script), "--", *arguments], cwd=CHECKOUT, text=True, stdout=subprocess.PIPE,
-    stderr=subprocess.PIPE, env={**environment, "HOME": str(home)},
+    stderr=subprocess.PIPE, env={**os.environ, "HOME": str(home)},
   )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from dissim_jax.models import MODELS, Layered
+from dissim_jax.models import MODELS, Layered, variable_shapes
 
 # Keywords that leave one block of every kind of a family's small variant; others stay as they are.
 _SHALLOW = {
@@ -68,3 +68,27 @@ def _traced_layer(layer: nn.Module, shape: tuple[int, ...], dtype: jnp.dtype):
   """Shapes of the output and of the variables."""
   init = lambda x: layer.init_with_output(jax.random.key(0), x, False)  # noqa: E731
   return jax.eval_shape(init, jax.ShapeDtypeStruct(shape, dtype))
+
+
+def same_program_when_cut(model: Layered, image_shape: tuple[int, ...]) -> None:
+  """Asserts that a network is its layers one after the other, and what leads to its middle tap and
+  what comes after it.
+  """
+  variables = variable_shapes(model, image_shape)
+  last = len(model.layers) - 1
+
+  def whole(variables, images):
+    return model.apply(variables, images)[0]
+
+  def cut(variables, images):
+    z = model.apply(variables, images, last // 2, method="represent")
+    return model.apply(variables, z, last // 2, method="classify")
+
+  def by_layer(variables, z):
+    for index in range(len(model.layers)):
+      z = model.apply(variables, z, method=lambda m, z, i=index: m.layers[i](z, False))
+    return model.apply(variables, z, last, method="classify")
+
+  images = jax.ShapeDtypeStruct((3, *image_shape), jnp.float32)
+  expected, *others = (str(jax.make_jaxpr(f)(variables, images)) for f in (whole, cut, by_layer))
+  assert others == [expected] * 2
