@@ -36,9 +36,9 @@ def _tiny():
 @pytest.fixture
 def undrawn(monkeypatch):
   """Figures are made but not drawn, for tests of what surrounds them: drawing takes long."""
-  from matplotlib.figure import Figure  # noqa: PLC0415  # Most tests do without.
+  from tests import tiny  # noqa: PLC0415  # What is set above comes first.
 
-  monkeypatch.setattr(Figure, "savefig", lambda figure, file, **options: file.write(b"drawn"))
+  tiny.leave_undrawn(monkeypatch)
 
 
 def pytest_collection_finish():

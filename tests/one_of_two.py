@@ -1,7 +1,7 @@
 """`dissim_jax.main` as one of two processes that are told to stop and go on, without a new start.
 
-Called with the flags of the program. The second process sends itself SIGTERM at the third step of
-the second member, in a training of `STEPS` steps a member. Then both run the program once more.
+Called with the flags of the program. The second process sends itself SIGTERM at the third of
+the `STEPS` steps of the first member. Then both run the program once more.
 """
 
 import itertools
@@ -10,14 +10,15 @@ import signal
 import sys
 import time
 
+import pytest
 from absl import app
-from matplotlib.figure import Figure
 
 from dissim_jax import command_line, main, preemption, processes
 from dissim_jax.errors import TRY_AGAIN
+from tests import tiny
 
 STEPS = 12
-TOLD = STEPS + 3
+TOLD = 3
 
 
 def tell_in_the_middle() -> None:
@@ -45,7 +46,7 @@ def run() -> int:
 
 
 if __name__ == "__main__":
-  Figure.savefig = lambda figure, file, **options: file.write(b"drawn")  # Drawing takes long.
+  tiny.leave_undrawn(pytest.MonkeyPatch())
   alone = sys.argv[-1] == "--num_processes=1"  # The first process starts again so.
   asked = preemption.asked
   if "--process_id=1" in sys.argv:

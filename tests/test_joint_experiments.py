@@ -64,6 +64,7 @@ def finished(tmp_path_factory):
   return workdir, sequence.run(mixed_config(), workdir, "a command")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_run_leaves_members_curves_and_measurements(finished):
   workdir, metrics = finished
   assert [member["name"] for member in metrics["members"]] == NAMES == member_names(mixed_config())

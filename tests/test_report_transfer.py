@@ -104,6 +104,7 @@ def test_gain_is_over_the_members_under_the_same_attack(results):
   assert not own["member_0: baseline of 2"][2].best
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_page_tells_attack_and_white_box(tmp_path):
   make_run(tmp_path, taps=(2,))
   assert "Attack transfer between members" not in _html(tmp_path)

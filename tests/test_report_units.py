@@ -14,6 +14,7 @@ from test_report_sections import add_diversity, save
 from dissim_jax import report
 from dissim_jax.report import seeds_page, units
 from dissim_jax.report.collection import files, layout, page
+from tests import tiny
 
 # What the files hold, and how it is shown: a ratio, and what is shown in percent.
 VALUES = {"error_disagreement_ratio": (0.38417, "0.384", "38.417"),
@@ -38,6 +39,12 @@ def read(path):
 def surfaces(tmp_path_factory):
   """{where: text} of everything that shows the measures of an ensemble."""
   folder = tmp_path_factory.mktemp("units")
+  with pytest.MonkeyPatch.context() as patch:
+    tiny.leave_undrawn(patch)
+    return written(folder)
+
+
+def written(folder):
   runs = []
   for seed in (0, 1):
     runs.append(folder / f"seed_{seed}")

@@ -112,6 +112,7 @@ def test_a_report_over_seeds_takes_large_ones_in_order(tmp_path):
   assert f"seeds 3, {2**31}, {10**30}" in seeds_text.facts(runs)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_run_of_large_seeds_is_trained_measured_and_reported(tmp_path):
   seeds = {"seed": 10**30, "corruption.seed": 2**31, "transfer.seed": 2**64}
   seeds["data.split_seed"] = 2**32

@@ -190,6 +190,7 @@ def two_architectures(other="tiny_vit", **values):
   )  # fmt: skip
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_run_of_two_architectures(dissimilar):
   facts = read_json(dissimilar / "member_1" / "member.json")
   assert (facts["model"], facts["stem"], facts["teachers"]) == ("tiny_vit", 8, ["../member_0"])
@@ -203,6 +204,7 @@ def test_run_of_two_architectures(dissimilar):
   assert "tiny + tiny_vit on digits" in page and "At the regularised tap" in page
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_student_of_a_member_of_another_run(dissimilar, tmp_path):
   config = two_architectures(
     "tiniest", objective__name="distill", ensemble__teachers=(str(dissimilar / "member_0"),)

@@ -14,6 +14,8 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
+import pytest
+from matplotlib.figure import Figure
 
 from configs import default
 from dissim_jax.models import MODELS, Architecture, Layered, variable_shapes, vit
@@ -66,6 +68,11 @@ def drawn(model: Layered, image_shape: tuple[int, ...], seed: int = 0) -> dict:
     return value.astype(leaf.dtype)
 
   return jax.tree.map_with_path(draw, variable_shapes(model, image_shape))
+
+
+def leave_undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+  """Figures are made but not drawn."""
+  monkeypatch.setattr(Figure, "savefig", lambda figure, file, **options: file.write(b"drawn"))
 
 
 class Block(nn.Module):
