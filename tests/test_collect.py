@@ -555,6 +555,7 @@ def test_figure_8_needs_several_taps(tmp_path):
   assert "figure_8_lincka" not in [figure.picture.name for figure in figures.draw_all(only, [])]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_figures_of_other_weights_and_taps_are_folded(tmp_path):
   penalties = [("expvar", (tap,), weight) for tap in (1, 2) for weight in (0.25, 1.0)]
   root = make_sweep(tmp_path, 1, penalties, size=3, count=5)
@@ -610,6 +611,7 @@ def test_nothing_is_written_if_not_all_can_be(tmp_path, monkeypatch):
 HOSTILE = "a; rm -rf \"x\" 'y' & 50% _$z^2~ #{} <script>alert(1)</script> \\input | `id` é λ 😀"
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_hostile_names_are_text(tmp_path):
   name = HOSTILE.replace("/", "|")
   fields = {"data__name": name, "model__name": "<b>m_1</b>"}

@@ -196,6 +196,7 @@ def test_nan_and_infinity_are_shown(tmp_path):
   assert [tables.number(v) for v in (-math.inf, -0.0001, -0.5)] == ["−∞", "0.000", "−0.500"]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_html_is_self_contained_and_escapes(tmp_path):
   metrics = make_run(tmp_path, dataset="<script>alert(1)</script>")
   metrics["members"][1]["model"] = "$x^2$<script>"
@@ -332,6 +333,7 @@ def _pair_of(results, ax):
   return pair
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_ticks_are_thinned():
   for count in (7, 17, 34, 101):
     axis = figures.Figure().subplots().xaxis

@@ -333,6 +333,7 @@ def test_the_page_of_a_run_without_stitching_has_no_section(tmp_path):
   assert "Stitching" not in html and html.count("<img") == len(report.FIGURE_NAMES)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_page_has_a_figure_for_each_experiment_and_loads_nothing(tmp_path):
   make_run(tmp_path)
   add_all(tmp_path, [DISSIMILAR], (2, 3))
