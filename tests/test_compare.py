@@ -301,7 +301,7 @@ def test_comoments_far_from_the_origin_keep_their_digits():
   y = pillow_resize(y.reshape(-1, 6, 4, 2), (2, 3))
   rows = np.concatenate([x.reshape(-1, 4), y.reshape(-1, 2)], -1).astype(np.float64)
   expected = np.cov(rows.T, ddof=0) * len(rows)
-  assert m.count == len(rows)
+  assert float(m.count) == len(rows)
   np.testing.assert_allclose(m.mean_y, rows.mean(0)[4:], rtol=1e-6)
   np.testing.assert_allclose(m.xx, expected[:4, :4], rtol=1e-5)
   np.testing.assert_allclose(m.xy, expected[:4, 4:], rtol=1e-5)
