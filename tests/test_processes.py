@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[1]
 SETTINGS = {
   "train.batch_size": 100, "train.epochs": STEPS, "train.checkpoint_every_epochs": STEPS,
   "ensemble.baseline": False, "dtype": "float32", "augment.crop_padding": 1,
+  "model.name": "stem_alone", "dissim.taps": (0,),
 }  # fmt: skip
 DEADLINE = 1200  # seconds; not reached, however busy the machine
 

@@ -23,7 +23,8 @@ from dissim_jax.models.components import Components
 from dissim_jax.models.resnet import Head, Ops, Stem
 
 STRIDES = {  # of blocks
-  "tiniest": (2,), "tiny": (1, 2), "tiny_deep": (1, 2, 2), "tiny_deeper": (1, 1, 2, 1, 2, 1)
+  "stem_alone": (), "tiniest": (2,), "tiny": (1, 2), "tiny_deep": (1, 2, 2),
+  "tiny_deeper": (1, 1, 2, 1, 2, 1),
 }  # fmt: skip
 NAMES = (*STRIDES, "tiny_vit")
 
@@ -42,7 +43,7 @@ def get_config() -> ml_collections.ConfigDict:
 
 
 def register() -> None:
-  """Adds `tiny`, a smaller one, two whose taps have the sizes of resnet8's and resnet14's, and a
+  """Adds `tiny`, two smaller ones, two whose taps have the sizes of resnet8's and resnet14's, and a
   vision transformer of one block.
   """
   for name, strides in STRIDES.items():
