@@ -46,7 +46,7 @@ def tiny_config(**overrides):
 
 def mixed_config(**overrides):
   """Members of two architectures."""
-  return tiny_config(ensemble__models=("tiny", "tiniest"), **overrides)
+  return tiny_config(ensemble__models=("tiniest", "stem_alone"), **overrides)
 
 
 def read(path):
@@ -68,7 +68,7 @@ def finished(tmp_path_factory):
 def test_run_leaves_members_curves_and_measurements(finished):
   workdir, metrics = finished
   assert [member["name"] for member in metrics["members"]] == NAMES == member_names(mixed_config())
-  assert [member["model"] for member in metrics["members"]] == ["tiny", "tiniest"] * 3
+  assert [member["model"] for member in metrics["members"]] == ["tiniest", "stem_alone"] * 3
   assert metrics["sequences"] == {
     "baseline": NAMES[2:4], "gncl": NAMES[:2], "balanced": NAMES[4:],
   }  # fmt: skip

@@ -133,6 +133,7 @@ def two_runs(tmp_path_factory):
   for folder in ("one", "two"):
     config = tiny.get_config()
     config.ensemble.baseline = False
+    config.model.name, config.dissim.taps = "stem_alone", (0,)
     config.data.name, config.data.dir, config.data.image_size = "image_folder", "", 8
     config.data.dir, config.data.validation = str(root / folder), 12
     config.data.mean, config.data.std = (0.5,) * 3, (0.5,) * 3

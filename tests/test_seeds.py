@@ -117,7 +117,8 @@ def test_a_run_of_large_seeds_is_trained_measured_and_reported(tmp_path):
   seeds = {"seed": 10**30, "corruption.seed": 2**31, "transfer.seed": 2**64}
   seeds["data.split_seed"] = 2**32
   values = {
-    **seeds, "train.epochs": 1, "data.images_per_class": 4, "ensemble.baseline": False,
+    **seeds, "model.name": "stem_alone", "dissim.taps": 0, "train.epochs": 1,
+    "data.images_per_class": 4, "ensemble.baseline": False,
     "dissim.weight": 0, "evaluate.ensemble_rule": "vote", "corruption.names": "gaussian_noise",
     "corruption.severities": 1, "transfer.attack": "pgd", "transfer.iterations": 1,
     "transfer.epsilon": "8/255", "transfer.images": 20, "ensemble.size": 1,

@@ -244,6 +244,7 @@ from launch.sweep import Run
 
 TINY = {
   "augment.crop_padding": 1, "train.checkpoint_every_epochs": 1000, "ensemble.baseline": False,
+  "model.name": "stem_alone", "dissim.taps": (0,),
 }
 
 def get_sweep():

@@ -54,7 +54,10 @@ report.write_text(repr(sys.argv[4:]))
 HOSTILE = [
   "a b'c", 'q"; touch PWNED; "', "$(touch PWNED)", "`touch PWNED`", "--log=x", "*", "%s\\n",
 ]  # fmt: skip
-TINY = {"train.epochs": 1, "ensemble.baseline": False, "ensemble.size": 1}
+TINY = {
+  "train.epochs": 1, "ensemble.baseline": False, "ensemble.size": 1, "model.name": "stem_alone",
+  "dissim.taps": (0,),
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module", autouse=True)
