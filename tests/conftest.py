@@ -35,7 +35,10 @@ def _tiny():
 
 @pytest.fixture
 def undrawn(monkeypatch):
-  """Figures are made but not drawn, for tests of what surrounds them: drawing takes long."""
+  """Figures are made but not drawn, for tests of what surrounds them: drawing takes long.
+
+  Not for unusual results, whose figures may fail only when they are drawn.
+  """
   from tests import tiny  # noqa: PLC0415  # What is set above comes first.
 
   tiny.leave_undrawn(monkeypatch)

@@ -1,7 +1,7 @@
 """`dissim_jax.main` as one of two processes that are told to stop and go on, without a new start.
 
-Called with the flags of the program. The second process sends itself SIGTERM at the third of
-the `STEPS` steps of the first member. Then both run the program once more.
+Called with the flags of the program. The second process sends itself SIGTERM at the third step of
+the second member, in a training of `STEPS` steps a member. Then both run the program once more.
 """
 
 import itertools
@@ -18,7 +18,7 @@ from dissim_jax.errors import TRY_AGAIN
 from tests import tiny
 
 STEPS = 12
-TOLD = 3
+TOLD = STEPS + 3
 
 
 def tell_in_the_middle() -> None:

@@ -519,7 +519,6 @@ def written(tmp_path_factory):
   return folder, pool.write_page(folder, **QUICK), hostile
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_page_has_every_section_and_escapes_names(written):
   folder, path, _ = written
   assert path == folder / "analysis" / "analysis.html"
@@ -598,7 +597,6 @@ def test_members_in_another_order_give_the_same_numbers(written, tmp_path):
   (["a", "b"], None), (["a", "a", "a"], None), (["a"], None), (["a", "b", "b", "c"], 2.0),
   (["a", "b", "b", "c"], math.nan),
 ])  # fmt: skip
-@pytest.mark.usefixtures("undrawn")
 def test_small_and_flat_pools_say_why_a_section_is_missing(tmp_path, models, similarity):
   members = [make_member(model, seed) for seed, model in enumerate(models)]
   count = len(members)
@@ -611,7 +609,6 @@ def test_small_and_flat_pools_say_why_a_section_is_missing(tmp_path, models, sim
   assert max(map(len, console.export_text().splitlines())) <= 80
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_pool_of_models_without_errors(tmp_path):
   members = [make_member(model, seed) for seed, model in enumerate("abcd")]
   arrays = make_arrays(members)

@@ -333,7 +333,6 @@ def _pair_of(results, ax):
   return pair
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_ticks_are_thinned():
   for count in (7, 17, 34, 101):
     axis = figures.Figure().subplots().xaxis

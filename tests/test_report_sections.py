@@ -737,7 +737,6 @@ def test_everything_null(tmp_path):
 
 
 @pytest.mark.parametrize("size", [1, 2])
-@pytest.mark.usefixtures("undrawn")
 def test_one_sequence(tmp_path, size):
   make_run(tmp_path, size=size, baseline=False, count=3, taps=(1,))
   add_sections(tmp_path, corruptions=FEW, severities=(1,))

@@ -94,7 +94,7 @@ def test_examples_are_independent_in_eval_mode(name):
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_cut_at_any_tap_it_is_the_same_program(name):
+def test_cut_at_a_tap_it_is_the_same_program(name):
   same_program_when_cut(shallow(name, 10, stem=8, width_multiplier=0.5), (8, 8, 1))
 
 

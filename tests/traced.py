@@ -71,9 +71,7 @@ def _traced_layer(layer: nn.Module, shape: tuple[int, ...], dtype: jnp.dtype):
 
 
 def same_program_when_cut(model: Layered, image_shape: tuple[int, ...]) -> None:
-  """Asserts that a network is its layers one after the other, and what leads to its middle tap and
-  what comes after it.
-  """
+  """Asserts that layer after layer, and cut at its middle tap, a network is the same program."""
   variables = variable_shapes(model, image_shape)
   last = len(model.layers) - 1
 

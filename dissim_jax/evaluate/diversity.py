@@ -204,14 +204,14 @@ def _specialised(logits: jax.Array, labels: jax.Array) -> dict[str, jax.Array]:
 
 
 @jax.jit
-def _badness(logits: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
-  """What the best member has least of: its accuracy's negative, of equal ones its cross-entropy."""
+def _sort_key(logits: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """Lowest for the best member: the highest accuracy, of equal ones the lowest cross-entropy."""
   return -metrics.accuracy(logits, labels), metrics.cross_entropy(logits, labels)
 
 
 def _greedy(names: list[str], test: _Split, validation: _Split) -> dict[str, Any]:
   """Greedy selection among all members, from the best of them on the validation images."""
-  scores = [tuple(map(float, _badness(own, validation.labels))) for own in validation.logits]
+  scores = [tuple(map(float, _sort_key(own, validation.labels))) for own in validation.logits]
   first, size = scores.index(min(scores)), min(MAX_GREEDY, len(names))
   order, reached = metrics.greedy_selection(*validation, first=first, size=size, rule=GREEDY_RULE)
   tested = [

@@ -23,7 +23,7 @@ PAIR_METRICS = {
   "double_fault": metrics.double_fault,
 }
 
-
+# As one program each: JAX compiles every operation of a function that is not compiled by itself.
 accuracy, softmax = jax.jit(metrics.accuracy), jax.jit(jax.nn.softmax)
 
 
