@@ -3,7 +3,7 @@
   python -m benchmarks.cpu_step --torch_python=/path/to/python --width=1
 
 ResNet20 on random 32x32 colour images, batch 128, float32, SGD, cross-entropy, no augmentation: the
-step of `train.make_train_step` under `parallel.pmapped`, and the same network in PyTorch, run by an
+step of `train.make_train_step` under `devices.pmapped`, and the same network in PyTorch, run by an
 interpreter that has it. Both processes stay alive and take a few steps in turn, so that other work
 on the machine meets both; the ratio is the median over the rounds. CPU seconds are of the whole
 process. Without `--torch_python` only the first is timed.
@@ -22,7 +22,8 @@ import numpy as np
 from absl import app, flags
 
 from configs import default
-from dissim_jax import command_line, evaluation, members, parallel, train
+from dissim_jax import command_line, evaluation, members, train
+from dissim_jax.distributed import devices
 from dissim_jax.optimizer import make_optimizer
 
 _TORCH = flags.DEFINE_string("torch_python", None, "Interpreter that can import torch.")
@@ -36,7 +37,7 @@ _OTHER = Path(__file__).with_name("cpu_step_torch.py")
 
 def ours() -> Callable[[int], tuple[float, float]]:
   """Takes so many steps; wall and CPU seconds of one."""
-  config, mesh = default.get_config(), parallel.make_mesh()
+  config, mesh = default.get_config(), devices.make_mesh()
   config.data.mean, config.data.std = (0.5,) * 3, (0.25,) * 3
   facts = {"model": "resnet20", "width_multiplier": _WIDTH.value, "num_classes": 10}
   model = members.build_model(facts, jnp.float32)
@@ -44,11 +45,11 @@ def ours() -> Callable[[int], tuple[float, float]]:
   rng = np.random.default_rng(0)
   images = rng.integers(0, 256, (_BATCH.value, *_SHAPE), np.uint8)
   labels = rng.integers(0, 10, _BATCH.value).astype(np.int32)
-  data, rows = parallel.replicate((images, labels), mesh), np.arange(_BATCH.value)[None]
-  run = parallel.pmapped(train.make_train_step(config, model, optimizer, None), mesh)
+  data, rows = devices.replicate((images, labels), mesh), np.arange(_BATCH.value)[None]
+  run = devices.pmapped(train.make_train_step(config, model, optimizer, None), mesh)
   state = train.init_state(model, optimizer, None, _SHAPE, 0)
   zeros = {name: np.float32(0) for name in train.metric_names(None)}
-  carry = parallel.replicate((state, zeros), mesh)
+  carry = devices.replicate((state, zeros), mesh)
 
   def take(steps: int) -> tuple[float, float]:
     nonlocal carry

@@ -17,8 +17,9 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict
 
 from configs import stitch_digits
-from dissim_jax import command_line, parallel, report, sequence, studies
+from dissim_jax import command_line, report, sequence, studies
 from dissim_jax.data import load
+from dissim_jax.distributed import devices
 from dissim_jax.evaluate.stitch_experiments import matching
 from dissim_jax.evaluate.streaming import Member
 from dissim_jax.models import init_variables
@@ -57,11 +58,11 @@ def untrained(config: ConfigDict, workdir: Path, target: str) -> dict[str, list[
   """Relative accuracies of a network that was never trained, stitched to a member."""
   file = workdir / "control" / f"{target}.json"
   if not file.exists():
-    mesh, dataset = parallel.make_mesh(), load(config.data)
+    mesh, dataset = devices.make_mesh(), load(config.data)
     member = load_member(target, workdir / target, config.dtype, mesh, "target")
     variables = init_variables(member.model, jax.random.key(config.seed), dataset.image_shape)
     source = Member(
-      "untrained", member.model, parallel.replicate(variables, mesh), member.mean, member.std
+      "untrained", member.model, devices.replicate(variables, mesh), member.mean, member.std
     )
     study = studies.run_study(config, config.stitch, dataset, source, member, mesh)
     methods = matching(study, CONTROLS)[0]["methods"]

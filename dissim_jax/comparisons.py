@@ -11,15 +11,15 @@ from typing import Any
 import jax
 import numpy as np
 
-from dissim_jax import parallel
 from dissim_jax.data import Dataset, load
 from dissim_jax.data.examples import balanced_part
 from dissim_jax.data.sources import check_int
+from dissim_jax.distributed import devices
+from dissim_jax.distributed.environment import environment
 from dissim_jax.errors import UserError
 from dissim_jax.evaluate import comparable
 from dissim_jax.evaluate.comparison import Arrays, compare
 from dissim_jax.evaluate.subjects import Chosen, Subject
-from dissim_jax.evaluation import environment
 from dissim_jax.finished import Finished, find_members
 from dissim_jax.records import write_arrays, write_json
 from dissim_jax.report import heatmaps
@@ -144,7 +144,7 @@ def _test_images(dataset: Dataset, images: int | None) -> np.ndarray:
 
 def load_subjects(found: Sequence[Finished], taps: Sequence[str]) -> list[Subject]:
   """The members, loaded onto one device, with the taps that the flag names."""
-  mesh = parallel.make_mesh(jax.devices()[:1])
+  mesh = devices.make_mesh(jax.devices()[:1])
   subjects = []
   for each in found:
     member = load_member(each.name, each.folder, each.config.dtype, mesh, "--workdir")

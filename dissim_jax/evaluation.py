@@ -1,25 +1,23 @@
 """What is measured of an experiment's members once they are trained, and the files it leaves."""
 
 import functools
-import importlib.metadata
 import json
-import platform
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jax
 import ml_collections
 import numpy as np
 
-import dissim_jax
 from dissim_jax import members as member_files
+from dissim_jax.corruptions import CORRUPTIONS
 from dissim_jax.data import Dataset
 from dissim_jax.data.augment import normalise
 from dissim_jax.data.examples import balanced_part
 from dissim_jax.data.sources import Origin
+from dissim_jax.distributed.environment import environment
 from dissim_jax.errors import UserError
 from dissim_jax.evaluate import (
   attribution,
@@ -29,7 +27,6 @@ from dissim_jax.evaluate import (
   streaming,
   transferability,
 )
-from dissim_jax.evaluate.corruptions import CORRUPTIONS
 from dissim_jax.evaluate.diversity import diversity
 from dissim_jax.evaluate.streaming import Member
 from dissim_jax.names import expanded, listed
@@ -249,17 +246,4 @@ def _member_row(plan: Plan, model: Any, logits: np.ndarray, labels: np.ndarray, 
     "train_seconds": facts["train_seconds"],
     **together,
     **ensembles.member_scores(logits, labels, bins).numbers(),
-  }
-
-
-def environment() -> dict[str, Any]:
-  """Versions and hardware, as they belong beside every result."""
-  packages = ("jax", "flax", "optax", "orbax-checkpoint", "numpy")
-  return {
-    "dissim_jax": dissim_jax.__version__,
-    **{package: importlib.metadata.version(package) for package in packages},
-    "python": platform.python_version(),
-    "platform": jax.default_backend(),
-    "device": jax.devices()[0].device_kind,
-    "device_count": jax.device_count(),
   }

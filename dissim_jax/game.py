@@ -8,7 +8,8 @@ import jax
 import ml_collections
 import optax
 
-from dissim_jax import objective, parallel, projections
+from dissim_jax import objective, projections
+from dissim_jax.distributed import devices
 from dissim_jax.models import Layered, matching_tap, resized
 from dissim_jax.optimizer import make_optimizer
 from dissim_jax.projections import Projection
@@ -42,7 +43,7 @@ def make_projection(config: ml_collections.ConfigDict, steps_per_epoch: int) -> 
   if not MEASURES[config.dissim.metric].aligned:
     return projections.identity(combine=config.dissim.combine)
   if settings.name == "least_squares":
-    return projections.least_squares(ridge=settings.ridge, axis_name=parallel.BATCH_AXIS)
+    return projections.least_squares(ridge=settings.ridge, axis_name=devices.BATCH_AXIS)
   own = ml_collections.ConfigDict(config.optimizer)
   for field in own:
     if settings.optimizer[field] is not None:
@@ -72,7 +73,7 @@ def make_game(
       tuple(matching_tap(tap, model, teacher, dissim.match) for tap in dissim.taps)
       for teacher in teachers
     ),
-    objective.mean_similarity(dissim.metric, options, parallel.BATCH_AXIS),
+    objective.mean_similarity(dissim.metric, options, devices.BATCH_AXIS),
     make_projection(config, steps_per_epoch),
     objective.penalty_weight(dissim.weight, start, dissim.warmup_steps),
   )

@@ -11,9 +11,9 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from dissim_jax import parallel
 from dissim_jax.attribution import attribution_diversity
 from dissim_jax.data import Dataset
+from dissim_jax.distributed import devices
 from dissim_jax.joint_objectives import ATTRIBUTION, JOINT, diversity, mean_member_loss
 from dissim_jax.loop import fit
 from dissim_jax.models import Layered, init_variables
@@ -46,7 +46,7 @@ def make_joint_step(
     members, `ensemble_accuracy` is that of the mean of probabilities, and `diversity` is what the
     objective rewards: that of the attribution maps for `attribution`, else of the logits.
   """
-  axis, weight = parallel.BATCH_AXIS, config.objective.weight
+  axis, weight = devices.BATCH_AXIS, config.objective.weight
 
   def mean(values):
     return jax.lax.pmean(jnp.mean(values), axis)
@@ -179,7 +179,7 @@ def train_jointly(
   Args:
     config: the experiment, see `configs/default.py`.
     name: of the objective, in `joint_objectives.JOINT`.
-    models: the members' architectures, with batch norm over `parallel.BATCH_AXIS`.
+    models: the members' architectures, with batch norm over `devices.BATCH_AXIS`.
     dataset: its training images and labels are used.
     monitor: what is measured after an epoch besides the training sums.
     mesh: the devices.

@@ -11,9 +11,9 @@ import ml_collections
 import numpy as np
 from jax.sharding import Mesh
 
-from dissim_jax import parallel, preemption, processes
-from dissim_jax.checkpoint import Checkpoints
 from dissim_jax.data import Dataset
+from dissim_jax.distributed import devices, preemption, processes
+from dissim_jax.distributed.checkpoint import Checkpoints
 from dissim_jax.errors import Stopped, UserError
 from dissim_jax.optimizer import learning_rate
 from dissim_jax.records import MetricsLog, NoLog, NoProgress, Progress
@@ -67,7 +67,7 @@ def fit(
 
   Args:
     config: the experiment, see `configs/default.py`.
-    step: `(state, batch, teachers) -> (state, metrics)` for one replica, see `parallel.pmapped`.
+    step: `(state, batch, teachers) -> (state, metrics)` for one replica, see `devices.pmapped`.
     state: the first state; its field `step` counts the steps.
     shown: the metrics whose mean over an epoch is logged. The step returns these, `steps` (1) and
       `finite` (1 where the loss is finite).
@@ -90,13 +90,13 @@ def fit(
   schedule = learning_rate(config.optimizer, settings.epochs * steps, steps)
   zeros = {name: np.float32(0) for name in ("steps", "finite", *shown)}
   checkpoints = Checkpoints(directory / "checkpoints", settings.keep_checkpoints)
-  state, totals = parallel.replicate((state, zeros), mesh)
+  state, totals = devices.replicate((state, zeros), mesh)
   state, totals = checkpoints.restore((state, totals)) or (state, totals)
-  done = int(parallel.local(state.step))
+  done = int(devices.local(state.step))
   # Several processes gather and send only what their own devices work on.
   resident = images.nbytes <= config.data.resident_gib * 2**30 and jax.process_count() == 1
-  feed = parallel.make_feed(images, dataset.train_labels, mesh, resident=resident)
-  run = parallel.pmapped(step, mesh, resident=resident)
+  feed = devices.make_feed(images, dataset.train_labels, mesh, resident=resident)
+  run = devices.pmapped(step, mesh, resident=resident)
   block = steps_per_dispatch(settings.steps_per_dispatch, steps, mesh.devices.flat[0].platform)
   metrics_log, progress = _records(directory, settings.epochs, done // steps, done)
   try:
@@ -107,17 +107,17 @@ def fit(
         state, totals, rate, reached, stopped = _run_epoch(
           run, state, totals, feed, order, max(0, done - start), block, teachers, progress
         )
-        sums = {name: float(x) for name, x in jax.device_get(parallel.local(totals)).items()}
+        sums = {name: float(x) for name, x in jax.device_get(devices.local(totals)).items()}
         _check_finite(directory, start, sums, checkpoints.latest_step())
         if reached == steps:
           values = {"epoch": epoch, "step": epoch * steps}
           values |= {f"train_{name}": sums[name] / sums["steps"] for name in shown}
-          values |= monitor(parallel.local(state))
+          values |= monitor(devices.local(state))
           values["learning_rate"] = float(schedule(epoch * steps - 1))
           values["images_per_second"] = rate * settings.batch_size
           metrics_log.write(values, time.monotonic() - began)
           progress.epoch(values)
-          totals = parallel.replicate(zeros, mesh)
+          totals = devices.replicate(zeros, mesh)
         # After the line in the log: a run that is killed in between does the epoch again.
         due = epoch % settings.checkpoint_every_epochs == 0 or epoch == settings.epochs
         if stopped or due:

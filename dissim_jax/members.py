@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import ml_collections
 from jax.sharding import Mesh
 
-from dissim_jax import parallel, processes
-from dissim_jax.checkpoint import load_weights, save_weights
 from dissim_jax.data import Dataset
+from dissim_jax.distributed import devices, processes
+from dissim_jax.distributed.checkpoint import load_weights, save_weights
 from dissim_jax.errors import UserError
 from dissim_jax.models import MODELS, Layered, nearest_stem, variable_shapes
 from dissim_jax.records import read_json, write_json
@@ -36,7 +36,7 @@ def build_model(facts: dict, dtype: Any) -> Layered:
     stem=facts.get("stem", _FIRST_STEM),
     patch_size=facts.get("patch_size", 0),
     dtype=dtype,
-    axis_name=parallel.BATCH_AXIS,
+    axis_name=devices.BATCH_AXIS,
   )
 
 
@@ -86,7 +86,7 @@ def load_member(directory: Path, facts: dict, dtype: Any, mesh: Mesh) -> tuple[L
   """The architecture and the variables of a finished member, replicated over the mesh."""
   model = build_model(facts, dtype)
   shapes = variable_shapes(model, facts["image_shape"])
-  like = parallel.replicated_shapes(shapes, mesh)
+  like = devices.replicated_shapes(shapes, mesh)
   try:
     return model, load_weights(directory / "weights", like)
   except Exception as error:  # orbax raises many types for a damaged file.

@@ -10,11 +10,12 @@ from typing import Any
 import jax
 import ml_collections
 
-from dissim_jax import joint, parallel
+from dissim_jax import joint
 from dissim_jax import members as member_files
 from dissim_jax.data import Dataset, load
 from dissim_jax.data.augment import normalise
 from dissim_jax.data.examples import balanced_part
+from dissim_jax.distributed import devices
 from dissim_jax.evaluation import evaluate
 from dissim_jax.feasibility import check_dataset
 from dissim_jax.game import make_game
@@ -86,7 +87,7 @@ def _train_missing(
   config: ml_collections.ConfigDict, dataset: Dataset, plans: list[Plan]
 ) -> dict[str, tuple[Any, Any]]:
   """Trains the members that are not yet done; architecture and variables of all, by name."""
-  mesh = parallel.make_mesh()
+  mesh = devices.make_mesh()
   frozen: dict[str, tuple[Any, Any]] = {}
   for plan in plans:
     if plan.reused or member_files.is_done(plan.directory):

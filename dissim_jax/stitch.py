@@ -41,8 +41,9 @@ def run(
   """
   import jax  # Slow to import: not before the flags are right.
 
-  from dissim_jax import parallel, report, studies, workdirs
+  from dissim_jax import report, studies, workdirs
   from dissim_jax.data import load
+  from dissim_jax.distributed import devices
   from dissim_jax.evaluate import stitch_study
 
   names = _several("--methods", methods, of_texts=True)
@@ -55,7 +56,7 @@ def run(
   _check_same_data(*runs)
   settings = _settings(config, runs[1])
   settings.resize = resize
-  mesh = parallel.make_mesh()
+  mesh = devices.make_mesh()
   members = [
     workdirs.load_member(folder.name, folder, run.dtype, mesh, field)
     for folder, run, field in zip(folders, runs, ("--source", "--target"), strict=True)
@@ -153,7 +154,7 @@ if __name__ == "__main__":
     command_line.require(_SOURCE, _TARGET)
     logging.set_verbosity(logging.WARNING)  # Orbax tells every step of a restore.
     command_line.loading()  # Slow to import: not before the flags are right.
-    from dissim_jax import compilation
+    from dissim_jax.distributed import compilation
 
     with compilation.cache():
       run(

@@ -15,8 +15,10 @@ import jax
 import ml_collections
 import numpy as np
 
-from dissim_jax import evaluation, parallel, sequence
+from dissim_jax import sequence
 from dissim_jax.data import Dataset, load
+from dissim_jax.distributed import devices
+from dissim_jax.distributed.environment import environment
 from dissim_jax.errors import UserError
 from dissim_jax.evaluate.stitch_experiments import EXPERIMENTS
 from dissim_jax.evaluate.stitch_study import Study, make_study
@@ -50,7 +52,7 @@ def run(config: ml_collections.ConfigDict, workdir: str | Path) -> None:
 def _do(config: ml_collections.ConfigDict, workdir: Path, left: list[dict[str, Any]]) -> None:
   """Does the tasks in order and writes the results of each."""
   settings = config.stitch
-  dataset, mesh = load(config.data), parallel.make_mesh()
+  dataset, mesh = load(config.data), devices.make_mesh()
   members: dict[Path, Member] = {}
   study, joined, trained = None, None, {workdir}
   for task in left:
@@ -163,7 +165,7 @@ def describe(study: Study, task: dict[str, Any]) -> dict[str, Any]:
     "num_test": len(data.test_labels),
     "seed": study.seed,
     "settings": _plain(study.settings),
-    "environment": evaluation.environment(),
+    "environment": environment(),
   }
 
 

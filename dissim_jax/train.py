@@ -11,9 +11,10 @@ import ml_collections
 import optax
 from jax.sharding import Mesh
 
-from dissim_jax import objective, parallel
+from dissim_jax import objective
 from dissim_jax.data import Dataset
 from dissim_jax.data.augment import augment, normalise
+from dissim_jax.distributed import devices
 from dissim_jax.game import Game, teacher_taps
 from dissim_jax.loop import fit
 from dissim_jax.models import Layered, init_variables
@@ -58,13 +59,13 @@ def make_step(
   Returns:
     `(state, batch, teachers) -> (state, metrics)`: `batch` holds `image` uint8 `[B, H, W, C]` and
     `label` int32 `[B]`, this replica's share; `teachers` is a tuple of frozen variables. Gradients,
-    batch-norm and similarity statistics are of the global batch over `parallel.BATCH_AXIS`.
+    batch-norm and similarity statistics are of the global batch over `devices.BATCH_AXIS`.
     `metrics` are float32 scalars of the global batch to be summed over steps: `loss`, `steps`,
     `finite` (1 where the loss is finite), and those of `loss_fn`.
   """
 
   def step(state, batch, teachers):
-    keys = parallel.example_keys(
+    keys = devices.example_keys(
       jax.random.fold_in(jax.random.key(state.seed), state.step), batch["label"].shape[0]
     )
     images = augment(keys, batch["image"], config.augment)
@@ -100,7 +101,7 @@ def make_train_step(
   Returns:
     See `make_step`; its metrics are those of `shown_metrics`.
   """
-  axis = parallel.BATCH_AXIS
+  axis = devices.BATCH_AXIS
 
   def loss_fn(params, state, images, labels, teachers):
     variables = variables_of(state.replace(params=params))
@@ -196,7 +197,7 @@ def train_member(
 
   Args:
     config: the experiment, see `configs/default.py`.
-    model: the architecture, with batch norm over `parallel.BATCH_AXIS`.
+    model: the architecture, with batch norm over `devices.BATCH_AXIS`.
     game: the regularisation; None trains with cross-entropy alone.
     teachers: the frozen variables of `game.teachers`, or of the tutor, replicated over the mesh.
     dataset: its training images and labels are used.
@@ -214,7 +215,7 @@ def train_member(
   """
   steps = len(dataset.train_labels) // config.train.batch_size
   optimizer = make_optimizer(config.optimizer, config.train.epochs * steps, steps)
-  own_teachers = parallel.local(teachers)
+  own_teachers = devices.local(teachers)
   state, seconds = fit(
     config,
     make_train_step(config, model, optimizer, game, tutor),

@@ -76,7 +76,8 @@ def main(argv: list[str], holders: dict[str, flags.FlagHolder]) -> None:
   given = arguments(holders)
   logging.set_verbosity(logging.WARNING)  # Orbax tells every step of a restore.
   command_line.loading()  # Slow to import: not before the flags are right.
-  from dissim_jax import compilation, transfers
+  from dissim_jax import transfers
+  from dissim_jax.distributed import compilation
   from dissim_jax.report import pool
 
   command = shlex.join(["python", "-m", "dissim_jax.transfer", *sys.argv[1:]])

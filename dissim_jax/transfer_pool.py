@@ -12,11 +12,12 @@ import jax
 import numpy as np
 from jax.tree_util import Partial
 
-from dissim_jax import parallel, texts, transfer_files
+from dissim_jax import texts, transfer_files
 from dissim_jax.attacks import Attack, check_attack
 from dissim_jax.data import Dataset, load
 from dissim_jax.data.examples import balanced_part
 from dissim_jax.data.sources import check_int
+from dissim_jax.distributed import devices
 from dissim_jax.errors import UserError
 from dissim_jax.evaluate.attacked import classifier, logits_on
 from dissim_jax.evaluate.transferability import check_floor
@@ -135,7 +136,7 @@ def prepare(
   known = {each["folder"] for each in (before or {"members": ()})["members"]}
   earlier = [str(each.folder) in known and bool(row.predictions)
              for each, row in zip(found, rows, strict=True)]  # fmt: skip
-  mesh = parallel.make_mesh(jax.local_devices()[:1])
+  mesh = devices.make_mesh(jax.local_devices()[:1])
 
   @functools.cache
   def network(place: int) -> Partial:

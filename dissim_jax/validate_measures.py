@@ -7,9 +7,9 @@ import ml_collections
 
 from dissim_jax.attacks import ATTACKS, check_attack
 from dissim_jax.config_file import get
+from dissim_jax.corruptions import CORRUPTIONS
 from dissim_jax.errors import UserError
 from dissim_jax.evaluate.attribution import METHODS
-from dissim_jax.evaluate.corruptions import CORRUPTIONS
 from dissim_jax.evaluate.stitch_experiments import EXPERIMENTS
 from dissim_jax.evaluate.stitch_study import STARTS
 from dissim_jax.evaluate.transferability import attack_of, check_floor

@@ -11,9 +11,9 @@ import ml_collections
 from jax.sharding import Mesh
 
 from dissim_jax import members as member_files
-from dissim_jax import processes
 from dissim_jax.config_file import canonical
 from dissim_jax.defaults import complete
+from dissim_jax.distributed import processes
 from dissim_jax.errors import BusyError, UserError
 from dissim_jax.evaluate.streaming import Member
 from dissim_jax.records import LOCK, exclusive, read_json, write_json

@@ -13,7 +13,8 @@ import time
 import pytest
 from absl import app
 
-from dissim_jax import command_line, main, preemption, processes
+from dissim_jax import command_line, main
+from dissim_jax.distributed import preemption, processes
 from dissim_jax.errors import TRY_AGAIN
 from tests import tiny
 

@@ -13,14 +13,14 @@ from scipy.special import softmax
 from sklearn.datasets import load_digits
 
 from dissim_jax import attacks
-from dissim_jax.attack_step import (
+from dissim_jax.attacks import Attack, perturb
+from dissim_jax.attacks.step import (
   Iterate,
   attack_step,
   loss_gradient,
   margin_loss,
   random_images,
 )
-from dissim_jax.attacks import Attack, perturb
 from dissim_jax.errors import UserError
 
 N, SHAPE, CLASSES, EPS = 6, (3, 5, 2), 4, 8 / 255

@@ -24,13 +24,13 @@ from dissim_jax.data.augment import normalise
 from dissim_jax.data.examples import balanced_part
 from dissim_jax.defaults import complete
 from dissim_jax.errors import UserError
-from dissim_jax.evaluate import comoments, comparable, comparison
+from dissim_jax.evaluate import comparable, comparison
 from dissim_jax.evaluate.streaming import Member
 from dissim_jax.evaluate.subjects import Chosen, Subject
 from dissim_jax.models import MODELS, variable_shapes
 from dissim_jax.records import read_json, write_json
 from dissim_jax.report import heatmaps
-from dissim_jax.similarity import MEASURES
+from dissim_jax.similarity import MEASURES, comoments
 from tests import tiny
 
 N, BATCH, SHAPE = 45, 16, (8, 8, 1)

@@ -12,10 +12,10 @@ from scipy import ndimage, stats
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
+from dissim_jax import corruptions
+from dissim_jax.corruptions import CORRUPTIONS, light, noise
+from dissim_jax.corruptions.severities import CONSTANTS, constants
 from dissim_jax.errors import UserError
-from dissim_jax.evaluate import corruptions
-from dissim_jax.evaluate.corruptions import CORRUPTIONS, light, noise
-from dissim_jax.evaluate.corruptions.severities import CONSTANTS, constants
 
 HEIGHT, WIDTH, COUNT = 33, 40, 24
 FIXED = {"gaussian_blur", "zoom_blur", "brightness", "contrast", "pixelate", "jpeg"}

@@ -13,7 +13,7 @@ from absl import flags
 from benchmarks.device import __main__ as program
 from benchmarks.device import check, cka, measuring, timing, training
 from dissim_jax import command_line
-from dissim_jax.evaluate.corruptions import CORRUPTIONS
+from dissim_jax.corruptions import CORRUPTIONS
 from dissim_jax.models import MODELS, Architecture, Layered
 from dissim_jax.models.resnet import Head, Ops
 

@@ -153,7 +153,7 @@ def test_votes_are_scored_as_they_were_drawn(data, result):
   logits, labels = data[:2]
   sequence = logits[np.array(order_of("baseline"))]
   votes = sequence.argmax(-1)
-  probs, predictions = map(np.asarray, ensembles.combine(sequence, "vote", 0))
+  probs, predictions = map(np.asarray, metrics.combine(sequence, "vote", 0))
   np.testing.assert_array_equal(np.argmax(probs, -1), predictions)
   counts = np.stack([(votes == k).sum(0) for k in range(K)], -1)
   tied = counts.max(-1) == 1
@@ -167,7 +167,7 @@ def test_votes_are_scored_as_they_were_drawn(data, result):
   assert values["gain_over_best"] == pytest.approx(gain, abs=1e-6)
   # A label without a vote: the cross-entropy is infinite.
   assert values["cross_entropy"] is None
-  other = ensembles.combine(sequence, "vote", 1)[1]
+  other = metrics.combine(sequence, "vote", 1)[1]
   assert (other != predictions).any()
 
 
@@ -272,7 +272,7 @@ def test_rows_of_ensembles_by_any_rule(data):
   for rule in metrics.RULES:
     rows = ensembles.ensemble_rows(SEQUENCES, NAMES, logits, labels, rule, BINS)
     assert [row["size"] for row in rows] == [2, 3, 2, 3]
-    probs, _ = ensembles.combine(logits[np.array(order_of("dissimilar"))], rule, 0)
+    probs, _ = metrics.combine(logits[np.array(order_of("dissimilar"))], rule, 0)
     assert rows[-1]["ensemble_accuracy"] == pytest.approx(np.mean(probs.argmax(-1) == labels))
     assert {"q_statistic", "error_correlation", "double_fault", "kullback_leibler_divergence",
             "cosine_similarity", "jensen_shannon_divergence", "label_disagreement",

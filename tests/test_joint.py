@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from configs import default
-from dissim_jax import joint, joint_objectives, loop, parallel, train
+from dissim_jax import joint, joint_objectives, loop, train
 from dissim_jax.attribution import attribution_diversity
 from dissim_jax.data import load
+from dissim_jax.distributed import devices
 from dissim_jax.joint_objectives import JOINT
 from dissim_jax.members import build_model
 from dissim_jax.optimizer import make_optimizer
@@ -225,7 +226,7 @@ def first_state():
 
 
 @functools.cache
-def step_of(name, devices):
+def step_of(name, count):
   """The mapped step and its mesh; the weight is an argument, so one program does for all."""
   config = config_of()
   optimizer = make_optimizer(config.optimizer, 10, 1)
@@ -235,29 +236,29 @@ def step_of(name, devices):
     own = types.SimpleNamespace(augment=config.augment, data=config.data, objective=objective)
     return joint.make_joint_step(own, name, models(), optimizer)(state, batch, ())
 
-  mesh = parallel.make_mesh(jax.devices()[:devices])
-  return parallel.pmapped(step, mesh), mesh
+  mesh = devices.make_mesh(jax.devices()[:count])
+  return devices.pmapped(step, mesh), mesh
 
 
 @functools.cache
-def steps_of(name, weight, devices=1, steps=12):
+def steps_of(name, weight, count=1, steps=12):
   """The metrics of each step."""
   dataset = load(config_of().data)
-  run, mesh = step_of(name, devices)
-  state, weight = parallel.replicate((first_state(), np.float32(weight)), mesh)
-  data = parallel.replicate((dataset.train_images, dataset.train_labels), mesh)
+  run, mesh = step_of(name, count)
+  state, weight = devices.replicate((first_state(), np.float32(weight)), mesh)
+  data = devices.replicate((dataset.train_images, dataset.train_labels), mesh)
   values = []
   for i in range(steps):
     totals = {n: np.float32(0) for n in ("steps", "finite", *joint.SHOWN)}
     rows = loop.epoch_order(0, i, 100, 20)[:1]
-    state, totals = run(state, parallel.replicate(totals, mesh), data, rows, weight)
+    state, totals = run(state, devices.replicate(totals, mesh), data, rows, weight)
     values.append({name: float(total) for name, total in totals.items()})
   return values
 
 
 @pytest.mark.parametrize("name", WEIGHTS)
 def test_four_devices_train_as_one(name):
-  one, four = (steps_of(name, WEIGHTS[name], devices)[:6] for devices in (1, 4))
+  one, four = (steps_of(name, WEIGHTS[name], count)[:6] for count in (1, 4))
   for key in ("loss", "diversity", "cross_entropy"):
     np.testing.assert_allclose(
       [step[key] for step in four], [step[key] for step in one], rtol=2e-4, err_msg=key
@@ -285,7 +286,7 @@ def test_attribution_maps_are_those_of_the_true_class(dataset):
     def mapped(images):
       return models()[0].apply(member, images, True, mutable=["batch_stats"])[0][0]
 
-    logits = jax.vmap(mapped, axis_name=parallel.BATCH_AXIS)(images[None])[0]
+    logits = jax.vmap(mapped, axis_name=devices.BATCH_AXIS)(images[None])[0]
     return logits[np.arange(20), labels].sum()
 
   saliency = jax.jit(jax.grad(score))
@@ -295,7 +296,7 @@ def test_attribution_maps_are_those_of_the_true_class(dataset):
 
 
 def train_whole(dataset, directory):
-  mesh = parallel.make_mesh(jax.devices()[:1])
+  mesh = devices.make_mesh(jax.devices()[:1])
   return joint.train_jointly(
     config_of(objective__weight=0.0), "gncl", models(), dataset, lambda state: {}, mesh, directory,
     SEEDS,
@@ -313,7 +314,7 @@ def test_weight_zero_trains_each_member_as_if_it_were_alone(dataset, whole, tmp_
   together, _ = whole
   alone, _ = train.train_member(
     config_of(), models()[0], None, (), dataset, lambda variables, teachers: {},
-    parallel.make_mesh(jax.devices()[:1]), tmp_path / "alone", SEEDS[0],
+    devices.make_mesh(jax.devices()[:1]), tmp_path / "alone", SEEDS[0],
   )  # fmt: skip
   jax.tree.map(
     lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), together[0], alone

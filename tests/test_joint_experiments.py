@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dissim_jax import evaluation, joint, report, sequence
-from dissim_jax.checkpoint import load_weights
+from dissim_jax.distributed.checkpoint import load_weights
 from dissim_jax.errors import UserError
 from dissim_jax.finished import find_members
 from dissim_jax.loop import TrainingDivergedError

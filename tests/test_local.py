@@ -18,7 +18,7 @@ import rich.console
 from absl import flags
 
 from dissim_jax import command_line, sequence
-from dissim_jax.checkpoint import load_weights
+from dissim_jax.distributed.checkpoint import load_weights
 from launch import local, options, pool, progress
 from launch.options import Request
 from launch.table import LiveTable

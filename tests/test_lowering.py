@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import pytest
 
 from configs import default
-from dissim_jax import parallel, train
+from dissim_jax import train
+from dissim_jax.distributed import devices
 from dissim_jax.game import make_game
 from dissim_jax.members import build_model
 from dissim_jax.optimizer import make_optimizer
@@ -33,8 +34,8 @@ def step():
   optimizer = make_optimizer(config.optimizer, 10, 5)
   game = make_game(config, model, (model,), 5)
   state = train.init_state(model, optimizer, game, SHAPE, 0)
-  run = parallel.pmapped(
-    train.make_train_step(config, model, optimizer, game), parallel.make_mesh(jax.devices()[:1])
+  run = devices.pmapped(
+    train.make_train_step(config, model, optimizer, game), devices.make_mesh(jax.devices()[:1])
   )
   data = jnp.zeros((8, *SHAPE), jnp.uint8), jnp.zeros(8, jnp.int32)
   totals = {name: jnp.zeros(()) for name in train.metric_names(game)}

@@ -11,7 +11,8 @@ import pytest
 from scipy.special import erfc
 
 from configs import default
-from dissim_jax import joint, objective, parallel, train
+from dissim_jax import joint, objective, train
+from dissim_jax.distributed import devices
 from dissim_jax.game import make_game
 from dissim_jax.joint_objectives import JOINT
 from dissim_jax.models import MODELS, variable_shapes
@@ -31,12 +32,12 @@ def _weights_are_zeros(monkeypatch):
   monkeypatch.setattr(joint, "init_variables", zeros)
 
 
-def traced(step, state, names, teachers, size, devices):
+def traced(step, state, names, teachers, size, count):
   """The program of one step on so many devices; shapes of the new state and of the metrics."""
-  mesh = parallel.make_mesh(jax.devices()[:devices])
+  mesh = devices.make_mesh(jax.devices()[:count])
   data = jnp.zeros((8, size, size, 3), jnp.uint8), jnp.zeros(8, jnp.int32)
   totals = {name: jnp.zeros(()) for name in names}
-  run = parallel.pmapped(step, mesh)
+  run = devices.pmapped(step, mesh)
   rows = jnp.zeros((1, BATCH), jnp.int32)
   return shapes_of(run.trace(state, totals, data, rows, teachers).out_info)
 
@@ -56,11 +57,11 @@ def config_of(**fields):
 def network(name):
   """A network with batch norm over all devices, its image size, and its variables' shapes."""
   size = 32 if name == "tiny10" else 8
-  model = shallow(name, 10, stem=size, axis_name=parallel.BATCH_AXIS, width_multiplier=0.5)
+  model = shallow(name, 10, stem=size, axis_name=devices.BATCH_AXIS, width_multiplier=0.5)
   return model, size, variable_shapes(model, (size, size, 3))
 
 
-def member(name, config, devices, kind="against"):
+def member(name, config, count, kind="against"):
   """Traces the step of a member `against`, or `taught` by, one of its own kind, or `alone`."""
   model, size, variables = network(name)
   optimizer = make_optimizer(config.optimizer, 10, 5)
@@ -70,17 +71,17 @@ def member(name, config, devices, kind="against"):
   step = train.make_train_step(config, model, optimizer, game, tutor)
   names = ("steps", "finite", *train.shown_metrics(game, tutor))
   teachers = () if kind == "alone" else (variables,)
-  new, sums = traced(step, state, names, teachers, size, devices)
+  new, sums = traced(step, state, names, teachers, size, count)
   assert new == shapes_of(state) and set(sums) == set(names)
 
 
 FAMILIES = ["resnet8", "tiny10", *(name for name in MODELS if name.endswith("_mini"))]
 
 
-@pytest.mark.parametrize("name, devices", [("tiny", 1), ("tiny", 4), ("vit_mini", 2)])
-def test_member(name, devices):
+@pytest.mark.parametrize("name, count", [("tiny", 1), ("tiny", 4), ("vit_mini", 2)])
+def test_member(name, count):
   """With batch norm and without, against a teacher of its own kind; the closed form at one tap."""
-  member(name, config_of(dissim__taps=(1,)), devices)
+  member(name, config_of(dissim__taps=(1,)), count)
 
 
 @pytest.mark.parametrize("name", FAMILIES)

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from configs import default
-from dissim_jax import loop, parallel, train
+from dissim_jax import loop, train
 from dissim_jax.data import load
 from dissim_jax.data.augment import normalise
+from dissim_jax.distributed import devices
 from dissim_jax.errors import UserError
 from dissim_jax.game import make_game
 from dissim_jax.members import build_model
@@ -49,7 +50,7 @@ def dataset():
 
 @functools.cache
 def mesh():
-  return parallel.make_mesh(jax.devices()[:1])
+  return devices.make_mesh(jax.devices()[:1])
 
 
 @functools.cache
@@ -58,7 +59,7 @@ def fresh_state(seed):
   optimizer = make_optimizer(default.get_config().optimizer, STEPS, 1)
   state = train.init_state(model(), optimizer, None, dataset().image_shape, seed)
   # Placed as a step gives it back, or the second step would be compiled again.
-  return parallel.replicate(state, mesh())
+  return devices.replicate(state, mesh())
 
 
 @functools.cache
@@ -87,7 +88,7 @@ def training_step():
     own = train.make_train_step(configs[0], model(), optimizer, game)
     return own(state, batch, teachers)
 
-  whole, split = jax.sharding.PartitionSpec(), jax.sharding.PartitionSpec(parallel.BATCH_AXIS)
+  whole, split = jax.sharding.PartitionSpec(), jax.sharding.PartitionSpec(devices.BATCH_AXIS)
   specs = {"in_specs": (whole, whole, split, whole), "out_specs": (whole, whole)}
   return jit(jax.shard_map(step, mesh=mesh(), **specs))
 
@@ -95,7 +96,7 @@ def training_step():
 def trained(name, seed, teacher, first):
   """Variables of a member after a few steps of the training loop's own step, from a step on."""
   which, state = np.int32(PENALTIES.index(name)), fresh_state(seed)
-  state = state.replace(step=parallel.replicate(np.int32(first), mesh()))
+  state = state.replace(step=devices.replicate(np.int32(first), mesh()))
   for epoch in range(STEPS * BATCH // 100):
     for rows in loop.epoch_order(0, epoch, 100, BATCH):
       batch = {"image": dataset().train_images[rows], "label": dataset().train_labels[rows]}

@@ -12,7 +12,8 @@ import jax
 import numpy as np
 import pytest
 
-from dissim_jax import parallel, processes, sequence
+from dissim_jax import sequence
+from dissim_jax.distributed import devices, processes
 from dissim_jax.errors import BusyError, UserError
 from tests import tiny
 from tests.one_of_two import STEPS, TOLD
@@ -100,11 +101,11 @@ def test_results_are_written_once_by_the_first(trained):
 
 
 def test_every_device_gets_its_own_examples_and_no_others():
-  mesh = parallel.make_mesh()  # four devices
+  mesh = devices.make_mesh()  # four devices
   rng = np.random.default_rng(0)
   images, rows = rng.integers(0, 256, (50, 3, 2, 1), np.uint8), rng.permutation(48).reshape(4, 12)
   labels = np.arange(50)
-  (sent, sent_labels), own = parallel.spread((images, labels), rows, mesh)
+  (sent, sent_labels), own = devices.spread((images, labels), rows, mesh)
   assert sent.shape == (48, 3, 2, 1) and own.shape == rows.shape
   for device, shard in enumerate(sent.addressable_shards):
     local_rows = np.asarray(own.addressable_shards[device].data)

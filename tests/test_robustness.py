@@ -11,9 +11,9 @@ from scipy.spatial.distance import jensenshannon
 from scipy.special import softmax
 from sklearn.metrics import cohen_kappa_score
 
+from dissim_jax import corruptions
 from dissim_jax.data.augment import normalise
 from dissim_jax.errors import UserError
-from dissim_jax.evaluate import corruptions
 from dissim_jax.evaluate.robustness import ensemble_row, robustness
 from dissim_jax.evaluate.streaming import Member
 from dissim_jax.models import MODELS

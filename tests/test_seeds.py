@@ -10,9 +10,9 @@ import pytest
 from absl import flags
 from test_report import make_run
 
-from dissim_jax import attacks, command_line, config_file, main, workdirs
+from dissim_jax import attacks, command_line, config_file, corruptions, main, metrics, workdirs
 from dissim_jax.errors import UserError
-from dissim_jax.evaluate import corruptions, ensembles, stitch_study
+from dissim_jax.evaluate import stitch_study
 from dissim_jax.loop import epoch_order
 from dissim_jax.plan import member_seed
 from dissim_jax.report import seeds, seeds_text
@@ -46,7 +46,7 @@ def test_members_of_large_seeds_are_not_those_of_small_ones():
 
 def _votes(seed):
   logits = np.stack([np.eye(4)[np.arange(200) % 4], np.eye(4)[(np.arange(200) + 1) % 4]])
-  return ensembles.combine(jnp.asarray(logits, jnp.float32), "vote", seed)[1]
+  return metrics.combine(jnp.asarray(logits, jnp.float32), "vote", seed)[1]
 
 
 def _attack(seed):

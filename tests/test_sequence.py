@@ -17,8 +17,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dissim_jax import command_line, preemption, report, sequence, workdirs
-from dissim_jax.checkpoint import Checkpoints, load_weights, save_weights
+from dissim_jax import command_line, report, sequence, workdirs
+from dissim_jax.distributed import preemption
+from dissim_jax.distributed.checkpoint import Checkpoints, load_weights, save_weights
 from dissim_jax.errors import BusyError, Stopped, UserError
 from dissim_jax.loop import TrainingDivergedError
 from dissim_jax.plan import make_plan

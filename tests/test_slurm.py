@@ -18,7 +18,7 @@ import slurm_cluster
 from absl import flags
 
 from dissim_jax import sequence
-from dissim_jax.checkpoint import load_weights
+from dissim_jax.distributed.checkpoint import load_weights
 from dissim_jax.errors import UserError
 from dissim_jax.records import write_json
 from launch import commands, progress, sbatch, slurm, slurm_jobs, squeue

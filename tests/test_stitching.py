@@ -11,8 +11,9 @@ import scipy.linalg
 from sklearn.linear_model import Lasso, LinearRegression
 from sklearn.metrics import r2_score
 
-from dissim_jax import parallel, similarity
+from dissim_jax import similarity
 from dissim_jax.data.augment import normalise
+from dissim_jax.distributed import devices
 from dissim_jax.evaluate import stitch_training, stitched, stitching
 from dissim_jax.evaluate.stitching import Stitch
 from dissim_jax.evaluate.streaming import Member
@@ -193,7 +194,7 @@ def test_sparsity_counts_entries_below_the_threshold():
 
 
 def make_member(name, seed, model="tiny_deep", width=0.25, scale=SCALES[0]):
-  built = MODELS[model](CLASSES, width_multiplier=width, axis_name=parallel.BATCH_AXIS)
+  built = MODELS[model](CLASSES, width_multiplier=width, axis_name=devices.BATCH_AXIS)
   return Member(name, built, tiny.drawn(built, SHAPE, seed), *scale)
 
 
@@ -325,9 +326,9 @@ def learnt(joined, passed):
   start = least_squares(m)
 
   def train(start=start, task=TASK, mesh=None, rank=0, **options):
-    mesh = mesh or parallel.make_mesh(jax.devices()[:1])
+    mesh = mesh or devices.make_mesh(jax.devices()[:1])
     params = stitch_training.from_stitch(start, rank)
-    variables_there = parallel.replicate(variables, mesh)
+    variables_there = devices.replicate(variables, mesh)
     return stitch_training.train_stitch(
       pair, variables_there, (2, 2), params, images, wanted, task, seed=3, mesh=mesh, **options
     )
@@ -352,7 +353,7 @@ def test_training_lowers_the_task_loss_from_any_start(learnt):
 def test_training_is_the_same_on_four_devices(learnt):
   train, _, _ = learnt
   one, _ = train()
-  four, _ = train(mesh=parallel.make_mesh())
+  four, _ = train(mesh=devices.make_mesh())
   assert_close(four.kernel, one.kernel, rtol=1e-3, atol=1e-4)
 
 

@@ -7,8 +7,9 @@ import pytest
 from PIL import Image
 
 from configs import default
-from dissim_jax import objective, parallel, plan, sequence, train
+from dissim_jax import objective, plan, sequence, train
 from dissim_jax.data import load
+from dissim_jax.distributed import devices
 from dissim_jax.game import make_game, teacher_taps
 from dissim_jax.models import MODELS, Layered, matching_tap, resnet
 from dissim_jax.optimizer import learning_rate, make_optimizer
@@ -32,7 +33,7 @@ def config_of(**values):
 
 
 def small(name, classes=10):
-  return MODELS[name](classes, width_multiplier=0.25, axis_name=parallel.BATCH_AXIS)
+  return MODELS[name](classes, width_multiplier=0.25, axis_name=devices.BATCH_AXIS)
 
 
 def by_pillow(z, size):
@@ -80,7 +81,7 @@ def test_a_teachers_tap_is_matched_and_resized(match, tap, size):
 
 def shallow(features):
   """One convolution and a head: compiled in no time."""
-  ops = resnet.Ops(axis_name=parallel.BATCH_AXIS)
+  ops = resnet.Ops(axis_name=devices.BATCH_AXIS)
   return Layered((resnet.Stem(features, ops),), resnet.Head(10, ops), ("stem",))
 
 
@@ -89,7 +90,7 @@ def first_steps(teacher, config):
 
   The share is an argument of the compiled step, None for training without a tutor.
   """
-  model, mesh = shallow(4), parallel.make_mesh(jax.devices()[:1])
+  model, mesh = shallow(4), devices.make_mesh(jax.devices()[:1])
   optimizer = make_optimizer(config.optimizer, 4, 2)
   first = jax.device_get(train.init_state(model, optimizer, None, SHAPE, 3))
 
@@ -98,14 +99,14 @@ def first_steps(teacher, config):
     return train.make_train_step(config, model, optimizer, None, tutor)(state, batch, frozen[1:])
 
   untaught = train.make_train_step(config, model, optimizer, None)
-  runs = [parallel.pmapped(step, mesh) for step in (untaught, taught)]
+  runs = [devices.pmapped(step, mesh) for step in (untaught, taught)]
 
   def take(share, frozen, dataset):
     known, arguments = share is not None, () if share is None else (np.float32(share), *frozen)
     names = ("steps", "finite", "loss", "cross_entropy", "accuracy", *["agreement"] * known)
     totals = {name: np.float32(0) for name in names}
     data = dataset.train_images, dataset.train_labels
-    state, totals, data, arguments = parallel.replicate((first, totals, data, arguments), mesh)
+    state, totals, data, arguments = devices.replicate((first, totals, data, arguments), mesh)
     rows = np.arange(20, dtype=np.int32)[None]
     state, totals = runs[known](state, totals, data, rows, arguments)
     return {name: float(value) for name, value in totals.items()}, jax.device_get(state.params)

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from configs import default
-from dissim_jax import loop, parallel, train
+from dissim_jax import loop, train
 from dissim_jax.data import load
+from dissim_jax.distributed import devices
 from dissim_jax.game import make_game
 from dissim_jax.members import build_model
 from dissim_jax.optimizer import make_optimizer
@@ -77,29 +78,29 @@ def parts(name):
 class Training:
   """The mapped step of a game on some devices, compiled once for all tests."""
 
-  def __init__(self, name, devices):
+  def __init__(self, name, count):
     step, self.game, self.state = parts(name)
-    self.mesh, self.traces = parallel.make_mesh(jax.devices()[:devices]), 0
+    self.mesh, self.traces = devices.make_mesh(jax.devices()[:count]), 0
 
     def counted(*arguments):
       self.traces += 1
       return step(*arguments)
 
-    self.run = parallel.pmapped(counted, self.mesh)
+    self.run = devices.pmapped(counted, self.mesh)
     images = dataset().train_images, dataset().train_labels
     frozen = teachers(len(self.game.teachers))
-    self.data, self.frozen = parallel.replicate((images, frozen), self.mesh)
+    self.data, self.frozen = devices.replicate((images, frozen), self.mesh)
 
   def start(self, first=PENALISED, seed=3):
     """A state on the devices, as if so many steps had been taken."""
-    return parallel.replicate(
+    return devices.replicate(
       self.state.replace(step=np.int32(first), seed=np.int32(seed)), self.mesh
     )
 
   def take(self, state, rows):
     """The state after the steps of some rows, and the sums of their metrics."""
     zeros = {name: np.float32(0) for name in train.metric_names(self.game)}
-    return self.run(state, parallel.replicate(zeros, self.mesh), self.data, rows, self.frozen)
+    return self.run(state, devices.replicate(zeros, self.mesh), self.data, rows, self.frozen)
 
   def losses(self, steps, **start):
     """Loss and similarity of each step."""
@@ -117,7 +118,7 @@ LEAST_SQUARES = "expvar, least squares"
 @pytest.mark.parametrize("game", GAMES)
 def test_four_devices_train_as_one(game):
   """Every measure is compared so in test_similarity; here every way into the step."""
-  one, four = (training(game, devices).losses(20) for devices in (1, 4))
+  one, four = (training(game, count).losses(20) for count in (1, 4))
   np.testing.assert_allclose(four[0], one[0], rtol=1e-6, atol=1e-6)
   np.testing.assert_allclose(four[:, 0], one[:, 0], rtol=1e-4)
   assert one[-1, 0] < one[0, 0]
@@ -138,8 +139,8 @@ def test_no_gradient_reaches_a_frozen_member_and_one_reaches_the_new():
       now = state.replace(params=params, step=PENALISED)
       return step(now, batch, frozen)[1]["loss"]
 
-    whole, split = jax.sharding.PartitionSpec(), jax.sharding.PartitionSpec(parallel.BATCH_AXIS)
-    mesh = parallel.make_mesh(jax.devices()[:1])
+    whole, split = jax.sharding.PartitionSpec(), jax.sharding.PartitionSpec(devices.BATCH_AXIS)
+    mesh = devices.make_mesh(jax.devices()[:1])
     mapped = jax.shard_map(replica, mesh=mesh, in_specs=(whole, whole, split), out_specs=whole)
     return mapped(params, frozen, batch)
 
@@ -185,7 +186,7 @@ def test_images_on_the_host_reach_the_step_as_those_on_the_devices_do(tmp_path):
 
   def step(state, batch, teachers):
     pixels = batch["image"].astype(jnp.int32).sum((1, 2, 3))
-    own = jax.lax.psum(jnp.sum(pixels * (1 + batch["label"])), parallel.BATCH_AXIS)
+    own = jax.lax.psum(jnp.sum(pixels * (1 + batch["label"])), devices.BATCH_AXIS)
     state = state.replace(step=state.step + 1, params=3 * state.params + own)
     return state, dict.fromkeys(train.metric_names(None), jnp.ones(()))
 
@@ -196,7 +197,7 @@ def test_images_on_the_host_reach_the_step_as_those_on_the_devices_do(tmp_path):
     config = tiny_config(train__epochs=1, train__steps_per_dispatch=2, data__resident_gib=gib)
     state, _ = loop.fit(
       config, step, first, train.shown_metrics(None), (), few, lambda state: {},
-      parallel.make_mesh(), tmp_path / str(gib), 3,
+      devices.make_mesh(), tmp_path / str(gib), 3,
     )  # fmt: skip
     found.append(int(state.params))
   expected = 0
@@ -214,7 +215,7 @@ def test_sixty_four_images_are_overfitted(tmp_path):
   config = tiny_config(train__batch_size=32, train__epochs=40, train__checkpoint_every_epochs=40)
   train.train_member(
     config, own, None, (), few, lambda variables, teachers: {},
-    parallel.make_mesh(jax.devices()[:1]), tmp_path / "member", 3,
+    devices.make_mesh(jax.devices()[:1]), tmp_path / "member", 3,
   )  # fmt: skip
   last = (tmp_path / "member" / "metrics.jsonl").read_text().splitlines()[-1]
   assert '"train_accuracy": 1.0' in last

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from dissim_jax.evaluate.corruptions import corrupt
-from dissim_jax.evaluate.corruptions.blurs import zoom_line
+from dissim_jax.corruptions import corrupt
+from dissim_jax.corruptions.blurs import zoom_line
 
 LAST = {1: 1.06, 2: 1.11, 3: 1.16, 4: 1.21, 5: 1.26}  # make_cifar_c.py: arange(1, last, 0.01)
 SHAPES = {"cifar": (32, 32, 3), "wide": (37, 50, 1), "large": (96, 64, 3), "small": (8, 16, 1)}

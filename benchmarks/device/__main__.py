@@ -135,7 +135,7 @@ def main(argv: list[str], holders: dict[str, flags.FlagHolder]) -> None:
   logging.set_verbosity(logging.WARNING)
   command_line.loading()  # Slow to import: not before the flags are right.
   from benchmarks.device import table
-  from dissim_jax import compilation
+  from dissim_jax.distributed import compilation
   from dissim_jax.records import write_json
 
   began = time.monotonic()

@@ -9,10 +9,10 @@ from benchmarks.device import cka
 from benchmarks.device.setting import Setting, varied
 from benchmarks.device.timing import Case, NotHereError, Row
 from dissim_jax.attacks import Attack, perturb
+from dissim_jax.corruptions import CORRUPTIONS, corrupt
 from dissim_jax.data.augment import augment, normalise
 from dissim_jax.evaluate import streaming
 from dissim_jax.evaluate.attacked import classifier, in_unit
-from dissim_jax.evaluate.corruptions import CORRUPTIONS, corrupt
 from dissim_jax.models import init_variables
 
 SEVERITY = 5

@@ -7,7 +7,8 @@ import jax
 import ml_collections
 import numpy as np
 
-from dissim_jax import members, parallel
+from dissim_jax import members
+from dissim_jax.distributed import devices
 from dissim_jax.models import Layered, matching_tap, nearest_stem
 
 NUM_CLASSES = 10
@@ -94,7 +95,7 @@ class Setting:
   @functools.cached_property
   def mesh(self) -> jax.sharding.Mesh:
     """One device, whose speed is measured."""
-    return parallel.make_mesh(jax.devices()[:1])
+    return devices.make_mesh(jax.devices()[:1])
 
   @functools.cached_property
   def images(self) -> np.ndarray:
@@ -110,9 +111,9 @@ class Setting:
 
   @functools.cached_property
   def feed(self):
-    """The training images on the device, see `parallel.make_feed`."""
+    """The training images on the device, see `devices.make_feed`."""
     used = slice(self.sizes.training)
-    return parallel.make_feed(self.images[used], self.labels[used], self.mesh, resident=True)
+    return devices.make_feed(self.images[used], self.labels[used], self.mesh, resident=True)
 
   def model(self, name: str, dtype: str | None = None) -> Layered:
     """The network of this name."""

@@ -10,8 +10,9 @@ import numpy as np
 
 from benchmarks.device.setting import Setting, varied
 from benchmarks.device.timing import NotHereError
-from dissim_jax import parallel, train
-from dissim_jax.checkpoint import Checkpoints
+from dissim_jax import train
+from dissim_jax.distributed import devices
+from dissim_jax.distributed.checkpoint import Checkpoints
 from dissim_jax.game import make_game
 from dissim_jax.models import init_variables
 from dissim_jax.optimizer import make_optimizer
@@ -64,13 +65,13 @@ class Steps:
 
   def step(self, state: train.TrainState, number: int, dtype: str, device: jax.Device):
     """The state after the step with the batch of this number, on the host."""
-    mesh, (model, game, optimizer) = parallel.make_mesh([device]), self._parts(dtype)
+    mesh, (model, game, optimizer) = devices.make_mesh([device]), self._parts(dtype)
     if (dtype, device) not in self._programs:
       step = train.make_train_step(self._config, model, optimizer, game)
-      self._programs[dtype, device] = parallel.pmapped(step, mesh)
+      self._programs[dtype, device] = devices.pmapped(step, mesh)
     zeros = {name: np.float32(0) for name in train.metric_names(game)}
     data = self._setting.images[: 2 * BATCH], self._setting.labels[: 2 * BATCH]
-    placed = parallel.replicate((state, zeros, data, self.start[1]), mesh)
+    placed = devices.replicate((state, zeros, data, self.start[1]), mesh)
     rows = np.arange(number * BATCH, (number + 1) * BATCH, dtype=np.int32)[None]
     with jax.default_matmul_precision("float32") if dtype == "float32" else nullcontext():
       run = self._programs[dtype, device]
@@ -99,4 +100,4 @@ class Steps:
     return relative(*map(self.change, twice))
 
   def _placed(self, state: train.TrainState) -> train.TrainState:
-    return parallel.replicate(state, parallel.make_mesh([self.device]))
+    return devices.replicate(state, devices.make_mesh([self.device]))

@@ -8,7 +8,7 @@ from pathlib import Path
 from benchmarks.device.check import Check
 from benchmarks.device.setting import Setting
 from benchmarks.device.timing import Row
-from dissim_jax.evaluation import environment
+from dissim_jax.distributed.environment import environment
 
 
 def facts(setting: Setting) -> dict:

@@ -12,7 +12,8 @@ import numpy as np
 
 from benchmarks.device.setting import Setting, varied
 from benchmarks.device.timing import Case, Row
-from dissim_jax import joint, loop, parallel, train
+from dissim_jax import joint, loop, train
+from dissim_jax.distributed import devices
 from dissim_jax.game import Game, make_game
 from dissim_jax.models import init_variables
 from dissim_jax.optimizer import make_optimizer
@@ -42,13 +43,13 @@ def stepper(
   """A function that dispatches once to the device: as many steps as a training does."""
   order = loop.epoch_order(0, 1, setting.sizes.training, setting.batch)
   order = order[: block_size(setting)]
-  run, zeros = parallel.pmapped(step, setting.mesh), {name: np.float32(0) for name in names}
+  run, zeros = devices.pmapped(step, setting.mesh), {name: np.float32(0) for name in names}
   data, rows = setting.feed(order)
-  carry = [parallel.replicate(state, setting.mesh)]
-  teachers = parallel.replicate(teachers, setting.mesh)
+  carry = [devices.replicate(state, setting.mesh)]
+  teachers = devices.replicate(teachers, setting.mesh)
 
   def call():
-    carry[0], totals = run(carry[0], parallel.replicate(zeros, setting.mesh), data, rows, teachers)
+    carry[0], totals = run(carry[0], devices.replicate(zeros, setting.mesh), data, rows, teachers)
     if float(totals["finite"]) < len(order):  # Also waits for the device.
       raise FloatingPointError("the loss is not finite")
     return carry[0]
@@ -102,7 +103,7 @@ def members(setting: Setting) -> Iterator[list[Case]]:
 def nearly_nothing(targets, predictions):
   """A stand-in for a similarity: costs nothing, but keeps the earlier members' pass alive."""
   means = [jnp.mean(t) - jnp.mean(p[0]) for t, p in zip(targets, predictions, strict=True)]
-  return jax.lax.pmean(sum(means), parallel.BATCH_AXIS)
+  return jax.lax.pmean(sum(means), devices.BATCH_AXIS)
 
 
 def shares(setting: Setting) -> Iterator[list[Case]]:

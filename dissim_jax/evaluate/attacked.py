@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
-from dissim_jax.attack_input import check_arrays
 from dissim_jax.attacks import Attack, perturb
+from dissim_jax.attacks.inputs import check_arrays
 from dissim_jax.data.augment import normalise
 from dissim_jax.evaluate.streaming import Member
 from dissim_jax.models import Layered

@@ -14,11 +14,11 @@ import numpy as np
 
 from dissim_jax import texts
 from dissim_jax.errors import UserError
-from dissim_jax.evaluate.comoments import Size, common_size
 from dissim_jax.evaluate.streaming import SMALLEST_BATCH
 from dissim_jax.evaluate.subjects import Chosen
 from dissim_jax.names import nearest
 from dissim_jax.similarity import MEASURES, Measure, empty_moments
+from dissim_jax.similarity.comoments import Size, common_size
 
 # The number of channels that there must be more samples than, f(x, y) with x and y channels:
 # otherwise some map fits any two taps, and the value says nothing of them.

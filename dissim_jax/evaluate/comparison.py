@@ -14,7 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from dissim_jax.evaluate import nonfinite
-from dissim_jax.evaluate.comoments import (
+from dissim_jax.evaluate.subjects import Chosen, Reader, Subject
+from dissim_jax.similarity import swap_moments
+from dissim_jax.similarity.comoments import (
   Comoments,
   Layout,
   add_batch,
@@ -23,8 +25,6 @@ from dissim_jax.evaluate.comoments import (
   layouts,
   pair_moments,
 )
-from dissim_jax.evaluate.subjects import Chosen, Reader, Subject
-from dissim_jax.similarity import swap_moments
 from dissim_jax.similarity.floats import float64
 
 # All members share one pass over the images while their co-moments fit in this; else a pass a pair.

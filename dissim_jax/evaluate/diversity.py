@@ -145,7 +145,7 @@ def _block(split: _Split, bins: int, seed: int) -> dict[str, Any]:
   pairs = dict.fromkeys(PAIR_KEYS)
   if len(predictions) > 1:
     pairs = ensembles.mean_pair_metrics(split.logits, labels)
-  right = np.asarray(ensembles.combine(split.logits, "probs", seed)[1]) == labels
+  right = np.asarray(metrics.combine(split.logits, "probs", seed)[1]) == labels
   return {
     "diversity": pairs | jax.device_get(_group(predictions, right, labels)),
     "ensembles": {rule: _ensemble(split, predictions, rule, bins, seed) for rule in metrics.RULES},
@@ -161,7 +161,7 @@ def _ensemble(
   split: _Split, predictions: np.ndarray, rule: str, bins: int, seed: int
 ) -> dict[str, Any]:
   """The ensemble of a group's members by one rule."""
-  probs, combined = ensembles.combine(split.logits, rule, seed)
+  probs, combined = metrics.combine(split.logits, rule, seed)
   scores = ensembles.rule_scores(probs, split.labels, rule, bins)
   return scores._asdict() | jax.device_get(_gains(predictions, combined, split.labels))
 
@@ -215,7 +215,7 @@ def _greedy(names: list[str], test: _Split, validation: _Split) -> dict[str, Any
   first, size = scores.index(min(scores)), min(MAX_GREEDY, len(names))
   order, reached = metrics.greedy_selection(*validation, first=first, size=size, rule=GREEDY_RULE)
   tested = [
-    ensembles.accuracy(ensembles.combine(test.of(order[:count]).logits, GREEDY_RULE, 0)[0],
+    ensembles.accuracy(metrics.combine(test.of(order[:count]).logits, GREEDY_RULE, 0)[0],
                        test.labels)
     for count in range(1, size + 1)
   ]

@@ -11,7 +11,6 @@ import numpy as np
 
 from dissim_jax import metrics
 from dissim_jax.metrics import checks
-from dissim_jax.seeds import folded
 
 PAIR_METRICS = {
   "error_consistency": metrics.error_consistency,
@@ -68,25 +67,6 @@ def _scores(probs: jax.Array, labels: jax.Array, votes: jax.Array, bins: int) ->
   )
 
 
-def combine(logits: jax.Array, rule: str, seed: int) -> tuple[jax.Array, jax.Array]:
-  """Probabilities `[N, K]` and predictions `[N]` of the ensemble of logits `[M, N, K]`.
-
-  A prediction is always where its probability is highest: of tied votes, the ones that were not
-  drawn are a millionth smaller. `seed` is of the draws, any whole number from 0.
-  """
-  return _combine(logits, rule, folded(seed))
-
-
-@functools.partial(jax.jit, static_argnames="rule")
-def _combine(logits, rule, seed):
-  probs = metrics.ensemble_probabilities(logits, rule)
-  predictions = metrics.ensemble_predictions(logits, rule, key=jax.random.key(seed))
-  if rule == "vote":
-    drawn = jax.nn.one_hot(predictions, probs.shape[-1], dtype=bool)
-    probs = jnp.where(drawn, probs, probs * (1.0 - 1e-6))
-  return probs, predictions
-
-
 @jax.jit
 def _pair_values(logits: jax.Array, labels: jax.Array) -> dict[str, jax.Array]:
   """All measures of two members: `[2, N, K]`, `[N]`."""
@@ -137,7 +117,7 @@ def ensemble_rows(
     order = [names.index(member) for member in members]
     for size in range(2, len(order) + 1):
       chosen = logits[np.array(order[:size])]
-      probs, _ = combine(chosen, rule, seed)
+      probs, _ = metrics.combine(chosen, rule, seed)
       found = rule_scores(probs, labels, rule, bins).numbers()
       row = {"sequence": sequence, "size": size, "members": list(members[:size])}
       row |= {f"ensemble_{name}": value for name, value in found.items()}

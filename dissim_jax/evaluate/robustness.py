@@ -13,10 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dissim_jax import metrics
+from dissim_jax import corruptions, metrics
 from dissim_jax.data.augment import normalise
 from dissim_jax.data.pixels import check_images
-from dissim_jax.evaluate import corruptions
 from dissim_jax.evaluate.streaming import Member
 from dissim_jax.seeds import folded
 

@@ -16,7 +16,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from dissim_jax import parallel
+from dissim_jax.distributed import devices
 from dissim_jax.evaluate.stitched import Pair
 from dissim_jax.evaluate.stitching import Stitch, apply_stitch
 from dissim_jax.loop import epoch_order, steps_per_dispatch
@@ -93,12 +93,12 @@ def random_stitch(key: jax.Array, channels: tuple[int, int]) -> Stitch:
 
 
 def make_step(pair: Pair, tap: tuple[int, int], task: TaskLoss, steps_per_epoch: int) -> Callable:
-  """One step of one replica, in the form `parallel.pmapped` takes.
+  """One step of one replica, in the form `devices.pmapped` takes.
 
   `(state, batch, variables) -> (state, metrics)`; `batch` holds `image` and `label`, the wanted
   probabilities `[B, K]`.
   """
-  axis, optimizer = parallel.BATCH_AXIS, task.optimizer(steps_per_epoch)
+  axis, optimizer = devices.BATCH_AXIS, task.optimizer(steps_per_epoch)
 
   def loss_fn(params, state, z, batch, variables, own):
     stitch = as_stitch(params)
@@ -131,7 +131,7 @@ def _program(
   pair: Pair, tap: tuple[int, int], task: TaskLoss, steps_per_epoch: int, mesh: Mesh, resident: bool
 ):
   """The compiled step, shared by all stitches of one seam."""
-  return parallel.pmapped(make_step(pair, tap, task, steps_per_epoch), mesh, resident=resident)
+  return devices.pmapped(make_step(pair, tap, task, steps_per_epoch), mesh, resident=resident)
 
 
 def train_stitch(
@@ -172,12 +172,12 @@ def train_stitch(
   state = StitchState(
     params, task.optimizer(steps).init(params), jnp.float32(l1), jnp.float32(cka_weight)
   )
-  state = parallel.replicate(state, mesh)
+  state = devices.replicate(state, mesh)
   resident = images.nbytes <= task.resident_bytes
   run = _program(pair, tap, task, steps, mesh, resident)
   block = steps_per_dispatch(task.steps_per_dispatch, steps, mesh.devices.flat[0].platform)
-  put = functools.partial(parallel.replicate, mesh=mesh)
-  feed = parallel.make_feed(images, wanted, mesh, resident=resident)
+  put = functools.partial(devices.replicate, mesh=mesh)
+  feed = devices.make_feed(images, wanted, mesh, resident=resident)
   history = []
 
   def show(epoch: int) -> None:

@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 
 from dissim_jax.data.augment import normalise
-from dissim_jax.evaluate.comoments import Size
 from dissim_jax.evaluate.streaming import Member
 from dissim_jax.models import Layered
 from dissim_jax.similarity import Measure
+from dissim_jax.similarity.comoments import Size
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from dissim_jax import metrics
 from dissim_jax.attacks import Attack, check_attack
 from dissim_jax.data.examples import balanced_part
 from dissim_jax.errors import UserError
-from dissim_jax.evaluate import ensembles
 from dissim_jax.evaluate.attacked import attack_member, classifier, logits_on
 from dissim_jax.evaluate.streaming import Member
 from dissim_jax.metrics import checks
@@ -209,7 +209,7 @@ def _ensemble_rows(sequences, names, source, clean, logits, labels, rule, seed) 
     for size in range(1, len(chosen) + 1):
       group = np.array([names.index(name) for name in chosen[:size]])
       before, after = (
-        np.asarray(ensembles.combine(each[group], rule, seed)[1]) == labels
+        np.asarray(metrics.combine(each[group], rule, seed)[1]) == labels
         for each in (clean, logits)
       )
       members = (logits[group].argmax(-1) == labels).mean(-1)

@@ -19,7 +19,12 @@ from dissim_jax.metrics.calibration import (
   expected_calibration_error,
   reliability_diagram,
 )
-from dissim_jax.metrics.combination import RULES, ensemble_predictions, ensemble_probabilities
+from dissim_jax.metrics.combination import (
+  RULES,
+  combine,
+  ensemble_predictions,
+  ensemble_probabilities,
+)
 from dissim_jax.metrics.distributions import (
   cosine_similarity,
   jensen_shannon_divergence,
@@ -70,6 +75,7 @@ __all__ = [
   "all_wrong_fraction",
   "cohens_kappa_label",
   "coincident_failure_diversity",
+  "combine",
   "confidence_angle",
   "conversion_rate",
   "cosine_similarity",

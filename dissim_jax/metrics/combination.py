@@ -1,11 +1,14 @@
 """One prediction out of several models'."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from dissim_jax.metrics import checks
 from dissim_jax.names import nearest
+from dissim_jax.seeds import folded
 
 RULES = ("probs", "logits", "median", "geometric", "vote")
 # Shares of the votes that differ by less are equal: weights are rounded.
@@ -134,3 +137,22 @@ def ensemble_predictions(
     raise ValueError("key=None: rule 'vote' needs a PRNG key to break ties.")
   tied = probs >= jnp.max(probs, axis=-1, keepdims=True) - _TIE
   return jnp.argmax(jnp.where(tied, jax.random.uniform(key, probs.shape), -1.0), axis=-1)
+
+
+def combine(logits: jax.Array, rule: str, seed: int) -> tuple[jax.Array, jax.Array]:
+  """Probabilities `[N, K]` and predictions `[N]` of the ensemble of logits `[M, N, K]`.
+
+  A prediction is always where its probability is highest: of tied votes, the ones that were not
+  drawn are a millionth smaller. `seed` is of the draws, any whole number from 0.
+  """
+  return _combine(logits, rule, folded(seed))
+
+
+@functools.partial(jax.jit, static_argnames="rule")
+def _combine(logits, rule, seed):
+  probs = ensemble_probabilities(logits, rule)
+  predictions = ensemble_predictions(logits, rule, key=jax.random.key(seed))
+  if rule == "vote":
+    drawn = jax.nn.one_hot(predictions, probs.shape[-1], dtype=bool)
+    probs = jnp.where(drawn, probs, probs * (1.0 - 1e-6))
+  return probs, predictions

@@ -24,7 +24,7 @@ of CIFAR-10-C: defocus and glass blur, snow, frost, elastic, speckle, spatter, s
 sizes the constants are still CIFAR-10-C's, not the stronger ones of ImageNet-C.
 """
 
-from dissim_jax.evaluate.corruptions.apply import (
+from dissim_jax.corruptions.apply import (
   check_severity,
   compiled,
   corrupt,
@@ -33,7 +33,7 @@ from dissim_jax.evaluate.corruptions.apply import (
   get,
   rows,
 )
-from dissim_jax.evaluate.corruptions.registry import CORRUPTIONS, Corruption
+from dissim_jax.corruptions.registry import CORRUPTIONS, Corruption
 
 __all__ = [
   "CORRUPTIONS",

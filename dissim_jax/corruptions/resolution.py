@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
+from dissim_jax.corruptions.blurs import apply_separable
+from dissim_jax.corruptions.images import REFERENCE_SIDE, finish, pixels
+from dissim_jax.corruptions.severities import constants
 from dissim_jax.data.augment import check_batch
-from dissim_jax.evaluate.corruptions.blurs import apply_separable
-from dissim_jax.evaluate.corruptions.images import REFERENCE_SIDE, finish, pixels
-from dissim_jax.evaluate.corruptions.severities import constants
 
 
 def box_matrix(size: int, coarse: jax.Array) -> jax.Array:

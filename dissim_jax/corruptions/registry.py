@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import jax
 
-from dissim_jax.evaluate.corruptions import blurs, light, noise, obstructions, resolution
+from dissim_jax.corruptions import blurs, light, noise, obstructions, resolution
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,7 +15,7 @@ class Corruption:
   Attributes:
     name: in configs and files.
     title: in tables and figures.
-    function: `(keys, images, severity) -> images`, see `dissim_jax.evaluate.corruptions`.
+    function: `(keys, images, severity) -> images`, see `dissim_jax.corruptions`.
     reference: the paper that it is from.
     host: whether it runs in NumPy on the host; the others can be jitted.
   """

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dissim_jax.evaluate.corruptions.images import (
+from dissim_jax.corruptions.images import (
   REFERENCE_SIDE,
   between,
   block_mean,
@@ -21,7 +21,7 @@ from dissim_jax.evaluate.corruptions.images import (
   pixels,
   shorter_side,
 )
-from dissim_jax.evaluate.corruptions.severities import constants, largest
+from dissim_jax.corruptions.severities import constants, largest
 
 _TRUNCATE = 4.0  # Standard deviations; scipy.ndimage's default.
 _ZOOM_STEP = 0.01

@@ -17,7 +17,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from dissim_jax import parallel, processes
+from dissim_jax.distributed import devices, processes
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ def _on_host(tree: Any, *, copy: bool | None = None) -> Any:
   Of JAX arrays that several devices hold, orbax writes a part from each, and compiles a program
   for every part to cut it out.
   """
-  return jax.tree.map(lambda x: np.array(x, copy=copy), parallel.local(tree))
+  return jax.tree.map(lambda x: np.array(x, copy=copy), devices.local(tree))
 
 
 @contextlib.contextmanager

@@ -28,8 +28,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
-from dissim_jax import attack_input
-from dissim_jax.attack_step import UNIT, Bounds, Iterate, Logits, attack_step, random_images
+from dissim_jax.attacks import inputs
+from dissim_jax.attacks.step import UNIT, Bounds, Iterate, Logits, attack_step, random_images
 from dissim_jax.errors import UserError
 from dissim_jax.names import nearest
 from dissim_jax.seeds import folded
@@ -187,7 +187,7 @@ def perturb(
 
 def check_attack(attack: Attack, prefix: str = "", bounds: Bounds = UNIT) -> None:
   """Raises UserError at the first setting that cannot be used; `prefix` stands before its name."""
-  attack_input.check_bounds(bounds)
+  inputs.check_bounds(bounds)
   width = bounds[1] - bounds[0]
   example = ", such as 8/255 for 8 grey levels" if bounds == UNIT else f", the width of {bounds=}"
   if attack.name not in ATTACKS:
@@ -202,8 +202,8 @@ def check_attack(attack: Attack, prefix: str = "", bounds: Bounds = UNIT) -> Non
     ("momentum", numbers.Real, 0, math.inf, "a finite number of at least 0"),
     ("seed", numbers.Integral, 0, math.inf, "a whole number of at least 0"),
   ):
-    value = attack_input.number(getattr(attack, name))
-    if not attack_input.is_number(value, kind) or not low <= value <= high:
+    value = inputs.number(getattr(attack, name))
+    if not inputs.is_number(value, kind) or not low <= value <= high:
       raise UserError(f"{prefix}{name}={value!r}: must be {allowed}")
 
 
@@ -216,12 +216,12 @@ def _iterate(
     array if array is None or isinstance(array, jax.Array) else np.asarray(array)
     for array in (images, labels, attacked, indices)
   )
-  attack_input.check_arrays(images, labels, attacked, indices)
+  inputs.check_arrays(images, labels, attacked, indices)
   logits = logits if isinstance(logits, Partial) else Partial(logits)
-  classes = attack_input.number_of_classes(logits, images, labels)
+  classes = inputs.number_of_classes(logits, images, labels)
   known = not any(isinstance(array, jax.core.Tracer) for array in (images, labels, attacked))
   if known:
-    attack_input.check_values(images, labels, attacked, classes, bounds)
+    inputs.check_values(images, labels, attacked, classes, bounds)
   images, labels = jnp.asarray(images, jnp.float32), jnp.asarray(labels)
   sizes, bounds = (tuple(map(float, numbers)) for numbers in (sizes, bounds))
   first = images
@@ -236,7 +236,7 @@ def _iterate(
     at = _advance(logits, at, images, labels, sizes, bounds, count=count)
   found = at.images
   if not known:
-    right = attack_input.in_range(images, labels, classes, bounds)
+    right = inputs.in_range(images, labels, classes, bounds)
     found = jnp.where(right[:, None, None, None], found, jnp.nan)
   if attacked is None:
     return found

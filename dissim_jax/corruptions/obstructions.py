@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dissim_jax.evaluate.corruptions.images import (
+from dissim_jax.corruptions.images import (
   REFERENCE_SIDE,
   between,
   block_mean,
@@ -23,7 +23,7 @@ from dissim_jax.evaluate.corruptions.images import (
   take_pixels,
   uniforms,
 )
-from dissim_jax.evaluate.corruptions.severities import constants, largest
+from dissim_jax.corruptions.severities import constants, largest
 
 _STRONGEST = 10
 _GREY = 128.0

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from dissim_jax.compilation import step_options
+from dissim_jax.distributed.compilation import step_options
 
 BATCH_AXIS = "batch"
 

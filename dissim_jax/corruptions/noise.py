@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dissim_jax.evaluate.corruptions.images import draw, finish, pixels
-from dissim_jax.evaluate.corruptions.severities import constants
+from dissim_jax.corruptions.images import draw, finish, pixels
+from dissim_jax.corruptions.severities import constants
 
 # Below this mean the Poisson distribution is summed, above it is expanded.
 _EXPANDED_FROM = 5.0
@@ -19,7 +19,7 @@ _SUMMED_TERMS = 22  # P(X > 22) < 1e-8 at a mean of 5: less than a float32 unifo
 def gaussian_noise(keys: jax.Array, images: jax.Array, severity: jax.Array) -> jax.Array:
   """x + 255 c n, n standard normal for every pixel and channel.
 
-  Args, result and errors are those of every corruption: see `dissim_jax.evaluate.corruptions`.
+  Args, result and errors are those of every corruption: see `dissim_jax.corruptions`.
   """
   image = pixels(keys, images)
   (deviation,) = constants("gaussian_noise", severity)

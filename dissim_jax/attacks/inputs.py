@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dissim_jax.attack_step import Bounds, Logits, check_logits
+from dissim_jax.attacks.step import Bounds, Logits, check_logits
 from dissim_jax.errors import UserError
 
 TOLERANCE = 1e-6  # of the width of the bounds: what normalising there and back leaves

@@ -6,8 +6,8 @@ Reference: Hendrycks & Dietterich 2019 and their `make_cifar_c.py`.
 import jax
 import jax.numpy as jnp
 
-from dissim_jax.evaluate.corruptions.images import draw, finish, pixels
-from dissim_jax.evaluate.corruptions.severities import constants
+from dissim_jax.corruptions.images import draw, finish, pixels
+from dissim_jax.corruptions.severities import constants
 
 
 def fog(keys: jax.Array, images: jax.Array, severity: jax.Array) -> jax.Array:

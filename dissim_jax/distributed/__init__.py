@@ -1,0 +1,1 @@
+"""What depends on devices and processes: meshes, compilation, checkpoints, being stopped."""
