@@ -22,9 +22,9 @@ from dissim_jax.data import load
 from dissim_jax.distributed import devices
 from dissim_jax.evaluate.stitch_experiments import matching
 from dissim_jax.evaluate.streaming import Member
+from dissim_jax.files.atomic import read_json, write_json
+from dissim_jax.files.workdir import load_member
 from dissim_jax.models import init_variables
-from dissim_jax.records import read_json, write_json
-from dissim_jax.workdirs import load_member
 
 _ROOT = flags.DEFINE_string("root", "runs/stitch_digits", "Folder of the runs.")
 _SEEDS = flags.DEFINE_integer("seeds", 3, "Number of seeds.", lower_bound=1)

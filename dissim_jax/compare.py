@@ -75,13 +75,14 @@ def main(argv: list[str], holders: dict[str, flags.FlagHolder]) -> None:
   command_line.loading()  # Slow to import: not before the flags are right.
   from dissim_jax import comparisons
   from dissim_jax.distributed import compilation
+  from dissim_jax.files import layout
   from dissim_jax.report import heatmaps
 
   command = shlex.join(["python", "-m", "dissim_jax.compare", *sys.argv[1:]])
   with compilation.cache():
     folder = comparisons.run(**given, command=command)
   heatmaps.print_table(folder)
-  print(f"page: {folder / heatmaps.PAGE}")
+  print(f"page: {folder / layout.COMPARISON_PAGE}")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,11 +19,11 @@ from dissim_jax.errors import UserError
 from dissim_jax.evaluate import comparable
 from dissim_jax.evaluate.comparison import Arrays, compare
 from dissim_jax.evaluate.subjects import Chosen, Subject
-from dissim_jax.finished import Finished, find_members
-from dissim_jax.records import write_arrays, write_json
+from dissim_jax.files import layout
+from dissim_jax.files.atomic import write_arrays, write_bytes, write_json
+from dissim_jax.files.progress import ProgressLine
+from dissim_jax.finished import Finished, find_members, load_member
 from dissim_jax.report import heatmaps
-from dissim_jax.report.files import write_file
-from dissim_jax.workdirs import load_member
 
 SAMPLES = ("position", "pooled")
 
@@ -68,7 +67,7 @@ def run(
   chosen = comparable.choose(measures, option)
   _check_flags(chosen, samples, resize, batch_size)
   found = find_members(workdir, members)
-  folder = _result_folder(Path(out) if out else Path(workdir[0]) / "comparison", out)
+  folder = _result_folder(Path(out) if out else Path(workdir[0]) / layout.COMPARISON, out)
   dataset = load_data(found)
   test_images = _test_images(dataset, images)
   subjects = load_subjects(found, taps)
@@ -169,23 +168,6 @@ def parse_taps(taps: Sequence[str], count: int, owner: str) -> tuple[int, ...]:
   return numbers
 
 
-class ProgressLine:
-  """One line on stderr: rewritten on a terminal, elsewhere printed anew every `period` seconds."""
-
-  def __init__(self, period: float = 10.0):
-    self._live = sys.stderr.isatty()
-    self._period = 0.1 if self._live else period
-    self._told = time.monotonic()
-
-  def __call__(self, what: str, done: int, total: int) -> None:
-    """Tells how much of something is done."""
-    now, last = time.monotonic(), done == total
-    if last or now - self._told > self._period:
-      self._told = now
-      start, end = ("\r\x1b[K", "\n" if last else "") if self._live else ("", "\n")
-      print(f"{start}{what} {done}/{total}", end=end, file=sys.stderr, flush=True)
-
-
 def _measure_facts(chosen: Chosen, samples: str) -> dict[str, Any]:
   """What the results say of a measure: all its options, and the names of those that were given."""
   measure = chosen.measure
@@ -224,7 +206,7 @@ def _write(folder: Path, arrays: Arrays, facts: dict, subjects: Sequence[Subject
     folder.mkdir(parents=True, exist_ok=True)
     write_arrays(folder / "comparison.npz", arrays)
     taps = {subject.name: subject.taps for subject in subjects}
-    write_file(folder / "comparison.csv", _csv(arrays, taps).encode())
+    write_bytes(folder / "comparison.csv", _csv(arrays, taps).encode())
     write_json(folder / "comparison.json", facts)
     heatmaps.write_page(folder)
   except OSError as error:

@@ -29,9 +29,10 @@ from dissim_jax.evaluate import (
 )
 from dissim_jax.evaluate.diversity import diversity
 from dissim_jax.evaluate.streaming import Member
+from dissim_jax.files import layout
+from dissim_jax.files.atomic import read_json, write_arrays, write_json
 from dissim_jax.names import expanded, listed
 from dissim_jax.plan import Plan
-from dissim_jax.records import read_json, write_arrays, write_json
 
 
 def evaluate(
@@ -72,7 +73,7 @@ def evaluate(
     )
     predictions["validation_labels"] = held_out
     predictions |= _named(dataset.validation_origin, "validation_")
-  folder = workdir / "evaluation"
+  folder = workdir / layout.EVALUATION
   write_arrays(folder / "predictions.npz", predictions)
   write_arrays(folder / "similarity.npz", similarity)
   _check_logits(plans, logits)

@@ -7,16 +7,19 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import ml_collections
+from jax.sharding import Mesh
 
 from dissim_jax import members as member_files
 from dissim_jax.errors import UserError
+from dissim_jax.evaluate.streaming import Member
+from dissim_jax.files import layout
+from dissim_jax.files.atomic import read_json
+from dissim_jax.files.workdir import read_config
 from dissim_jax.names import nearest
-from dissim_jax.records import read_json
-from dissim_jax.workdirs import read_config
 
 _FACTS = ("data", "image_shape", "num_classes", "mean", "std", "width_multiplier")
 _TRAINED = ("objective", "teachers", "parameters")  # how it came about
-_NO_MEMBERS = ("checkpoints", "weights", "tensorboard")  # large folders
+_NO_MEMBERS = (layout.CHECKPOINTS, layout.WEIGHTS, layout.TENSORBOARD)  # large folders
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -92,7 +95,7 @@ def find_all(folders: Sequence[str | Path], field: str) -> list[Finished]:
       raise UserError(f"{field}={folder}: it has no finished member (a folder with member.json)")
     for _, member, run in places:
       own = member.resolve()
-      unique.setdefault(own, own.parent if (own.parent / "config.json").exists() else run.resolve())
+      unique.setdefault(own, own.parent if (own.parent / layout.CONFIG).exists() else run.resolve())
   root = os.path.commonpath([member.parent for member in unique]) if unique else ""
   return [
     Finished(
@@ -107,7 +110,7 @@ def _below(folder: Path, field: str) -> Iterator[tuple[str, Path, Path]]:
   """(name, folder, run) of every finished member in a folder and all below it."""
   if member_files.is_done(folder):
     yield from _places(folder, field)
-  elif (folder / "config.json").exists():
+  elif (folder / layout.CONFIG).exists():
     yield from _run_places(folder, field)
   elif folder.is_dir():
     for path in sorted(folder.iterdir(), key=lambda path: _number(path.name)):
@@ -153,7 +156,7 @@ def _number(name: str) -> tuple[int, str]:
 def _evaluated(workdir: Path) -> list[str]:
   """Names of the members in the order of `evaluation/metrics.json`, if there is one."""
   try:
-    metrics = read_json(workdir / "evaluation" / "metrics.json")
+    metrics = read_json(workdir / layout.EVALUATION / "metrics.json")
     return [member["name"] for member in metrics["members"]]
   except (OSError, ValueError, KeyError, TypeError):
     return []
@@ -206,3 +209,15 @@ def _check_same_data(found: Sequence[Finished]) -> None:
     if data(member) != data(found[0]):
       one, other = (f"{m.name} ({data(m)})" for m in (found[0], member))
       raise UserError(f"members of different data sets: {one} and {other}")
+
+
+def load_member(name: str, directory: Path, dtype: str, mesh: Mesh, field: str) -> Member:
+  """A finished member, ready to be evaluated.
+
+  Raises:
+    UserError: the folder holds no finished member, or one that cannot be read.
+  """
+  facts = member_files.read_facts(directory, field)
+  dtype = member_files.compute_dtype(dtype)
+  model, variables = member_files.load_member(directory, facts, dtype, mesh)
+  return Member(name, model, variables, tuple(facts["mean"]), tuple(facts["std"]))

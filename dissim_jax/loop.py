@@ -15,8 +15,10 @@ from dissim_jax.data import Dataset
 from dissim_jax.distributed import devices, preemption, processes
 from dissim_jax.distributed.checkpoint import Checkpoints
 from dissim_jax.errors import Stopped, UserError
+from dissim_jax.files import layout
+from dissim_jax.files.progress import NoProgress, Progress
+from dissim_jax.files.training_log import MetricsLog, NoLog
 from dissim_jax.optimizer import learning_rate
-from dissim_jax.records import MetricsLog, NoLog, NoProgress, Progress
 from dissim_jax.seeds import folded
 
 
@@ -89,7 +91,7 @@ def fit(
   steps = len(dataset.train_labels) // settings.batch_size
   schedule = learning_rate(config.optimizer, settings.epochs * steps, steps)
   zeros = {name: np.float32(0) for name in ("steps", "finite", *shown)}
-  checkpoints = Checkpoints(directory / "checkpoints", settings.keep_checkpoints)
+  checkpoints = Checkpoints(directory / layout.CHECKPOINTS, settings.keep_checkpoints)
   state, totals = devices.replicate((state, zeros), mesh)
   state, totals = checkpoints.restore((state, totals)) or (state, totals)
   done = int(devices.local(state.step))

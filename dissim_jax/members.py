@@ -15,8 +15,9 @@ from dissim_jax.data import Dataset
 from dissim_jax.distributed import devices, processes
 from dissim_jax.distributed.checkpoint import load_weights, save_weights
 from dissim_jax.errors import UserError
+from dissim_jax.files import layout
+from dissim_jax.files.atomic import read_json, write_json
 from dissim_jax.models import MODELS, Layered, nearest_stem, variable_shapes
-from dissim_jax.records import read_json, write_json
 
 _FIRST_STEM = 32  # of members whose file does not say it
 
@@ -58,13 +59,13 @@ def planned_facts(config: ml_collections.ConfigDict, dataset: Dataset, model: st
 
 def is_done(directory: Path) -> bool:
   """Whether the folder holds a finished member."""
-  return (directory / "member.json").exists()
+  return (directory / layout.MEMBER).exists()
 
 
 def save_member(directory: Path, variables: Any, facts: dict) -> None:
   """Writes the weights, then `member.json`."""
-  save_weights(directory / "weights", variables)
-  processes.first_does(lambda: write_json(directory / "member.json", facts))
+  save_weights(directory / layout.WEIGHTS, variables)
+  processes.first_does(lambda: write_json(directory / layout.MEMBER, facts))
 
 
 def read_facts(directory: Path, field: str) -> dict:
@@ -74,7 +75,7 @@ def read_facts(directory: Path, field: str) -> dict:
       f"{field}: {str(directory)!r} holds no finished member (a folder with member.json)"
     )
   try:
-    facts = read_json(directory / "member.json")
+    facts = read_json(directory / layout.MEMBER)
     if facts["model"] not in MODELS:
       raise UserError(f"{field}: {str(directory)!r} is of the unknown model {facts['model']!r}")
     return facts
@@ -88,6 +89,6 @@ def load_member(directory: Path, facts: dict, dtype: Any, mesh: Mesh) -> tuple[L
   shapes = variable_shapes(model, facts["image_shape"])
   like = devices.replicated_shapes(shapes, mesh)
   try:
-    return model, load_weights(directory / "weights", like)
+    return model, load_weights(directory / layout.WEIGHTS, like)
   except Exception as error:  # orbax raises many types for a damaged file.
     raise UserError(f"the weights in {str(directory)!r} cannot be read") from error

@@ -1,9 +1,11 @@
 """A whole experiment: member after member, or all together, then the evaluation."""
 
+import contextlib
 import functools
 import logging
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +17,19 @@ from dissim_jax import members as member_files
 from dissim_jax.data import Dataset, load
 from dissim_jax.data.augment import normalise
 from dissim_jax.data.examples import balanced_part
-from dissim_jax.distributed import devices
+from dissim_jax.distributed import devices, processes
 from dissim_jax.evaluation import evaluate
 from dissim_jax.feasibility import check_dataset
+from dissim_jax.files import layout
+from dissim_jax.files.atomic import write_json
+from dissim_jax.files.workdir import check_workdir, locked, plain
 from dissim_jax.game import make_game
 from dissim_jax.linear_taps import check_first_tap
 from dissim_jax.monitor import make_monitor
 from dissim_jax.objective import Tutor
 from dissim_jax.plan import DISTILL, Plan, make_plan, member_seed
-from dissim_jax.records import write_json
 from dissim_jax.train import train_member
 from dissim_jax.validate import check_config
-from dissim_jax.workdirs import claimed
 
 _log = logging.getLogger(__name__)
 
@@ -37,7 +40,7 @@ def run(config: ml_collections.ConfigDict, workdir: str | Path, command: str = "
   Args:
     config: see `configs/default.py`.
     workdir: a new folder, or that of an earlier run of the same config. The caller keeps other
-      processes out of it, see `workdirs.locked`.
+      processes out of it, see `files.workdir.locked`.
     command: how the user started it, for the report.
 
   Returns:
@@ -49,12 +52,12 @@ def run(config: ml_collections.ConfigDict, workdir: str | Path, command: str = "
   """
   began, workdir = time.monotonic(), Path(workdir)
   dataset, plans, sequences, notes = _prepare(config, workdir)
-  with claimed(config, workdir, command):
+  with _claimed(config, workdir, command):
     frozen = _train_missing(config, dataset, plans)
     metrics = evaluate(config, workdir, dataset, plans, sequences, frozen)
     metrics["notes"] = notes
     metrics["seconds"] = time.monotonic() - began
-    write_json(workdir / "evaluation" / "metrics.json", metrics)
+    write_json(workdir / layout.EVALUATION / "metrics.json", metrics)
   return metrics
 
 
@@ -62,8 +65,30 @@ def train(config: ml_collections.ConfigDict, workdir: str | Path, command: str =
   """The part of `run` that several processes do together: trains the members."""
   workdir = Path(workdir)
   dataset, plans, _, _ = _prepare(config, workdir)
-  with claimed(config, workdir, command):
+  with _claimed(config, workdir, command):
     _train_missing(config, dataset, plans)
+
+
+@contextlib.contextmanager
+def _claimed(
+  config: ml_collections.ConfigDict, workdir: Path, command: str
+) -> Iterator[None]:
+  """Makes the folder that of this experiment, written by these processes alone.
+
+  Raises:
+    UserError: see `check_workdir`.
+    BusyError: another process works there.
+  """
+  with contextlib.ExitStack() as stack:
+
+    def claim():
+      check_workdir(config, workdir)
+      stack.enter_context(locked(workdir))
+      if not check_workdir(config, workdir):
+        write_json(workdir / layout.CONFIG, plain(config) | {"command": command})
+
+    processes.first_does(claim)
+    yield
 
 
 def _prepare(

@@ -41,16 +41,18 @@ def run(
   """
   import jax  # Slow to import: not before the flags are right.
 
-  from dissim_jax import report, studies, workdirs
+  from dissim_jax import report, studies
   from dissim_jax.data import load
   from dissim_jax.distributed import devices
   from dissim_jax.evaluate import stitch_study
+  from dissim_jax.files.workdir import read_config
+  from dissim_jax.finished import load_member
 
   names = _several("--methods", methods, of_texts=True)
   stitch_study.check_methods(names, rank, l1)
   folders = [Path(path).resolve() for path in (source, target)]
   runs = [
-    workdirs.read_config(folder.parent, field)
+    read_config(folder.parent, field)
     for folder, field in zip(folders, ("--source", "--target"), strict=True)
   ]
   _check_same_data(*runs)
@@ -58,7 +60,7 @@ def run(
   settings.resize = resize
   mesh = devices.make_mesh()
   members = [
-    workdirs.load_member(folder.name, folder, run.dtype, mesh, field)
+    load_member(folder.name, folder, run.dtype, mesh, field)
     for folder, run, field in zip(folders, runs, ("--source", "--target"), strict=True)
   ]
   seams = _seams(taps, target_tap, *(len(member.model.layers) for member in members))

@@ -24,10 +24,12 @@ from dissim_jax.evaluate.stitch_experiments import EXPERIMENTS
 from dissim_jax.evaluate.stitch_study import Study, make_study
 from dissim_jax.evaluate.stitched import Taps
 from dissim_jax.evaluate.streaming import Member
+from dissim_jax.files import layout
+from dissim_jax.files.atomic import read_json, write_arrays, write_json
+from dissim_jax.files.workdir import locked
+from dissim_jax.finished import load_member
 from dissim_jax.names import expanded, listed
 from dissim_jax.plan import make_plan, member_names
-from dissim_jax.records import read_json, write_arrays, write_json
-from dissim_jax.workdirs import load_member, locked
 
 # Settings that choose what is done; the others say how.
 _CHOICES = ("experiments", "pairs", "widths")
@@ -91,7 +93,7 @@ def tasks(config: ml_collections.ConfigDict, workdir: Path) -> Iterator[dict[str
       "target": target,
       "width": width,
       "workdir": workdir if width == base else workdir / f"width_{width:g}",
-      "file": workdir / "stitching" / experiment / f"{source}-{target}{suffix}.json",
+      "file": workdir / layout.STITCHING / experiment / f"{source}-{target}{suffix}.json",
     }
 
   for source, target in joined:

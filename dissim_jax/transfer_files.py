@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 
 from dissim_jax.errors import UserError
+from dissim_jax.files import layout
+from dissim_jax.files.atomic import read_json, write_arrays
 from dissim_jax.finished import Finished
 from dissim_jax.models import MODELS
-from dissim_jax.records import read_json, write_arrays
 
 _FIRST_STEM = 32  # of members whose file does not say it
 RESULT, ARRAYS = "transfer.json", "transfer.npz"
@@ -50,7 +51,7 @@ def read_result(folder: Path, field: str) -> dict[str, Any] | None:
     found = read_json(path)
     return found if all(key in found for key in ("attack", "floor", "images", "members")) else None
   except FileNotFoundError:
-    if (folder / "config.json").exists() or (folder / "member.json").exists():
+    if (folder / layout.CONFIG).exists() or (folder / layout.MEMBER).exists():
       raise UserError(f"{field}={folder}: is the folder of a run, choose another") from None
     return None
   except NotADirectoryError as error:
@@ -62,7 +63,7 @@ def read_result(folder: Path, field: str) -> dict[str, Any] | None:
 def identity(found: Finished, attack: dict[str, Any], images: np.ndarray) -> str:
   """Changes when a member is trained again, or is attacked in another way or on other images."""
   digest = hashlib.sha256(json.dumps([str(found.folder), attack, images.shape]).encode())
-  digest.update((found.folder / "member.json").read_bytes())
+  digest.update((found.folder / layout.MEMBER).read_bytes())
   digest.update(np.ascontiguousarray(images))
   return digest.hexdigest()[:16]
 

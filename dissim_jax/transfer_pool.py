@@ -21,10 +21,9 @@ from dissim_jax.distributed import devices
 from dissim_jax.errors import UserError
 from dissim_jax.evaluate.attacked import classifier, logits_on
 from dissim_jax.evaluate.transferability import check_floor
-from dissim_jax.finished import Finished, find_all
+from dissim_jax.finished import Finished, find_all, load_member
 from dissim_jax.members import is_done
 from dissim_jax.transfer_files import Row
-from dissim_jax.workdirs import load_member
 
 FLOOR, IMAGES = 0.01, 1000
 

@@ -21,7 +21,7 @@ from absl import app, flags
 
 from dissim_jax import command_line
 from dissim_jax.errors import UserError
-from dissim_jax.records import exclusive
+from dissim_jax.files.atomic import exclusive
 from launch import flags as common
 from launch import progress
 from launch.pool import VISIBLE, run

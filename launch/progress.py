@@ -7,7 +7,6 @@ how it ended (`exit_code`); whichever engine started it.
 import contextlib
 import dataclasses
 import errno
-import fcntl
 import json
 import os
 import signal
@@ -15,7 +14,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dissim_jax.errors import TRY_AGAIN as TRY_AGAIN
-from dissim_jax.records import LOCK
+from dissim_jax.files import layout
+from dissim_jax.files.atomic import is_held
 from launch.tasks import Task, folder, is_done
 
 WAITING, READY, RUNNING, DONE, FAILED, BLOCKED = (
@@ -78,14 +78,7 @@ def failure(task: Task, root: Path) -> str:
 
 def in_use(task: Task, root: Path) -> bool:
   """Whether some process works in the task's folder, such as one whose launcher was killed."""
-  try:
-    with (folder(task, root) / LOCK).open("rb") as file:
-      fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    return False
-  except BlockingIOError:
-    return True
-  except OSError:  # There is no such file, or no lock can be had here: the process itself will see.
-    return False
+  return is_held(folder(task, root) / layout.LOCK)
 
 
 def states(tasks: Sequence[Task], root: Path, running: Mapping[str, str]) -> dict[str, str]:
@@ -120,7 +113,7 @@ def progress(task: Task, root: Path) -> Progress:
   """
   done, rate, current = 0, None, ("", 0)
   for name, models in task.trainings.items():
-    rows = _rows(folder(task, root) / name / "metrics.jsonl")
+    rows = _rows(folder(task, root) / name / layout.LOG)
     if rows:
       # The first epoch compiles: it says little where there are more.
       (epoch, seconds), (past, before) = rows[-1], rows[0] if len(rows) > 1 else (0, 0.0)

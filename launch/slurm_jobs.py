@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dissim_jax.errors import UserError
-from dissim_jax.records import read_json, write_json
+from dissim_jax.files.atomic import read_json, write_json
 from launch import progress, squeue
 from launch.squeue import Job
 from launch.tasks import Task, is_done

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from dissim_jax.errors import UserError
+from dissim_jax.files import layout
 from dissim_jax.names import nearest
 
 # Names in a root that are not those of runs.
-RESERVED = ("launch", "tables", "slurm", "sweep.json", "sweep.json.part", "sweep.lock")
+RESERVED = ("launch", "tables", "slurm", layout.SWEEP, "sweep.lock")
 _LONGEST = 200  # bytes of a part of a name; file systems allow 255
 
 

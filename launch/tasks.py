@@ -14,14 +14,14 @@ import ml_collections
 
 from dissim_jax.config_file import canonical
 from dissim_jax.errors import UserError
+from dissim_jax.files import layout
+from dissim_jax.files.atomic import is_part, read_json, write_json
 from dissim_jax.names import nearest
 from dissim_jax.plan import member_names, training_folders
-from dissim_jax.records import read_json, write_json
 from launch.sweep import Comparison, Entry, Run
 
-PLAN = "sweep.json"
-_PART = PLAN + ".part"  # left by a process that was killed while it wrote the plan
-_DONE = {"run": "report/report.html", "comparison": "comparison.html"}  # written last
+PLAN = layout.SWEEP
+_DONE = {"run": layout.REPORT_PAGE, "comparison": layout.COMPARISON_PAGE}  # written last
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,7 +156,7 @@ def check_root(name: str, tasks: Sequence[Task], root: Path) -> None:
   """
   try:
     old = read_plan(root)
-    if old is None and root.exists() and set(os.listdir(root)) - {_PART}:
+    if old is None and root.exists() and not all(map(is_part, os.listdir(root))):
       raise UserError(
         f"--root={str(root)!r}: it holds no {PLAN} but is not empty; choose a new folder or one of "
         "the same sweep"

@@ -6,11 +6,11 @@ import io
 import itertools
 import json
 import math
-import os
 import re
 import subprocess
 import sys
 import zlib
+from pathlib import Path
 
 import matplotlib
 import numpy as np
@@ -19,6 +19,7 @@ import rich.console
 
 from configs import cifar10_expvar
 from dissim_jax.errors import UserError
+from dissim_jax.files.atomic import write_together
 from dissim_jax.report import style
 from dissim_jax.report.collection import figures, files, heat_maps, layout, lines, page, paper
 from dissim_jax.report.collection.read import read_collection
@@ -591,19 +592,19 @@ def test_all_files_and_twice_the_same_bytes(tmp_path):
 
 def test_nothing_is_written_if_not_all_can_be(tmp_path, monkeypatch):
   folder = tmp_path / "out"
-  files.write_all(folder, {"a": b"old a", "b": b"old b"}, [])
-  real, calls = os.fdopen, []
+  write_together(folder, {"a": b"old a", "b": b"old b"})
+  real, calls = Path.write_bytes, []
 
-  def full(handle, *args):
-    calls.append(handle)
+  def full(path, content):
+    calls.append(path)
     if len(calls) == 2:
-      os.close(handle)
+      real(path, content[:1])
       raise OSError(errno.ENOSPC, "No space left on device")
-    return real(handle, *args)
+    real(path, content)
 
-  monkeypatch.setattr(files.os, "fdopen", full)
+  monkeypatch.setattr(Path, "write_bytes", full)
   with pytest.raises(OSError, match="No space"):
-    files.write_all(folder, {"a": b"new a", "b": b"new b"}, ["a"])
+    write_together(folder, {"a": b"new a", "b": b"new b"}, ["a"])
   assert {file.name: file.read_bytes() for file in folder.iterdir()} == {
     "a": b"old a", "b": b"old b"}
 

@@ -12,9 +12,10 @@ import pytest
 from absl import flags
 
 from configs import default
-from dissim_jax import command_line, config_file, texts, workdirs
+from dissim_jax import command_line, config_file, texts
 from dissim_jax.errors import UserError
 from dissim_jax.evaluate import comparable
+from dissim_jax.files.workdir import check_workdir
 from dissim_jax.validate import check_config
 from launch import commands, local, slurm
 from launch import flags as launch_flags
@@ -222,10 +223,10 @@ def test_names_that_earlier_versions_kept_as_one_text_are_still_the_same_experim
   saved = json.loads(json.dumps(config.to_dict()))
   saved["ensemble"]["compare"] = ["gncl,balanced"]
   (tmp_path / "config.json").write_text(json.dumps(saved))
-  assert workdirs.check_workdir(config, tmp_path)
+  assert check_workdir(config, tmp_path)
   config.ensemble.compare = ("gncl",)
   with pytest.raises(UserError, match="ensemble.compare"):
-    workdirs.check_workdir(config, tmp_path)
+    check_workdir(config, tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -27,8 +27,8 @@ from dissim_jax.errors import UserError
 from dissim_jax.evaluate import comparable, comparison
 from dissim_jax.evaluate.streaming import Member
 from dissim_jax.evaluate.subjects import Chosen, Subject
+from dissim_jax.files.atomic import read_json, write_json
 from dissim_jax.models import MODELS, variable_shapes
-from dissim_jax.records import read_json, write_json
 from dissim_jax.report import heatmaps
 from dissim_jax.similarity import MEASURES, comoments
 from tests import tiny

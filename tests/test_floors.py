@@ -10,38 +10,46 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
-# Rooms from the ground up: a package or a module, and all that is in it. The longest name counts.
-FLOORS = (
-  ("dissim_jax", "dissim_jax.errors", "dissim_jax.names", "dissim_jax.seeds", "dissim_jax.texts",
-   "dissim_jax.lazy", "dissim_jax.records", "dissim_jax.defaults"),
-  ("dissim_jax.distributed", "dissim_jax.similarity", "dissim_jax.attribution", "dissim_jax.models",
-   "dissim_jax.optimizer", "dissim_jax.attacks", "dissim_jax.metrics"),
-  ("dissim_jax.data", "dissim_jax.projections", "dissim_jax.joint_objectives"),
-  ("dissim_jax.corruptions", "dissim_jax.objective", "dissim_jax.loop", "dissim_jax.members"),
-  ("dissim_jax.game", "dissim_jax.evaluate", "dissim_jax.plan"),
-  ("dissim_jax.monitor",),
-  ("dissim_jax.train", "dissim_jax.linear_taps", "dissim_jax.feasibility",
-   "dissim_jax.evaluation"),
-  ("dissim_jax.joint", "launch.sweep"),
-  ("configs",),
-  ("dissim_jax.config_file",),
-  ("dissim_jax.fields", "dissim_jax.command_line"),
-  ("dissim_jax.validate_measures",),
-  ("dissim_jax.validate",),
-  ("dissim_jax.report", "dissim_jax.workdirs"),
-  ("dissim_jax.finished", "dissim_jax.sequence"),
-  ("dissim_jax.studies", "dissim_jax.comparisons", "dissim_jax.transfer_files"),
-  ("dissim_jax.transfer_pool",),
-  ("dissim_jax.transfers",),
-  ("dissim_jax.analyse", "dissim_jax.collect", "dissim_jax.compare", "dissim_jax.main",
-   "dissim_jax.report.__main__", "dissim_jax.stitch", "dissim_jax.transfer", "launch"),
-)  # fmt: skip
-HEIGHT = {room: height for height, rooms in enumerate(FLOORS) for room in rooms}
+# Rooms from the ground up, a floor a line: packages and modules, with all that is in them. The
+# longest name counts. Names are those in dissim_jax, but for configs and launch.
+FLOORS = """
+  dissim_jax errors names seeds texts lazy defaults files files.layout files.atomic files.progress
+  files.training_log distributed similarity attribution models optimizer attacks metrics
+  data projections joint_objectives
+  corruptions objective loop members
+  game evaluate plan
+  monitor
+  train linear_taps feasibility evaluation
+  joint launch.sweep
+  configs
+  config_file
+  fields command_line
+  validate_measures
+  validate
+  report files.workdir
+  finished sequence
+  studies comparisons transfer_files
+  transfer_pool
+  transfers
+  analyse collect compare main report.__main__ stitch transfer launch
+"""
+TOPS = ("dissim_jax", "configs", "launch")
+
+
+def _in_full(room):
+  return room if room.partition(".")[0] in TOPS else f"dissim_jax.{room}"
+
+
+HEIGHT = {
+  _in_full(room): height
+  for height, rooms in enumerate(FLOORS.strip().splitlines())
+  for room in rooms.split()
+}
 
 # What reads results: importing it brings no JAX, in a fresh process.
-WITHOUT_JAX = ("dissim_jax.report", "launch", "dissim_jax.analyse", "dissim_jax.collect",
-               "dissim_jax.command_line", "dissim_jax.compare", "dissim_jax.main",
-               "dissim_jax.stitch", "dissim_jax.transfer")  # fmt: skip
+WITHOUT_JAX = tuple(map(_in_full, (
+  "files", "report", "launch", "analyse", "collect", "command_line", "compare", "main", "stitch",
+  "transfer")))  # fmt: skip
 NEEDS_JAX = ("launch.commands", "launch.xm", "launch.xm_slurm", "launch.xm_units")
 
 
@@ -50,7 +58,7 @@ def _name(path):
   return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-MODULES = {_name(path): path for top in ("dissim_jax", "configs", "launch")
+MODULES = {_name(path): path for top in TOPS
            for path in sorted((ROOT / top).rglob("*.py"))}  # fmt: skip
 
 

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from dissim_jax.distributed.checkpoint import _plain
-from dissim_jax.report.files import encoded
+from dissim_jax.files.atomic import encoded
 
 ODD = os.fsdecode(b"caf\xe9")
 

@@ -5,11 +5,11 @@ import json
 import pytest
 
 from configs import default
-from dissim_jax import workdirs
 from dissim_jax.defaults import complete
 from dissim_jax.errors import UserError
+from dissim_jax.files.atomic import write_json
+from dissim_jax.files.workdir import check_workdir, read_config
 from dissim_jax.finished import find_all
-from dissim_jax.records import write_json
 from dissim_jax.report import seeds
 from dissim_jax.report.collection import rows
 from tests.test_report_seeds import make_seeds
@@ -50,27 +50,27 @@ def test_missing_fields_have_their_defaults_and_others_stay():
 def test_workdir_without_a_newer_field_opens_unless_the_field_is_set(tmp_path, field):
   config = default.get_config()
   write_json(tmp_path / "config.json", drop(plain(config), field) | {"command": "x"})
-  assert workdirs.check_workdir(config, tmp_path)
+  assert check_workdir(config, tmp_path)
   config.data.background = 7
   if field == "data.background":
     with pytest.raises(UserError, match="data.background .128 there, 7 now.;"):
-      workdirs.check_workdir(config, tmp_path)
+      check_workdir(config, tmp_path)
   config.data.background = 128
   config.train.epochs += 1
   with pytest.raises(UserError, match="differs in train.epochs .100 there, 101 now."):
-    workdirs.check_workdir(config, tmp_path)
+    check_workdir(config, tmp_path)
 
 
 def test_a_field_that_is_no_more_is_another_config(tmp_path):
   config = default.get_config()
   write_json(tmp_path / "config.json", plain(config) | {"gone": 1})
   with pytest.raises(UserError, match="gone .1 there, None now."):
-    workdirs.check_workdir(config, tmp_path)
+    check_workdir(config, tmp_path)
 
 
 def test_config_of_an_old_run_is_read_whole(tmp_path):
   write_json(tmp_path / "config.json", drop(plain(default.get_config()), *NEWER))
-  config = workdirs.read_config(tmp_path, "--workdir")
+  config = read_config(tmp_path, "--workdir")
   assert config.data.background == 128 and list(config.dissim.taps) == [3]
   for field in ("data", "seed"):
     write_json(tmp_path / "config.json", drop(plain(default.get_config()), field))

@@ -10,7 +10,7 @@ from dissim_jax import sequence
 from dissim_jax.data import load, sources
 from dissim_jax.data.examples import balanced_part, canonical_order, first_of_each_class
 from dissim_jax.errors import UserError
-from dissim_jax.records import read_json
+from dissim_jax.files.atomic import read_json
 from tests import tiny
 
 

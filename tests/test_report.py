@@ -373,7 +373,7 @@ def test_stale_pictures_are_removed(tmp_path):
   make_run(tmp_path, size=1, baseline=False)
   report.write_report(str(tmp_path))
   assert not (tmp_path / "report" / "r2.png").exists()
-  assert not list((tmp_path / "report").glob("*.tmp"))
+  assert not list((tmp_path / "report").glob(".*"))
 
 
 @pytest.mark.parametrize("name", ["config.json", "evaluation/metrics.json",

@@ -10,9 +10,10 @@ import pytest
 from absl import flags
 from test_report import make_run
 
-from dissim_jax import attacks, command_line, config_file, corruptions, main, metrics, workdirs
+from dissim_jax import attacks, command_line, config_file, corruptions, main, metrics
 from dissim_jax.errors import UserError
 from dissim_jax.evaluate import stitch_study
+from dissim_jax.files.workdir import check_workdir
 from dissim_jax.loop import epoch_order
 from dissim_jax.plan import member_seed
 from dissim_jax.report import seeds, seeds_text
@@ -133,7 +134,7 @@ def test_a_run_of_large_seeds_is_trained_measured_and_reported(tmp_path):
   assert f"seed {10**30}" in (run / "report" / "report.html").read_text()
   config = config_file.load(str(run))
   assert {field: config_file.get(config, field) for field in seeds} == seeds
-  assert workdirs.check_workdir(config, run)  # `--config=RUN` is that experiment.
+  assert check_workdir(config, run)  # `--config=RUN` is that experiment.
   config.seed += 1
   with pytest.raises(UserError, match="seed"):
-    workdirs.check_workdir(config, run)
+    check_workdir(config, run)

@@ -17,10 +17,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dissim_jax import command_line, report, sequence, workdirs
+from dissim_jax import command_line, report, sequence
 from dissim_jax.distributed import preemption
 from dissim_jax.distributed.checkpoint import Checkpoints, load_weights, save_weights
 from dissim_jax.errors import BusyError, Stopped, UserError
+from dissim_jax.files.workdir import locked
 from dissim_jax.loop import TrainingDivergedError
 from dissim_jax.plan import make_plan
 from tests import tiny
@@ -353,7 +354,7 @@ def test_checkpoints_and_weights_in_a_folder_of_any_name(tmp_path, name):
 
 def test_folder_in_use_is_left_alone(finished):
   before = sorted(finished[0].rglob("*"))
-  with workdirs.locked(finished[0]), pytest.raises(BusyError, match="another process works there"):
+  with locked(finished[0]), pytest.raises(BusyError, match="another process works there"):
     sequence.run(tiny_config(), finished[0])
   assert sorted(finished[0].rglob("*")) == before
 

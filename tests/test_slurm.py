@@ -20,7 +20,7 @@ from absl import flags
 from dissim_jax import sequence
 from dissim_jax.distributed.checkpoint import load_weights
 from dissim_jax.errors import UserError
-from dissim_jax.records import write_json
+from dissim_jax.files.atomic import write_json
 from launch import commands, progress, sbatch, slurm, slurm_jobs, squeue
 from launch.sweep import load
 from launch.table import LiveTable

@@ -16,6 +16,7 @@ from absl import flags
 from configs.sweeps import wald_multi_tap
 from dissim_jax import command_line
 from dissim_jax.errors import UserError
+from dissim_jax.files import atomic
 from dissim_jax.models import MODELS
 from launch import local, options, progress, sweep, table, tasks
 from launch.sweep import Comparison, Run
@@ -426,7 +427,7 @@ def test_roots_that_cannot_be_used_are_told(saved, tmp_path):
 def test_plan_half_written_by_a_killed_launcher_is_no_obstacle(saved, tmp_path):
   root = tmp_path / "new"
   root.mkdir()
-  (root / "sweep.json.part").write_text("{")
+  atomic.part_of(root / "sweep.json").write_text("{")
   tasks.save_plan(saved.name, saved.tasks, root)
   assert tasks.read_plan(root) == (saved.name, saved.tasks)
 

@@ -10,10 +10,10 @@ from configs import default
 from dissim_jax import objective, plan, sequence, train
 from dissim_jax.data import load
 from dissim_jax.distributed import devices
+from dissim_jax.files.atomic import read_json
 from dissim_jax.game import make_game, teacher_taps
 from dissim_jax.models import MODELS, Layered, matching_tap, resnet
 from dissim_jax.optimizer import learning_rate, make_optimizer
-from dissim_jax.records import read_json
 from dissim_jax.report import write_report
 from dissim_jax.report.results import read_results
 from tests import tiny

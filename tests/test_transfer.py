@@ -41,12 +41,12 @@ from dissim_jax.evaluate.transferability import (
   pair_arrays,
   transferability,
 )
+from dissim_jax.files.atomic import read_json, write_json
+from dissim_jax.files.workdir import locked
 from dissim_jax.finished import find_all
 from dissim_jax.models import init_variables
 from dissim_jax.models.components import Components
-from dissim_jax.records import read_json, write_json
 from dissim_jax.report import pool as pool_page
-from dissim_jax.workdirs import locked
 from tests import tiny
 
 SHAPE, BATCH, COUNT = (8, 8, 1), 16, 40

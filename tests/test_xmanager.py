@@ -24,7 +24,7 @@ except ImportError:
   pytest.skip("needs the extra `xmanager`", allow_module_level=True)
 
 from dissim_jax.errors import UserError
-from dissim_jax.records import write_json
+from dissim_jax.files.atomic import write_json
 from launch import progress, sbatch, worker, xm_slurm, xm_units
 from launch.options import Request
 from launch.tasks import Task

@@ -136,7 +136,7 @@ def main(argv: list[str], holders: dict[str, flags.FlagHolder]) -> None:
   command_line.loading()  # Slow to import: not before the flags are right.
   from benchmarks.device import table
   from dissim_jax.distributed import compilation
-  from dissim_jax.records import write_json
+  from dissim_jax.files.atomic import write_json
 
   began = time.monotonic()
 

@@ -8,7 +8,6 @@ import os
 import re
 import sys
 import urllib.request
-import uuid
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -30,6 +29,7 @@ from dissim_jax.data.cifar_files import (
   read_folder,
 )
 from dissim_jax.errors import UserError
+from dissim_jax.files import atomic
 
 _TIMEOUT = 30  # seconds without an answer before a download is given up
 _BLOCK = 1 << 20  # bytes hashed or downloaded at a time
@@ -141,8 +141,7 @@ def download(name: str, listing: Listing, archive: Path, unreadable: list[Path])
   places = (f"{name}/<version>/", *(f"{form.folder}/" for form in (BINARY[name], PYTHON[name])),
             listing.filename, PYTHON_LISTINGS[name].filename)  # fmt: skip
   missing = f"{name} is not in {str(archive.parent)!r} (looked for {', '.join(places)})"
-  # The name is unique, so that jobs started together do not write into one file.
-  part = archive.with_name(f"{archive.name}.{uuid.uuid4().hex}.part")
+  part = atomic.part_of(archive)  # Jobs that are started together do not write into one file.
   try:
     archive.parent.mkdir(parents=True, exist_ok=True)
     print(f"data.dir: {missing}, downloading {listing.url}", file=sys.stderr)

@@ -8,7 +8,6 @@ import hashlib
 import importlib.util
 import logging
 import os
-import uuid
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +17,7 @@ import numpy as np
 from dissim_jax.data import cifar, image_folder
 from dissim_jax.data.examples import canonical_order, first_of_each_class
 from dissim_jax.errors import UserError
+from dissim_jax.files.atomic import write_arrays
 
 DEFAULT_DIR = "~/.cache/dissim_jax"
 _CACHE_LAYOUT = "3"  # part of every fingerprint: a new layout does not read old files
@@ -231,7 +231,7 @@ def cached(name: str, source: Iterable[str], folder: Path, read: Callable[[], Ar
   arrays = read()
   for path in paths:
     try:
-      _write_cache(path, arrays)
+      write_arrays(path, arrays)
       break
     except OSError as error:
       _log.warning("the cache %s cannot be written (%s)", path, error)
@@ -292,18 +292,6 @@ def _check_arrays(arrays: Arrays) -> None:
       raise ValueError(f"{split}: {len(labels)} images, {arrays[f'{split}_files'].shape} names")
     if labels.min() < 0 or labels.max() >= classes:
       raise ValueError(f"{split}: labels beyond the {classes} classes")
-
-
-def _write_cache(path: Path, arrays: Arrays) -> None:
-  """Writes beside `path`, then renames: a reader sees a whole file or none."""
-  path.parent.mkdir(parents=True, exist_ok=True)
-  part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
-  try:
-    with open(part, "wb") as file:
-      np.savez(file, allow_pickle=False, **arrays)
-    os.replace(part, path)
-  finally:
-    part.unlink(missing_ok=True)
 
 
 def training_images(config: Mapping[str, Any]) -> int | None:

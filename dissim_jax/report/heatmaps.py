@@ -20,11 +20,11 @@ import rich.table
 import rich.text
 from matplotlib.figure import Figure
 
+from dissim_jax.files import layout
+from dissim_jax.files.atomic import encoded, write_bytes
 from dissim_jax.report import figures, maps
-from dissim_jax.report.files import encoded, write_file
 from dissim_jax.report.tables import number
 
-PAGE = "comparison.html"
 # Inches: a line of text, what lies right of the panels, and right of the colour bar.
 LINE, BAR_GAP, BAR_WIDTH, MARGIN = 0.15, 0.12, 0.13, 0.5
 FONT, SMALLEST_FONT, LETTER = 8.0, 4.5, 0.62  # points; width of a letter to its height
@@ -197,13 +197,13 @@ def write_page(folder) -> Path:
   with matplotlib.rc_context(figures.STYLE):
     drawn = [draw(comparison, measure) for measure in comparison.facts["measures"]]
   for figure in drawn:
-    write_file(folder / f"heatmap_{figure['name']}.png", figure["png"])
+    write_bytes(folder / f"heatmap_{figure['name']}.png", figure["png"])
   for stale in set(folder.glob("heatmap_*.png")) - {
     folder / f"heatmap_{figure['name']}.png" for figure in drawn
   }:
     stale.unlink()
-  write_file(folder / PAGE, encoded(render(comparison, drawn)))
-  return folder / PAGE
+  write_bytes(folder / layout.COMPARISON_PAGE, encoded(render(comparison, drawn)))
+  return folder / layout.COMPARISON_PAGE
 
 
 def draw(comparison: Comparison, measure: dict) -> dict:

@@ -9,6 +9,7 @@ import zipfile
 import numpy as np
 
 from dissim_jax.errors import UserError
+from dissim_jax.files import layout
 
 
 def read_json(workdir: str, name: str) -> dict | None:
@@ -17,7 +18,7 @@ def read_json(workdir: str, name: str) -> dict | None:
   Raises:
     UserError: it is not a JSON object.
   """
-  path = os.path.join(workdir, "evaluation", name)
+  path = os.path.join(workdir, layout.EVALUATION, name)
   try:
     with open(path, encoding="utf-8") as file:
       content = json.load(file)
@@ -36,7 +37,7 @@ def read_arrays(workdir: str, name: str, only: tuple | None = None) -> dict | No
   Raises:
     UserError: it cannot be read.
   """
-  path = os.path.join(workdir, "evaluation", name)
+  path = os.path.join(workdir, layout.EVALUATION, name)
   try:
     with np.load(path, allow_pickle=False) as archive:
       return {key: archive[key] for key in archive.files if only is None or key in only}
@@ -61,7 +62,7 @@ def class_names(results) -> list:
 @contextlib.contextmanager
 def form(workdir: str, name: str):
   """What goes wrong inside means that `evaluation/<name>` has another form: a `UserError`."""
-  path = os.path.join(workdir, "evaluation", name)
+  path = os.path.join(workdir, layout.EVALUATION, name)
   try:
     yield
   except UserError:

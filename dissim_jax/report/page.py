@@ -7,6 +7,8 @@ import os
 import matplotlib
 import rich.console
 
+from dissim_jax.files import layout
+from dissim_jax.files.atomic import encoded, write_bytes
 from dissim_jax.report import (
   attribution,
   blocks,
@@ -24,7 +26,6 @@ from dissim_jax.report import (
   terminal,
   transferability,
 )
-from dissim_jax.report.files import encoded, write_file
 from dissim_jax.report.results import Results, read_results
 from dissim_jax.report.tables import number
 
@@ -61,19 +62,19 @@ def write_report(workdir: str) -> str:
   sections = _draw_sections(results, measured)
   compared = sections.pop(robustness, [])
   further = [part for parts in sections.values() for part in parts]
-  folder = os.path.join(results.workdir, "report")
+  folder = os.path.join(results.workdir, layout.REPORT)
   os.makedirs(folder, exist_ok=True)
   pictures = {figure["name"]: figure["png"] for figure in drawn + stitched}
   pictures |= {block.name: block.png for part in compared + further for block in part.pictures}
   for name, content in pictures.items():
-    write_file(os.path.join(folder, f"{name}.png"), content)
+    write_bytes(os.path.join(folder, f"{name}.png"), content)
   for name in {*FIGURE_NAMES, *_STITCHING_NAMES, *_SECTION_NAMES} - set(pictures):
     stale = os.path.join(folder, f"{name}.png")
     if os.path.exists(stale):
       os.remove(stale)
   path = os.path.join(folder, "report.html")
   page = render(results, drawn, found, stitched, compared, further)
-  write_file(path, encoded(page))
+  write_bytes(path, encoded(page))
   return path
 
 

@@ -9,6 +9,7 @@ import zipfile
 import numpy as np
 
 from dissim_jax.errors import UserError
+from dissim_jax.files import layout
 
 BASELINE = "baseline"
 # Objectives without a diversity term.
@@ -144,16 +145,16 @@ def read_results(workdir: str) -> Results:
   if not os.path.isdir(workdir):
     raise UserError(f"--workdir={workdir}: there is no such directory; give the workdir of a run "
                     "of python -m dissim_jax.main.")
-  config = _read_json(os.path.join(workdir, "config.json"), workdir)
-  metrics_path = os.path.join(workdir, "evaluation", "metrics.json")
+  config = _read_json(os.path.join(workdir, layout.CONFIG), workdir)
+  metrics_path = os.path.join(workdir, layout.EVALUATION, "metrics.json")
   metrics = _read_json(metrics_path, workdir)
   missing = [key for key in _REQUIRED if key not in metrics]
   if missing:
     raise UserError(f"{metrics_path} lacks the field {missing[0]!r}: {_remedy(workdir)}.")
-  arrays = _read_arrays(os.path.join(workdir, "evaluation", "similarity.npz"), workdir)
+  arrays = _read_arrays(os.path.join(workdir, layout.EVALUATION, "similarity.npz"), workdir)
   curves, unreadable = {}, {}
   for name in dict.fromkeys(row.get("group") or row["name"] for row in metrics["members"]):
-    rows, damaged = read_curves(os.path.join(workdir, name, "metrics.jsonl"))
+    rows, damaged = read_curves(os.path.join(workdir, name, layout.LOG))
     if rows:
       curves[name] = rows
     if damaged:

@@ -12,6 +12,8 @@ import rich.console
 import rich.text
 
 from dissim_jax.errors import UserError
+from dissim_jax.files import layout
+from dissim_jax.files.atomic import encoded, write_bytes
 from dissim_jax.report import (
   blocks,
   robustness,
@@ -22,7 +24,6 @@ from dissim_jax.report import (
   tables,
   terminal,
 )
-from dissim_jax.report.files import encoded, write_file
 from dissim_jax.report.results import BASELINE
 from dissim_jax.report.style import STYLE
 from dissim_jax.report.tables import Cell, Measure
@@ -55,7 +56,7 @@ def write_seeds(workdirs: list, output: str | None = None) -> str:
     raise UserError(f"--output={folder}: the folder cannot be made ({error.strerror}).") from None
   parts = sections(runs)
   for picture in (picture for part in parts for picture in part.pictures):
-    write_file(os.path.join(folder, f"{picture.name}.png"), picture.png)
+    write_bytes(os.path.join(folder, f"{picture.name}.png"), picture.png)
   stale = os.path.join(folder, f"{PICTURE}.png")
   if not any(part.pictures for part in parts) and os.path.exists(stale):
     os.remove(stale)
@@ -68,16 +69,16 @@ def write_seeds(workdirs: list, output: str | None = None) -> str:
     findings=seeds_text.findings(runs), output=output, partial=partial, sections=parts,
     runs=[(run.metrics["seed"], run.workdir) for run in runs.runs],
     environment=seeds_text.environment(runs))
-  write_file(path, encoded(page))
+  write_bytes(path, encoded(page))
   return path
 
 
 def output_folder(workdirs: list, output: str | None) -> str:
   """Where the page goes: never into a run's report."""
   if not output:
-    output = os.path.join(os.path.commonpath(list(map(os.path.abspath, workdirs))), "report")
+    output = os.path.join(os.path.commonpath(list(map(os.path.abspath, workdirs))), layout.REPORT)
   parent = os.path.dirname(os.path.realpath(output))
-  if os.path.isfile(os.path.join(parent, "evaluation", "metrics.json")):
+  if os.path.isfile(os.path.join(parent, layout.EVALUATION, "metrics.json")):
     raise UserError(f"--output={output}: this is the report of the run {parent}; give another "
                     "folder.")
   return output

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dissim_jax.files import layout
 from dissim_jax.report import tables
 
 # How a pair of networks is related, in the order of the page; a network can be its own target.
@@ -69,7 +70,7 @@ def read_stitching(results) -> Stitching:
   """
   pairs, left_out = {}, []
   for experiment in EXPERIMENTS:
-    folder = os.path.join(results.workdir, "stitching", experiment)
+    folder = os.path.join(results.workdir, layout.STITCHING, experiment)
     for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
       if not name.endswith(".json"):
         continue

@@ -1,11 +1,8 @@
-"""The tables as CSV and LaTeX, and writing all files of a folder or none."""
+"""The tables as CSV and LaTeX."""
 
 import csv
 import io
 import math
-import os
-import tempfile
-from pathlib import Path
 
 from dissim_jax.report.collection.layout import UNDEFINED, Grid, PaperCell
 from dissim_jax.report.collection.read import shown
@@ -118,32 +115,3 @@ def _latex_cell(cell: PaperCell) -> str:
 
 def _latex_paper(cell: PaperCell) -> str:
   return rf"\textit{{{escape(cell.paper)}}}" if cell.paper else ""
-
-
-def write_all(folder: Path, contents: dict, stale: list) -> None:
-  """Writes every file or none: all are on disk before the first takes its name.
-
-  Args:
-    folder: made if it is not there.
-    contents: {name: bytes}.
-    stale: names of files to remove afterwards, if they are there.
-
-  Raises:
-    OSError: something cannot be written; no file has changed.
-  """
-  folder.mkdir(parents=True, exist_ok=True)
-  written: dict[str, str] = {}
-  try:
-    for name, content in contents.items():
-      handle, written[name] = tempfile.mkstemp(dir=folder, suffix=".tmp")
-      with os.fdopen(handle, "wb") as file:
-        file.write(content)
-      os.chmod(written[name], 0o644)
-    for name in contents:
-      os.replace(written[name], folder / name)
-      del written[name]
-  finally:
-    for temporary in written.values():
-      os.unlink(temporary)
-  for name in set(stale) - set(contents):
-    (folder / name).unlink(missing_ok=True)

@@ -10,6 +10,7 @@ import rich.console
 import rich.text
 
 from dissim_jax.errors import UserError
+from dissim_jax.files.atomic import write_together
 from dissim_jax.report import blocks, terminal
 from dissim_jax.report.collection import figures, files, layout, paired
 from dissim_jax.report.collection.read import Collection, read_collection, shown
@@ -58,7 +59,7 @@ def write_tables(root: str | os.PathLike, output: str | os.PathLike | None = Non
   contents[PAGE] = render(collection, parts, warnings).encode("utf-8")
   folder = Path(output) if output else Path(root) / FOLDER
   try:
-    files.write_all(folder, contents, _stale(folder))
+    write_together(folder, contents, _stale(folder))
   except OSError as error:
     told = error.strerror or error
     raise UserError(f"--output={str(folder)!r}: cannot be written ({told})") from error

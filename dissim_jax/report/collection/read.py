@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from dissim_jax.errors import UserError
+from dissim_jax.files import layout
 from dissim_jax.names import listed
 from dissim_jax.report import heatmaps
 from dissim_jax.report.results import BASELINE, SEQUENTIAL, Results, read_results
 
-PLAN = "sweep.json"
-PAGES = {"run": "report/report.html", "comparison": heatmaps.PAGE}  # written last
-_NOT_RUNS = ("checkpoints", "weights", "tensorboard", "evaluation")  # folders that hold no run
+PAGES = {"run": layout.REPORT_PAGE, "comparison": layout.COMPARISON_PAGE}  # written last
+# Folders that hold no run.
+_NOT_RUNS = (layout.CHECKPOINTS, layout.WEIGHTS, layout.TENSORBOARD, layout.EVALUATION)
 _DAMAGE = (UserError, OSError, EOFError, ValueError, KeyError, TypeError, AttributeError,
            zipfile.BadZipFile)
 
@@ -86,7 +87,7 @@ def read_collection(root: str | os.PathLike) -> Collection:
   given, root = os.fspath(root), Path(root)
   if not root.is_dir():
     raise UserError(f"--root={given!r}: there is no such folder; give the one of a sweep")
-  planned = (root / PLAN).exists()
+  planned = (root / layout.SWEEP).exists()
   sweep, tasks = _planned(root) if planned else ("", _found(root))
   warnings, runs, compared = [], [], []
   for name, kind, config, needs in tasks:
@@ -124,7 +125,7 @@ def shown(text: Any) -> str:
 
 def _planned(root: Path) -> tuple:
   """(name of the sweep, [(name, kind, config, names of the runs it needs)]) of `sweep.json`."""
-  path = root / PLAN
+  path = root / layout.SWEEP
   try:
     values = json.loads(path.read_text("utf-8"))
     tasks = [(str(task["name"]), task["kind"], task["config"], list(map(str, task["needs"])))
@@ -147,7 +148,7 @@ def _found(root: Path) -> list:
     inner[:] = sorted(set(inner) - set(_NOT_RUNS))
     path = Path(folder)
     name = path.relative_to(root).as_posix()
-    if "config.json" in files and (path / PAGES["run"]).is_file():
+    if layout.CONFIG in files and (path / PAGES["run"]).is_file():
       tasks.append((name, "run", _config(path), []))
     if "comparison.json" in files and PAGES["comparison"] in files:
       tasks.append((name, "comparison", {}, []))
@@ -157,7 +158,7 @@ def _found(root: Path) -> list:
 def _config(folder: Path) -> dict:
   """The config of a run whose results may be damaged; empty if it is damaged itself."""
   try:
-    config = json.loads((folder / "config.json").read_text("utf-8"))
+    config = json.loads((folder / layout.CONFIG).read_text("utf-8"))
     check_config(config)
     return config
   except (OSError, ValueError, KeyError, TypeError):
@@ -199,9 +200,9 @@ def _read_run(folder: Path) -> Results:
         results.members[name]["taps"]
     dict(results.metrics["environment"])
   except (ValueError, KeyError, TypeError, AttributeError) as error:
-    path = folder / "evaluation" / "metrics.json"
+    path = folder / layout.EVALUATION / "metrics.json"
     raise UserError(f"{path} cannot be used ({error!r})") from error
-  _check_maps(results.arrays["lincka"], folder / "evaluation" / "similarity.npz")
+  _check_maps(results.arrays["lincka"], folder / layout.EVALUATION / "similarity.npz")
   return results
 
 

@@ -13,10 +13,9 @@ import rich.console
 import rich.text
 
 from dissim_jax.errors import UserError
+from dissim_jax.files.atomic import encoded, write_together
 from dissim_jax.report import blocks, style, terminal
-from dissim_jax.report.collection import files
 from dissim_jax.report.collection.read import shown
-from dissim_jax.report.files import encoded
 from dissim_jax.report.pool import numbers, outcomes, sections, words
 from dissim_jax.report.pool.analysis import Analysis, analyse
 from dissim_jax.report.pool.read import read_pool
@@ -57,7 +56,7 @@ def write_page(folder: str | os.PathLike, out: str | os.PathLike | None = None,
   contents[PAGE] = encoded(render(found, parts, command(found, out)))
   target = Path(out) if out else Path(folder) / FOLDER
   try:
-    files.write_all(target, contents, [f"{name}.png" for name in PICTURES])
+    write_together(target, contents, [f"{name}.png" for name in PICTURES])
   except OSError as error:
     raise UserError(f"{target}: cannot be written ({error.strerror or error})") from error
   if console is not None:

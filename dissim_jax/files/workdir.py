@@ -1,4 +1,4 @@
-"""The folder of a run: claiming it, and what other programs need of it once it is finished."""
+"""The folder of a run: keeping others out, whether it is that of an experiment, its config."""
 
 import contextlib
 import json
@@ -8,15 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import ml_collections
-from jax.sharding import Mesh
 
-from dissim_jax import members as member_files
 from dissim_jax.config_file import canonical
 from dissim_jax.defaults import complete
-from dissim_jax.distributed import processes
 from dissim_jax.errors import BusyError, UserError
-from dissim_jax.evaluate.streaming import Member
-from dissim_jax.records import LOCK, exclusive, read_json, write_json
+from dissim_jax.files import layout
+from dissim_jax.files.atomic import exclusive, is_part, read_json
 
 # Blocks that may differ when a finished run is measured further: their results say how they were
 # made.
@@ -36,35 +33,13 @@ def locked(workdir: Path, field: str = "workdir") -> Iterator[None]:
   with contextlib.ExitStack() as stack:
     try:
       workdir.mkdir(parents=True, exist_ok=True)
-      stack.enter_context(exclusive(workdir / LOCK))
+      stack.enter_context(exclusive(workdir / layout.LOCK))
     except BlockingIOError as error:
       raise BusyError(f"{field}={str(workdir)!r}: another process works there") from error
     except OSError as error:
       raise UserError(
         f"{field}={str(workdir)!r}: cannot be written ({error.strerror or error})"
       ) from error
-    yield
-
-
-@contextlib.contextmanager
-def claimed(
-  config: ml_collections.ConfigDict, workdir: Path, command: str
-) -> Iterator[None]:
-  """Makes the folder that of this experiment, written by these processes alone.
-
-  Raises:
-    UserError: see `check_workdir`.
-    BusyError: another process works there.
-  """
-  with contextlib.ExitStack() as stack:
-
-    def claim():
-      check_workdir(config, workdir)
-      stack.enter_context(locked(workdir))
-      if not check_workdir(config, workdir):
-        write_json(workdir / "config.json", _plain(config) | {"command": command})
-
-    processes.first_does(claim)
     yield
 
 
@@ -78,9 +53,9 @@ def check_workdir(config: ml_collections.ConfigDict, workdir: Path) -> bool:
     UserError: the workdir belongs to another config (the fields that differ are named), or holds
       other files than an experiment's.
   """
-  path = workdir / "config.json"
+  path = workdir / layout.CONFIG
   if not path.exists():
-    if workdir.exists() and (not workdir.is_dir() or set(os.listdir(workdir)) - {LOCK}):
+    if workdir.exists() and (not workdir.is_dir() or any(map(_is_foreign, os.listdir(workdir)))):
       raise UserError(
         f"workdir={str(workdir)!r}: it holds no config.json but is not empty; "
         "choose a new folder or one of an earlier run"
@@ -91,7 +66,7 @@ def check_workdir(config: ml_collections.ConfigDict, workdir: Path) -> bool:
   except ValueError as error:
     raise UserError(f"workdir={str(workdir)!r}: config.json cannot be read ({error})") from error
   saved.pop("command", None)
-  old, new = _flat(complete(saved)), _flat(complete(_plain(config)))
+  old, new = _flat(complete(saved)), _flat(complete(plain(config)))
   differ = [
     key
     for key in sorted(old | new)
@@ -106,7 +81,12 @@ def check_workdir(config: ml_collections.ConfigDict, workdir: Path) -> bool:
   return True
 
 
-def _plain(config: ml_collections.ConfigDict) -> dict[str, Any]:
+def _is_foreign(name: str) -> bool:
+  """Whether a file shows that a folder without config is not that of a run just begun."""
+  return name != layout.LOCK and not is_part(name)
+
+
+def plain(config: ml_collections.ConfigDict) -> dict[str, Any]:
   """A config as JSON gives it back."""
   return json.loads(json.dumps(config.to_dict()))
 
@@ -135,7 +115,7 @@ def read_config(
   Raises:
     UserError: there is no readable `config.json`, or it lacks one of `needed`.
   """
-  path = Path(workdir) / "config.json"
+  path = Path(workdir) / layout.CONFIG
   try:
     values = read_json(path)
   except (OSError, ValueError) as error:
@@ -146,15 +126,3 @@ def read_config(
   if missing := [key for key in needed if key not in values]:
     raise UserError(f"{field}={workdir}: its config.json has no {missing[0]!r}")
   return ml_collections.ConfigDict(complete(values))
-
-
-def load_member(name: str, directory: Path, dtype: str, mesh: Mesh, field: str) -> Member:
-  """A finished member, ready to be evaluated.
-
-  Raises:
-    UserError: the folder holds no finished member, or one that cannot be read.
-  """
-  facts = member_files.read_facts(directory, field)
-  dtype = member_files.compute_dtype(dtype)
-  model, variables = member_files.load_member(directory, facts, dtype, mesh)
-  return Member(name, model, variables, tuple(facts["mean"]), tuple(facts["std"]))
