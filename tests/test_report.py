@@ -18,6 +18,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from dissim_jax import command_line, report
 from dissim_jax.errors import UserError
+from dissim_jax.registry.entry import number
+from dissim_jax.registry.metrics import outputs
 from dissim_jax.report import __main__ as program
 from dissim_jax.report import figures, maps, style, summary, tables, training
 from dissim_jax.report.results import Results, read_curves, read_results
@@ -143,7 +145,7 @@ def test_table_values_are_those_of_the_file(tmp_path):
   metrics = make_run(tmp_path, size=3)
   table = tables.output_table(read_results(tmp_path))
   assert table["sizes"] == [2, 3] and table["sequences"] == ["baseline", "dissimilar"]
-  for measure, group in zip(tables.OUTPUT_MEASURES, table["groups"], strict=True):
+  for measure, group in zip(outputs(), table["groups"], strict=True):
     for name, (_, row) in zip(table["sequences"], group["rows"], strict=True):
       for size, cell in zip(table["sizes"], row, strict=True):
         source, = (e for e in metrics["ensembles"] if (e["sequence"], e["size"]) == (name, size))
@@ -161,7 +163,7 @@ def test_table_values_are_those_of_the_file(tmp_path):
   ("error_disagreement_ratio", math.inf, 0.4, True), ("jensen_shannon_divergence", 0.1, 0.2, False),
 ])
 def test_best_is_bold_and_better_than_baseline_underlined(key, ours, other, wins):
-  measure, = (m for m in tables.OUTPUT_MEASURES if m.key == key)
+  measure, = (m for m in outputs() if m.key == key)
   table = tables.output_table(_with_values(key, dissimilar=ours, baseline=other), [measure])
   (_, (base,)), (_, (cell,)) = table["groups"][0]["rows"]
   assert (cell.best, cell.better) == (wins, wins)
@@ -193,7 +195,7 @@ def test_nan_and_infinity_are_shown(tmp_path):
   html, printed = _html(tmp_path), _printed(tmp_path)
   assert ">∞<" in html and ">–<" in html and "∞" in printed and "–" in printed
   assert not re.search(r">\s*(nan|inf)\s*<", html, re.I) and "nan" not in printed
-  assert [tables.number(v) for v in (-math.inf, -0.0001, -0.5)] == ["−∞", "0.000", "−0.500"]
+  assert [number(v) for v in (-math.inf, -0.0001, -0.5)] == ["−∞", "0.000", "−0.500"]
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -297,7 +299,7 @@ def test_terminal_table_fits_80_columns_unclipped(tmp_path):
   printed = _printed(tmp_path)
   assert max(len(line) for line in printed.splitlines()) <= 80 and "…" not in printed
   for row in metrics["ensembles"]:
-    for measure in tables.OUTPUT_MEASURES:
+    for measure in outputs():
       assert measure.text(row[measure.key]) in printed
   narrow = _printed(tmp_path, width=50)
   assert max(len(line) for line in narrow.splitlines()) <= 50 and "…" not in narrow

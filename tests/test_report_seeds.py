@@ -15,8 +15,9 @@ from test_report_sections import FEW, NAMES, add_robustness, save
 
 from dissim_jax import report
 from dissim_jax.errors import UserError
+from dissim_jax.registry.metrics import outputs
 from dissim_jax.report import __main__ as program
-from dissim_jax.report import seeds, seeds_page, seeds_text, tables
+from dissim_jax.report import seeds, seeds_page, seeds_text
 from dissim_jax.report.results import BASELINE
 
 SEVERITIES = (1, 2)
@@ -87,7 +88,7 @@ def test_clean_table_and_paired_differences(tmp_path):
             if (row["sequence"], row["size"]) == (sequence, size)]
 
   output = seeds_page.output_table(runs)
-  assert output["sizes"] == [2, 3] and len(output["groups"]) == len(tables.OUTPUT_MEASURES)
+  assert output["sizes"] == [2, 3] and len(output["groups"]) == len(outputs())
   (_, baseline), (_, ours) = output["groups"][2]["rows"]
   for column, size in enumerate((2, 3)):
     for cells, name in ((baseline, BASELINE), (ours, "dissimilar")):

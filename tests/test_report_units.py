@@ -12,7 +12,9 @@ from test_report import make_run, save_metrics
 from test_report_sections import add_diversity, save
 
 from dissim_jax import report
-from dissim_jax.report import seeds_page, units
+from dissim_jax.registry import metrics
+from dissim_jax.registry.entry import Quantity
+from dissim_jax.report import seeds_page
 from dissim_jax.report.collection import files, layout, page
 from tests import tiny
 
@@ -119,6 +121,6 @@ def test_units_do_not_change_what_is_undefined_or_infinite(tmp_path):
 
 
 def test_what_is_not_named_is_shown_as_it_is():
-  assert [units.scale(key) for key in ("a_measure_of_tomorrow", "cross_entropy", "accuracy")] == [
-    1, 1, 100]
-  assert units.unit("gain_over_best") == "points"
+  shown = Quantity("a_measure_of_tomorrow", "x"), metrics.CROSS_ENTROPY, metrics.ACCURACY
+  assert [quantity.scale for quantity in shown] == [1, 1, 100]
+  assert metrics.METRICS["gain_over_best"].unit == "points"

@@ -12,26 +12,8 @@ import numpy as np
 
 from dissim_jax import metrics
 from dissim_jax.evaluate import ensembles
+from dissim_jax.registry.metrics import metrics_of
 
-GROUP_METRICS = {
-  "entropy_measure": metrics.entropy_measure,
-  "kohavi_wolpert_variance": metrics.kohavi_wolpert_variance,
-  "coincident_failure_diversity": metrics.coincident_failure_diversity,
-  "all_wrong_fraction": metrics.all_wrong_fraction,
-}
-PAIR_KEYS = (
-  *ensembles.PAIR_METRICS,
-  "label_disagreement",
-  "jensen_shannon_divergence",
-  "kullback_leibler_divergence",
-  "cosine_similarity",
-)
-GAINS = {
-  "gain_over_best": metrics.gain_over_best,
-  "gain_over_mean": metrics.gain_over_mean,
-  "error_reduction_rate": metrics.error_reduction_rate,
-  "conversion_rate": metrics.conversion_rate,
-}
 # Interpolation at 0, 0.05, ..., 1 (Gontijo-Lopes et al. 2022, Figure 11).
 NUM_WEIGHTS = 21
 # The largest ensemble that greedy selection builds (their Figure 5).
@@ -131,18 +113,22 @@ def _member(split: _Split, index: int, bins: int) -> dict[str, Any]:
 @jax.jit
 def _group(predictions: jax.Array, right: jax.Array, labels: jax.Array) -> dict[str, jax.Array]:
   """The measures of a whole group; `right` bool `[N]`, where its ensemble is."""
+  given = {"classes": predictions, "labels": labels, "right": right, "wrong": ~right}
+  return _values("group", given)
+
+
+def _values(kind: str, given: dict[str, jax.Array]) -> dict[str, jax.Array]:
+  """All metrics of a kind, of what they take."""
   return {
-    **{name: metric(predictions, labels) for name, metric in GROUP_METRICS.items()},
-    "shannon_equitability": metrics.shannon_equitability(predictions),
-    "shannon_equitability_right": metrics.shannon_equitability(predictions, right),
-    "shannon_equitability_wrong": metrics.shannon_equitability(predictions, ~right),
+    name: metric.function(*(given[argument] for argument in metric.takes))
+    for name, metric in metrics_of(kind).items()
   }
 
 
 def _block(split: _Split, bins: int, seed: int) -> dict[str, Any]:
   """All measures of one group of members."""
   predictions, labels = split.logits.argmax(axis=-1), split.labels
-  pairs = dict.fromkeys(PAIR_KEYS)
+  pairs = dict.fromkeys(metrics_of("pair"))
   if len(predictions) > 1:
     pairs = ensembles.mean_pair_metrics(split.logits, labels)
   right = np.asarray(metrics.combine(split.logits, "probs", seed)[1]) == labels
@@ -154,7 +140,7 @@ def _block(split: _Split, bins: int, seed: int) -> dict[str, Any]:
 
 @jax.jit
 def _gains(predictions: jax.Array, ensemble: jax.Array, labels: jax.Array) -> dict[str, jax.Array]:
-  return {name: gain(predictions, ensemble, labels) for name, gain in GAINS.items()}
+  return _values("ensemble", {"classes": predictions, "combined": ensemble, "labels": labels})
 
 
 def _ensemble(

@@ -11,16 +11,7 @@ import numpy as np
 
 from dissim_jax import metrics
 from dissim_jax.metrics import checks
-
-PAIR_METRICS = {
-  "error_consistency": metrics.error_consistency,
-  "cohens_kappa_label": metrics.cohens_kappa_label,
-  "error_inconsistency": metrics.error_inconsistency,
-  "error_disagreement_ratio": metrics.error_disagreement_ratio,
-  "q_statistic": metrics.q_statistic,
-  "error_correlation": metrics.error_correlation,
-  "double_fault": metrics.double_fault,
-}
+from dissim_jax.registry.metrics import Metric, metrics_of
 
 # As one program each: JAX compiles every operation of a function that is not compiled by itself.
 accuracy, softmax = jax.jit(metrics.accuracy), jax.jit(jax.nn.softmax)
@@ -70,21 +61,24 @@ def _scores(probs: jax.Array, labels: jax.Array, votes: jax.Array, bins: int) ->
 @jax.jit
 def _pair_values(logits: jax.Array, labels: jax.Array) -> dict[str, jax.Array]:
   """All measures of two members: `[2, N, K]`, `[N]`."""
-  predictions, probs = jnp.argmax(logits, -1), jax.nn.softmax(logits)
-  values = {name: metric(*predictions, labels) for name, metric in PAIR_METRICS.items()}
-  values["label_disagreement"] = metrics.label_disagreement(*predictions)
-  values["jensen_shannon_divergence"] = metrics.jensen_shannon_divergence(*probs)
-  there, back = (metrics.kullback_leibler_divergence(*p) for p in (probs, probs[::-1]))
-  values["kullback_leibler_divergence"] = (there + back) / 2
-  values["cosine_similarity"] = metrics.cosine_similarity(*probs)
-  return values
+  members = {"classes": jnp.argmax(logits, -1), "probabilities": jax.nn.softmax(logits)}
+  return {name: pair_value(metric, members, labels) for name, metric in metrics_of("pair").items()}
+
+
+def pair_value(metric: Metric, members: dict[str, jax.Array], labels: jax.Array) -> jax.Array:
+  """A metric of two members from their "classes" `[2, N]` and "probabilities" `[2, N, K]`."""
+
+  def value(order):
+    parts = ([labels] if name == "labels" else members[name][::order] for name in metric.takes)
+    return metric.function(*itertools.chain(*parts))
+
+  return (value(1) + value(-1)) / 2 if metric.both_ways else value(1)
 
 
 def mean_pair_metrics(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
   """Error-diversity measures of logits `[M, N, K]`: the mean over all pairs of the M members.
 
-  The Kullback-Leibler divergence of a pair is the mean of both directions. A measure that is nan
-  for a pair is nan for all.
+  A measure that is nan for a pair is nan for all.
   """
   logits = np.asarray(logits)
   pairs = np.array(list(itertools.combinations(range(len(logits)), 2)))

@@ -17,9 +17,8 @@ from dissim_jax import corruptions, metrics
 from dissim_jax.data.augment import normalise
 from dissim_jax.data.pixels import check_images
 from dissim_jax.evaluate.streaming import Member
+from dissim_jax.registry.metrics import metrics_of
 from dissim_jax.seeds import folded
-
-PAIR_MEASURES = ("error_consistency", "cohens_kappa_label", "jensen_shannon_divergence")
 
 
 def robustness(
@@ -116,7 +115,7 @@ def ensemble_row(
     "member_accuracy": 1 - total / (count * len(wrong)),
     "best_member_accuracy": 1 - fewest / count,
     "ensemble_accuracy": 1 - ensemble / count,
-    **{name: float(value) for name, value in zip(PAIR_MEASURES, pairs, strict=True)},
+    **{name: float(pairs[name]) for name in metrics_of("pair") if name in pairs},
     "gain_over_best": (fewest - ensemble) / count,
     "gain_over_mean": (total - ensemble * len(wrong)) / (count * len(wrong)),
     "error_reduction_rate": 1 - ensemble * len(wrong) / total if total else math.nan,
@@ -129,13 +128,12 @@ def _combine(logits, labels, rule, seed):
   """Predictions [M, N] of the members and [N] of the ensemble, and the pair measures."""
   predictions, probs = jnp.argmax(logits, -1), jax.nn.softmax(logits)
   combined = metrics.ensemble_predictions(logits, rule, key=jax.random.key(seed))
-  pairs = [jnp.nan] * len(PAIR_MEASURES)
-  if len(logits) > 1:
-    pairs = [
-      metrics.pairwise_mean(metrics.error_consistency, predictions, labels),
-      metrics.pairwise_mean(metrics.cohens_kappa_label, predictions, labels),
-      metrics.pairwise_mean(metrics.jensen_shannon_divergence, probs),
-    ]
+  given = {"classes": predictions, "probabilities": probs, "labels": labels}
+  pairs = {
+    name: metrics.pairwise_mean(metric.function, *(given[argument] for argument in metric.takes))
+    if len(logits) > 1 else jnp.nan
+    for name, metric in metrics_of("pair").items() if "conditions" in metric.tables
+  }  # fmt: skip
   return predictions, combined, pairs
 
 

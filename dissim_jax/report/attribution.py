@@ -6,14 +6,15 @@ import textwrap
 
 import numpy as np
 
+from dissim_jax.registry import entry
+from dissim_jax.registry.entry import Quantity
 from dissim_jax.report import blocks, canvas, optional, style, tables
-from dissim_jax.report.tables import Measure
 
 FILE, MAPS = "attribution.json", "attribution.npz"
 PICTURES = ("attribution",)
 METHODS = {"saliency": "saliency", "integrated_gradients": "integrated gradients"}
-MEASURES = (Measure("diversity", "Diversity A", +1, decimals=4),
-            Measure("diversity_right", "A where all members are right", +1, decimals=4))
+MEASURES = (Quantity("diversity", "Diversity A", +1, decimals=4),
+            Quantity("diversity_right", "A where all members are right", +1, decimals=4))
 COLOURS, WRONG = "magma", "#c22f44"
 MOST_IMAGES = 10
 # Inches: the label of an image, least and most sides of a map, above a map, above all.
@@ -91,10 +92,10 @@ def sections(results, found) -> list:
     "standard deviation over images.", note=True)]
   if found.completeness:
     means, largest = zip(*found.completeness.values(), strict=True)
-    ends = " to ".join(dict.fromkeys(tables.number(100 * end(means), 2) for end in (min, max)))
+    ends = " to ".join(dict.fromkeys(entry.number(100 * end(means), 2) for end in (min, max)))
     parts.append(blocks.Text(
       "Completeness error, by which the sum of a map misses the change of the logit: means of "
-      f"members {ends} %, at most {tables.number(100 * max(largest), 2)} %.", note=True))
+      f"members {ends} %, at most {entry.number(100 * max(largest), 2)} %.", note=True))
   order = _members(results, found)
   if order:
     parts.append(_picture(results, found, order, method))
@@ -109,7 +110,7 @@ def table(found) -> blocks.Table:
                                           for name, row in found.sequences.items()}))
   body = []
   for name, row in found.sequences.items():
-    spread = tables.number(row["diversity_std"], 4)
+    spread = entry.number(row["diversity_std"], 4)
     first = dataclasses.replace(columns[0][name], spread="" if spread == "–" else spread)
     body.append((name, [first, columns[1][name]]))
   return blocks.Table("Ensemble", [("", [measure.title for measure in MEASURES])], [body])

@@ -5,41 +5,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dissim_jax.registry.metrics import SCORES, quantities
 from dissim_jax.report import optional
-from dissim_jax.report.tables import Measure
 
 FILE = "diversity.json"
-_TITLES = (
-  ("error_inconsistency", "Error inconsistency", +1),
-  ("error_consistency", "Error consistency κ", -1),
-  ("cohens_kappa_label", "κ with label agreement", -1),
-  ("error_correlation", "Error correlation ρ", -1),
-  ("q_statistic", "Q statistic", -1),
-  ("double_fault", "Double fault", -1),
-  ("label_disagreement", "Label disagreement", +1),
-  ("error_disagreement_ratio", "Error disagreement ratio", +1),
-  ("jensen_shannon_divergence", "Jensen-Shannon divergence", +1),
-  ("kullback_leibler_divergence", "Kullback-Leibler divergence [bits]", +1),
-  ("cosine_similarity", "Cosine similarity of probabilities", -1),
-  ("entropy_measure", "Entropy measure", +1),
-  ("kohavi_wolpert_variance", "Kohavi-Wolpert variance", +1),
-  ("coincident_failure_diversity", "Coincident failure diversity", +1),
-  ("shannon_equitability", "Shannon equitability", +1),
-  ("shannon_equitability_right", "Shannon equitability, ensemble right", +1),
-  ("shannon_equitability_wrong", "Shannon equitability, ensemble wrong", +1),
-  ("all_wrong_fraction", "All members wrong", -1),
-)
-# Higher or lower is more diverse.
-DIVERSITY = {key: Measure(key, title, better) for key, title, better in _TITLES}
-ENSEMBLE = (
-  Measure("accuracy", "Accuracy", +1, decimals=2),
-  Measure("cross_entropy", "Cross-entropy", -1, decimals=4),
-  Measure("expected_calibration_error", "Calibration error", -1, decimals=2),
-  Measure("gain_over_best", "Gain over the best member", +1, decimals=2),
-  Measure("conversion_rate", "Conversion rate", +1, decimals=1),
-  Measure("error_reduction_rate", "Error reduction", +1, decimals=1),
-)
-SCORES = ENSEMBLE[:3]
 GROUPS = ("both_right", "only_a", "only_b", "neither")
 _CURVES = ("validation_accuracy", "test_accuracy", "by_class_validation_accuracy",
            "by_class_test_accuracy")
@@ -133,18 +102,20 @@ def read(results) -> Diversity | None:
 
 def _member(row):
   after = row["calibrated"]
-  return Member(optional.number(row["temperature"]), _scores(row["uncalibrated"], SCORES),
-                None if after is None else _scores(after, SCORES))
+  return Member(optional.number(row["temperature"]), _scores(row["uncalibrated"]),
+                None if after is None else _scores(after))
 
 
-def _scores(row, measures):
+def _scores(row, gains=()):
   found = row["reliability"]
   reliability = Reliability(optional.places(found["edges"]), *(
     optional.numbers(found[key]) for key in Reliability._fields[1:]))
   optional.same_length(edges=reliability.edges[1:], count=reliability.count,
                        confidence=reliability.confidence, accuracy=reliability.accuracy)
-  return Scores({measure.key: optional.number(row[measure.key]) for measure in measures},
-                reliability)
+  values = {score.key: optional.number(row[score.key]) for score in SCORES}
+  # A file of an earlier version lacks what is measured since.
+  values |= {gain.key: optional.number(row.get(gain.key)) for gain in gains}
+  return Scores(values, reliability)
 
 
 def _sequence(row, rules):
@@ -158,7 +129,7 @@ def _sequence(row, rules):
 
 def _block(row, rules):
   return Block({key: optional.number(value) for key, value in row["diversity"].items()},
-               {rule: _scores(row["ensembles"][rule], ENSEMBLE) for rule in rules})
+               {rule: _scores(row["ensembles"][rule], quantities("gains")) for rule in rules})
 
 
 def _interpolation(row):

@@ -1,8 +1,10 @@
 """Diversity, ensembles by consensus rule and calibration as sections of the page."""
 
+from dissim_jax.registry import entry
+from dissim_jax.registry.entry import Quantity
+from dissim_jax.registry.metrics import SCORES, quantities
 from dissim_jax.report import blocks, diversity_figures, tables
-from dissim_jax.report.diversity import DIVERSITY, ENSEMBLE, SCORES
-from dissim_jax.report.tables import Cell, Measure
+from dissim_jax.report.tables import Cell
 
 PICTURES = ("reliability", "specialisation", "specialisation_by_class", "interpolation", "greedy")
 RULES = {"probs": "mean of probabilities", "logits": "mean of logits",
@@ -43,8 +45,9 @@ def diversity_table(found) -> blocks.Table:
   """All measures of diversity by ensemble, before and after calibration."""
   keys = dict.fromkeys(key for sequence in found.sequences.values()
                        for key in sequence.before.diversity)
-  measures = [DIVERSITY[key] for key in DIVERSITY if key in keys]
-  measures += [Measure(key, key.replace("_", " "), 0) for key in keys if key not in DIVERSITY]
+  known = {measure.key: measure for measure in quantities("diversity")}
+  measures = [measure for key, measure in known.items() if key in keys]
+  measures += [Quantity(key, key.replace("_", " "), 0) for key in keys if key not in known]
   stages = [("", "before"), (" after", "after")] if found.calibrated else [("", "before")]
   body = []
   for measure in measures:
@@ -62,17 +65,17 @@ def diversity_table(found) -> blocks.Table:
 
 def rule_table(found) -> blocks.Table:
   """Ensembles by consensus rule, a body an ensemble."""
-  bodies = []
+  bodies, measures = [], (*SCORES, *quantities("gains"))
   for name, sequence in found.sequences.items():
     after = sequence.after.ensembles if sequence.after else {}
     bodies.append([(f"{name}, {RULES.get(rule, rule)}", _change(
-      ENSEMBLE, sequence.before.ensembles[rule], after.get(rule))) for rule in found.rules])
-  return blocks.Table("Ensemble", [("", [measure.title for measure in ENSEMBLE])], bodies)
+      measures, sequence.before.ensembles[rule], after.get(rule))) for rule in found.rules])
+  return blocks.Table("Ensemble", [("", [measure.title for measure in measures])], bodies)
 
 
 def member_table(found) -> blocks.Table:
   """Temperatures of members, and what calibration changes."""
-  body = [(name, [Cell(tables.number(member.temperature, 2)),
+  body = [(name, [Cell(entry.number(member.temperature, 2)),
                   *_change(SCORES, member.before, member.after)])
           for name, member in found.members.items()]
   return blocks.Table("Member", [("", ["Temperature", *(measure.title for measure in SCORES)])],

@@ -22,8 +22,8 @@ from matplotlib.figure import Figure
 
 from dissim_jax.files import layout
 from dissim_jax.files.atomic import encoded, write_bytes
+from dissim_jax.registry.entry import number
 from dissim_jax.report import figures, maps
-from dissim_jax.report.tables import number
 
 # Inches: a line of text, what lies right of the panels, and right of the colour bar.
 LINE, BAR_GAP, BAR_WIDTH, MARGIN = 0.15, 0.12, 0.13, 0.5

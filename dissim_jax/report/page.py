@@ -9,6 +9,8 @@ import rich.console
 
 from dissim_jax.files import layout
 from dissim_jax.files.atomic import encoded, write_bytes
+from dissim_jax.registry import metrics
+from dissim_jax.registry.entry import number
 from dissim_jax.report import (
   attribution,
   blocks,
@@ -27,7 +29,6 @@ from dissim_jax.report import (
   transferability,
 )
 from dissim_jax.report.results import Results, read_results
-from dissim_jax.report.tables import number
 
 FIGURE_NAMES = ("training", "lincka_maps", "diagonal", "r2")
 _STITCHING_NAMES = tuple(stitching_figures.PREFIX + name for name in stitching.EXPERIMENTS)
@@ -116,7 +117,7 @@ def render(results: Results, drawn: list, found: stitching.Stitching, stitched: 
               *filter(None, [stitching_text.sentence(results, found)])],
     number=number,
     output=tables.output_table(results),
-    further=tables.output_table(results, tables.FURTHER_MEASURES),
+    further=tables.output_table(results, metrics.further()),
     compared=compared, further_sections=further,
     taps=tables.tap_similarity(results), tap_label=results.tap_label(),
     members=tables.member_table(results), unreadable=results.unreadable,

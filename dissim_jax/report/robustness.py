@@ -6,21 +6,29 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dissim_jax.registry.metrics import (
+  ENSEMBLE_ACCURACY,
+  MEMBER_ACCURACY,
+  METRICS,
+  quantities,
+)
 from dissim_jax.report import optional
-from dissim_jax.report.tables import Measure
 
 FILE, IMAGES = "robustness.json", "corruptions.npz"
 CLEAN, MEAN = "clean", "mean of corruptions"  # rows beside those of the corruptions
+_SHORT = {"jensen_shannon_divergence": "JSD"}  # for a column
 # Columns of the comparison of ensembles.
 COMPARED = (
-  Measure("member_accuracy", "Member accuracy", +1, decimals=2),
-  Measure("ensemble_accuracy", "Ensemble accuracy", +1, decimals=2),
-  Measure("error_consistency", "Error consistency κ", -1, decimals=2),
-  Measure("jensen_shannon_divergence", "JSD", +1, decimals=2),
+  dataclasses.replace(MEMBER_ACCURACY, label="Member accuracy", decimals=2),
+  dataclasses.replace(ENSEMBLE_ACCURACY, decimals=2),
+  *(
+    dataclasses.replace(each, label=_SHORT.get(each.key, each.label))
+    for each in quantities("corruption", 2)
+  ),
 )
 GAIN = "gain_over_best"
 # Columns of the table of every severity.
-DETAILED = (*COMPARED[1:3], Measure(GAIN, "Gain over the best member", +1, decimals=2))
+DETAILED = (*COMPARED[1:3], METRICS[GAIN].quantity())
 
 
 class Mean(NamedTuple):

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 
+from dissim_jax.registry import entry
 from dissim_jax.report import blocks, robustness_figures, tables, terminal
 from dissim_jax.report.robustness import CLEAN, COMPARED, DETAILED, MEAN
 
@@ -60,7 +61,7 @@ def _cells(found, measure, row):
 
 def partial(cell, some_missing: bool):
   """The cell with a mark if it has a value that lacks some of its parts."""
-  missing = some_missing and cell.text != tables.number(math.nan)
+  missing = some_missing and cell.text != entry.number(math.nan)
   return dataclasses.replace(cell, mark=PARTIAL) if missing else cell
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from dissim_jax.defaults import complete
 from dissim_jax.errors import UserError
+from dissim_jax.registry.entry import Quantity
 from dissim_jax.report import robustness, tables
 from dissim_jax.report.results import BASELINE, Results, read_results
 
@@ -164,13 +165,13 @@ def _corrupted_difference(runs, row, name, key):
                     all(mean.complete for mean in ours + theirs))
 
 
-def cells(measure: tables.Measure, found: dict) -> dict:
+def cells(measure: Quantity, found: dict) -> dict:
   """{name: Spread} as cells "mean ± std", marked by their means as one column."""
   marked = tables.cells(measure, {name: value.mean for name, value in found.items()})
   return {name: with_spread(cell, measure, found[name]) for name, cell in marked.items()}
 
 
-def with_spread(cell: tables.Cell, measure: tables.Measure, value: Spread) -> tables.Cell:
+def with_spread(cell: tables.Cell, measure: Quantity, value: Spread) -> tables.Cell:
   """The cell with its standard deviation, where there is one."""
   text = measure.text(value.std)
   return dataclasses.replace(cell, spread="" if math.isnan(value.std) else text)

@@ -14,6 +14,8 @@ import rich.text
 from dissim_jax.errors import UserError
 from dissim_jax.files import layout
 from dissim_jax.files.atomic import encoded, write_bytes
+from dissim_jax.registry import metrics
+from dissim_jax.registry.entry import Quantity
 from dissim_jax.report import (
   blocks,
   robustness,
@@ -26,10 +28,10 @@ from dissim_jax.report import (
 )
 from dissim_jax.report.results import BASELINE
 from dissim_jax.report.style import STYLE
-from dissim_jax.report.tables import Cell, Measure
+from dissim_jax.report.tables import Cell
 
 PAGE, PICTURE = "report.html", "seeds_errors"
-_DIFFERENCE = Measure("difference", "Ensemble accuracy minus the baseline's", +1, decimals=2)
+_DIFFERENCE = Quantity("difference", "Ensemble accuracy minus the baseline's", +1, 2, "points")
 _WIDEST = 10  # columns "mean ± standard deviation" that fit the page
 
 
@@ -113,7 +115,7 @@ def sections(runs) -> list:
 def output_table(runs) -> dict:
   """As `tables.output_table`, of means and standard deviations over runs."""
   groups = []
-  for measure in tables.OUTPUT_MEASURES:
+  for measure in metrics.outputs():
     columns = []
     for size in runs.sizes:
       found = {name: seeds.clean_spread(runs, name, size, measure.key) for name in runs.sequences}
@@ -195,6 +197,6 @@ def print_seeds(workdirs: list, console: rich.console.Console | None = None) -> 
       rows.append([name, str(size),
                    *(group["rows"][position][1][column] for group in output["groups"])])
   if rows:
-    terminal.print_fitting(["sequence", "N"], terminal.heads(tables.OUTPUT_MEASURES), rows, console)
+    terminal.print_fitting(["sequence", "N"], terminal.heads(metrics.outputs()), rows, console)
   if runs.robust is not None:
     robustness_text.print_table(comparison(runs), runs.robust[0], console)

@@ -2,7 +2,8 @@
 
 import math
 
-from dissim_jax.report import seeds, summary, tables
+from dissim_jax.registry import entry
+from dissim_jax.report import seeds, summary
 from dissim_jax.report.results import BASELINE
 
 
@@ -50,8 +51,8 @@ def findings(runs) -> list:
 
 
 def _plus_minus(value):
-  text = tables.number(100 * value.mean, 2)
-  return text if math.isnan(value.std) else f"{text} ± {tables.number(100 * value.std, 2)}"
+  text = entry.number(100 * value.mean, 2)
+  return text if math.isnan(value.std) else f"{text} ± {entry.number(100 * value.std, 2)}"
 
 
 def _compared(value, long=True):

@@ -5,9 +5,9 @@ import math
 import rich.console
 import rich.text
 
+from dissim_jax.registry.entry import number
 from dissim_jax.report import stitching, stitching_panels, terminal
 from dissim_jax.report.stitching_style import METHODS
-from dissim_jax.report.tables import number
 
 _PAPER = "Csiszárik et al. 2021"
 _TRAINED = "task loss trained {epochs} epochs on {labels} labels from the {start} start"

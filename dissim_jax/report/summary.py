@@ -2,6 +2,7 @@
 
 import math
 
+from dissim_jax.registry import entry
 from dissim_jax.report import maps, tables
 from dissim_jax.report.results import BASELINE, DISTILL
 
@@ -53,10 +54,10 @@ def representation(results) -> str:
   for key, name in (("r2", "least-squares R²"), ("lincka", "LinCKA")):
     if math.isnan(against[key]):
       continue
-    text = f"the {_whose('dissimilar', against)} {name} is {tables.number(against[key], 2)}"
+    text = f"the {_whose('dissimilar', against)} {name} is {entry.number(against[key], 2)}"
     if independent is not None and not math.isnan(independent[key]):
       text += (f"; the {_whose('independent', independent)} is "
-               f"{tables.number(independent[key], 2)}")
+               f"{entry.number(independent[key], 2)}")
     parts.append(text)
   if not parts:
     return ""
@@ -72,15 +73,15 @@ def accuracy(results) -> str:
   share = 100 * ours["ensemble_accuracy"]
   images = results.metrics["dataset"].get("num_test")
   count = f"{images:,} " if images else ""
-  text = (f"The {name} ensemble of {ours['size']} classifies {tables.number(share, 2)} % of the "
+  text = (f"The {name} ensemble of {ours['size']} classifies {entry.number(share, 2)} % of the "
           f"{count}{results.metrics.get('split', 'test')} images correctly")
   if baseline is not None and baseline.get("ensemble_accuracy") is not None:
     other = 100 * baseline["ensemble_accuracy"]
     change = round(share - other, 2)
-    points = tables.number(abs(change), 2)
+    points = entry.number(abs(change), 2)
     compared = (f"{points} points {'more' if change > 0 else 'less'} than" if change
                 else "as many as")
-    text += f", {compared} the {BASELINE} ensemble ({tables.number(other, 2)} %)"
+    text += f", {compared} the {BASELINE} ensemble ({entry.number(other, 2)} %)"
   return f"{text}."
 
 
@@ -94,7 +95,7 @@ def errors(results) -> str:
   word = ("as much as" if consistency == other else
           "less than" if consistency < other else "more than")
   return (f"Its members' errors coincide {word} those of the {BASELINE}: error consistency κ is "
-          f"{tables.number(consistency, 2)} against {tables.number(other, 2)} (0 = by chance).")
+          f"{entry.number(consistency, 2)} against {entry.number(other, 2)} (0 = by chance).")
 
 
 def others(results) -> str:
@@ -102,7 +103,7 @@ def others(results) -> str:
   told = _largest(results)[0]
   rows = {row["sequence"]: row for row in sorted(results.metrics["ensembles"],
                                                  key=lambda row: row["size"])}
-  parts = [f"{name} {tables.number(100 * rows[name]['ensemble_accuracy'], 2)} %"
+  parts = [f"{name} {entry.number(100 * rows[name]['ensemble_accuracy'], 2)} %"
            for name in results.sequences if name not in (told, BASELINE) and name in rows
            and rows[name].get("ensemble_accuracy") is not None]
   return f"Accuracy of the other ensembles: {', '.join(parts)}." if told and parts else ""
@@ -117,7 +118,7 @@ def certainty(results) -> str:
     return ""
   error = 100 * math.sqrt(share * (1 - share) / images)
   return (f"This is one seed: the standard error of a single accuracy on {images:,} images is "
-          f"{tables.number(error, 2)} points.")
+          f"{entry.number(error, 2)} points.")
 
 
 def _whose(kind, row):
@@ -181,4 +182,4 @@ def environment(results) -> list:
   rows = [(key.replace("_", " "), str(value))
           for key, value in results.metrics["environment"].items()]
   seconds = results.metrics.get("seconds")
-  return rows + ([("seconds", tables.number(seconds, 1))] if seconds is not None else [])
+  return rows + ([("seconds", entry.number(seconds, 1))] if seconds is not None else [])

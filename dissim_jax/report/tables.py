@@ -5,8 +5,9 @@ import math
 
 import numpy as np
 
+from dissim_jax.registry import metrics
+from dissim_jax.registry.entry import Quantity, number
 from dissim_jax.report import results as results_lib
-from dissim_jax.report import units
 
 METRIC_NAMES = {
   "expvar": "ExpVar",
@@ -32,35 +33,9 @@ OBJECTIVE_NAMES = {
 RELATION_NAMES = {"independent": "independent", "against": "dissimilar", "joint": "trained jointly",
                   "other": "not trained against each other"}
 
-
-@dataclasses.dataclass(frozen=True)
-class Measure:
-  """How one number is shown: `better` is +1 if higher is better, -1 if lower is, 0 if neither.
-
-  Its key decides its unit, see `units`.
-  """
-  key: str
-  label: str
-  better: int
-  decimals: int = 3
-
-  @property
-  def unit(self) -> str:
-    return units.unit(self.key)
-
-  @property
-  def title(self) -> str:
-    unit = f" [{self.unit}]" if self.unit else ""
-    arrow = {1: " ↑", -1: " ↓", 0: ""}[self.better]
-    return f"{self.label}{unit}{arrow}"
-
-  def shown(self, value) -> float:
-    """The value in its unit at the printed precision; NaN where there is none."""
-    value = math.nan if value is None else float(value)
-    return round(value * units.scale(self.key), self.decimals)
-
-  def text(self, value) -> str:
-    return number(self.shown(value), self.decimals)
+# Columns of the table of members.
+_ACCURACY = dataclasses.replace(metrics.ACCURACY, decimals=3)
+_CALIBRATION = dataclasses.replace(metrics.CALIBRATION, decimals=3)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,32 +49,6 @@ class Cell:
   better: bool = False
   spread: str = ""
   mark: str = ""
-
-
-# Rows and order of Wald et al. 2023, Table 5.
-OUTPUT_MEASURES = (
-  Measure("ensemble_accuracy", "Ensemble accuracy", +1),
-  Measure("member_accuracy", "Accuracy of the newest member", +1),
-  Measure("error_consistency", "Error consistency κ", -1),
-  Measure("cohens_kappa_label", "κ with label agreement", -1),
-  Measure("jensen_shannon_divergence", "Jensen-Shannon divergence", +1),
-  Measure("error_disagreement_ratio", "Error disagreement ratio", +1),
-)
-FURTHER_MEASURES = (
-  Measure("ensemble_cross_entropy", "Ensemble cross-entropy", -1, decimals=4),
-  Measure("ensemble_expected_calibration_error", "Ensemble calibration error", -1),
-  Measure("error_inconsistency", "Error inconsistency", +1),
-  Measure("label_disagreement", "Label disagreement", +1),
-)
-
-
-def number(value, decimals=3) -> str:
-  """A number as text: "–" for none or NaN, "∞" for infinity."""
-  if value is None or math.isnan(value):
-    return "–"
-  if math.isinf(value):
-    return "∞" if value > 0 else "−∞"
-  return f"{round(value, decimals) + 0.0:.{decimals}f}".replace("-", "−")  # + 0.0: no "−0.000"
 
 
 def metric_name(results) -> str:
@@ -134,7 +83,7 @@ def sequence_label(results, sequence) -> str:
           f"{', '.join(str(tap) for tap in taps)})")
 
 
-def cells(measure: Measure, values: dict) -> dict:
+def cells(measure: Quantity, values: dict) -> dict:
   """Marks one column of one measure.
 
   Values are compared at the printed precision, so two equal-looking numbers are never told apart.
@@ -157,7 +106,7 @@ def cells(measure: Measure, values: dict) -> dict:
     for name, value in shown.items()}
 
 
-def output_table(results, measures=OUTPUT_MEASURES) -> dict:
+def output_table(results, measures=None) -> dict:
   """The output metrics per sequence and ensemble size, as in Wald et al. 2023, Table 1.
 
   Returns:
@@ -169,7 +118,7 @@ def output_table(results, measures=OUTPUT_MEASURES) -> dict:
   sizes = sorted({size for _, size in rows})
   sequences = [name for name in results.sequences if any((name, size) in rows for size in sizes)]
   groups = []
-  for measure in measures:
+  for measure in measures or metrics.outputs():
     columns = [cells(measure, {name: rows.get((name, size), {}).get(measure.key)
                                for name in sequences}) for size in sizes]
     groups.append({"title": measure.title,
@@ -186,9 +135,9 @@ def member_table(results) -> list:
     parameters, epochs = member.get("parameters"), member.get("epochs")
     rows.append({
       "name": name, "model": member["model"], "teachers": _regularised_against(results, name),
-      "accuracy": Measure("accuracy", "", +1).text(member["accuracy"]),
+      "accuracy": _ACCURACY.text(member["accuracy"]),
       "cross_entropy": number(member["cross_entropy"], 4),
-      "calibration": Measure("ece", "", -1).text(member["expected_calibration_error"]),
+      "calibration": _CALIBRATION.text(member["expected_calibration_error"]),
       "parameters": "–" if parameters is None else f"{parameters:,}",
       "epochs": "–" if epochs is None else str(epochs),
       "seconds": number(member.get("train_seconds"), 1),

@@ -5,16 +5,13 @@ import rich.console
 import rich.table
 import rich.text
 
+from dissim_jax.registry import metrics
 from dissim_jax.report import tables
-
-_SHORT = {"ensemble_accuracy": "ens acc", "member_accuracy": "acc", "error_consistency": "κ",
-          "cohens_kappa_label": "κ label", "jensen_shannon_divergence": "JSD",
-          "error_disagreement_ratio": "EDR"}
 
 
 def heads(measures) -> list:
   """Short heads of columns with their units, e.g. "JSD %"."""
-  return [f"{_SHORT[measure.key]} {measure.unit}".strip() for measure in measures]
+  return [f"{measure.head or measure.label} {measure.unit}".strip() for measure in measures]
 
 
 def print_fitting(first: list, heads: list, rows: list, console, group: int = 1) -> None:
@@ -61,6 +58,6 @@ def print_outputs(results, console: rich.console.Console) -> None:
       found = [group["rows"][position][1][column] for group in output["groups"]]
       rows.append([name, str(size), *found])
   if rows:
-    print_fitting(["sequence", "N"], heads(tables.OUTPUT_MEASURES), rows, console)
+    print_fitting(["sequence", "N"], heads(metrics.outputs()), rows, console)
   for line in tables.tap_lines(results):
     console.print(rich.text.Text(line))

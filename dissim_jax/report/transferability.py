@@ -5,18 +5,18 @@ import math
 
 import numpy as np
 
+from dissim_jax.registry.entry import Quantity
 from dissim_jax.report import blocks, canvas, optional, style, tables
-from dissim_jax.report.tables import Measure
 
 FILE, IMAGES = "transferability.json", "transferability.npz"
 PICTURES = ("attacked_images",)
-FOOLED = Measure("fooled", "Fooled", -1, decimals=1)
-SIMILARITY = Measure("similarity", "Similarity s", -1, decimals=2)
+FOOLED = Quantity("fooled", "Fooled", -1, 1, "%")
+SIMILARITY = Quantity("similarity", "Similarity s", -1, 2)
 ATTACKED = (
-  Measure("members", "Members alone", +1, decimals=1),
-  Measure("attacked", "Ensemble", +1, decimals=1),
-  Measure("gain", "Gain over the members' mean", +1, decimals=1),
-  Measure("gain_over_best", "Gain over the best member", +1, decimals=1),
+  Quantity("members", "Members alone", +1, 1, "%"),
+  Quantity("attacked", "Ensemble", +1, 1, "%"),
+  Quantity("gain", "Gain over the members' mean", +1, 1, "points"),
+  Quantity("gain_over_best", "Gain over the best member", +1, 1, "points"),
 )
 ATTACKS = {"pgd": "PGD", "fgsm": "FGSM", "momentum_pgd": "PGD with momentum"}
 LABEL, HEAD, TITLE, LARGEST = 1.35, 0.3, 0.17, 0.9  # inches

@@ -3,20 +3,24 @@
 import collections
 import dataclasses
 
-from dissim_jax.report import seeds, tables, units
+from dissim_jax.registry import entry, metrics
+from dissim_jax.registry.entry import Quantity
+from dissim_jax.report import seeds
 from dissim_jax.report.collection import paper
 from dissim_jax.report.collection.read import shown
 from dissim_jax.report.collection.rows import BASELINE_KEY, Group, Key, Row
-from dissim_jax.report.tables import Cell, Measure
+from dissim_jax.report.tables import Cell
 
 # Order of Table 5; the error consistency of Geirhos et al. is not in the paper's tables.
 MEASURES = (
-  Measure("ensemble_accuracy", "Ensemble Acc.", +1),
-  Measure("member_accuracy", "Acc_U", +1),
-  Measure("cohens_kappa_label", "κ", -1),
-  Measure("jensen_shannon_divergence", "JSD", +1),
-  Measure("error_disagreement_ratio", "EDR", +1),
-  Measure("error_consistency", "Error consistency", -1),
+  dataclasses.replace(metrics.ENSEMBLE_ACCURACY, label="Ensemble Acc."),
+  dataclasses.replace(metrics.MEMBER_ACCURACY, label="Acc_U"),
+  *(metrics.METRICS[name].quantity(label) for name, label in (
+    ("cohens_kappa_label", "κ"),
+    ("jensen_shannon_divergence", "JSD"),
+    ("error_disagreement_ratio", "EDR"),
+    ("error_consistency", "Error consistency"),
+  )),
 )
 # Heads of Tables 2 to 4 that differ from those of Table 5.
 _PAIR_LABELS = {"member_accuracy": "New Model Acc.", "cohens_kappa_label": "Cohen's κ"}
@@ -35,7 +39,7 @@ class Value:
     seeds, missing: how many seeds are finished, how many are not.
     paper: the paper's (mean, standard deviation or None), where ours may stand beside it.
   """
-  measure: Measure
+  measure: Quantity
   size: int
   spread: seeds.Spread
   seeds: int
@@ -155,7 +159,7 @@ def labels_of(group: Group, key: Key, with_weight: bool) -> tuple:
   return (key.name, key.layer, *projection) + (weight,) * with_weight
 
 
-def _column(group: Group, rows: list, measure: Measure, size: int) -> list:
+def _column(group: Group, rows: list, measure: Quantity, size: int) -> list:
   """(Cell, Value) of every row for one measure and size, marked against each other."""
   found = {row.key: seeds.spread(row.values(measure.key, size)) for row in rows}
   # Rows are compared with the one under the name of the baseline.
@@ -168,7 +172,7 @@ def _column(group: Group, rows: list, measure: Measure, size: int) -> list:
     mark = UNDEFINED * (not spread.complete) + count_of(row)
     fields = {field.name: getattr(cell, field.name) for field in dataclasses.fields(cell)}
     marked = PaperCell(**fields | {"mark": mark}, paper=_paper_text(printed, measure))
-    scale = units.scale(measure.key)
+    scale = measure.scale
     shown_spread = seeds.Spread(scale * spread.mean, scale * spread.std, spread.complete)
     column.append((marked, Value(measure, size, shown_spread, len(row.found), row.missing,
                                  printed)))
@@ -189,12 +193,12 @@ def count_of(row: Row) -> str:
   return f" ({len(row.found)}/{len(row.sources)})" if row.missing else ""
 
 
-def _paper_text(printed: tuple | None, measure: Measure) -> str:
+def _paper_text(printed: tuple | None, measure: Quantity) -> str:
   """"95.580 ±0.189", without a deviation that cannot be read."""
   if printed is None:
     return ""
   mean, std = printed
-  text = lambda value: tables.number(value, measure.decimals)  # noqa: E731
+  text = lambda value: entry.number(value, measure.decimals)  # noqa: E731
   return text(mean) + ("" if std is None else f" ±{text(std)}")
 
 

@@ -10,19 +10,19 @@ from collections.abc import Callable
 import numpy as np
 import scipy.special
 
-from dissim_jax.report import seeds, tables, units
+from dissim_jax.registry.entry import Quantity
+from dissim_jax.report import seeds, tables
 from dissim_jax.report.collection import layout
 from dissim_jax.report.collection.layout import Body, Grid, Line, PaperCell, Value
 from dissim_jax.report.collection.rows import Group, Key, Row
 from dissim_jax.report.results import Results
-from dissim_jax.report.tables import Measure
 
 CONFIDENCE = 0.95
 # Of the second member's taps, predicted from the first member's, or compared with them.
 SIMILARITIES = {
-  "r2": Measure("r2", "R²", -1),
-  "lincka": Measure("lincka", "LinCKA", -1),
-  "lincka_position": Measure("lincka_position", "LinCKA of positions", -1),
+  "r2": Quantity("r2", "R²", -1),
+  "lincka": Quantity("lincka", "LinCKA", -1),
+  "lincka_position": Quantity("lincka_position", "LinCKA of positions", -1),
 }
 
 
@@ -108,7 +108,7 @@ def _less(values: dict, others: dict) -> list:
   return [value - others[seed] for seed, value in values.items() if seed in others]
 
 
-def _difference(measure: Measure, row: Row, found: Callable[[Row], list]) -> tuple:
+def _difference(measure: Quantity, row: Row, found: Callable[[Row], list]) -> tuple:
   spread = seeds.spread(differences := found(row))
   half = half_interval(differences)
   text = measure.text(spread.mean)
@@ -129,7 +129,7 @@ def half_interval(values: list, confidence: float = CONFIDENCE) -> float:
   return float(quantile * np.std(known, ddof=1) / math.sqrt(len(known)))
 
 
-def _marked(rows: list, measure: Measure, values: list) -> list:
+def _marked(rows: list, measure: Quantity, values: list) -> list:
   """(cell, value) of every row, marked against each other."""
   spreads = [seeds.spread(own) for own in values]
   names = ["baseline", *range(1, len(rows))]
@@ -146,8 +146,8 @@ def _paperless(cell: tables.Cell, spread: seeds.Spread) -> PaperCell:
   )
 
 
-def _value(measure: Measure, spread: seeds.Spread, count: int, row: Row) -> Value:
-  scale = units.scale(measure.key)
+def _value(measure: Quantity, spread: seeds.Spread, count: int, row: Row) -> Value:
+  scale = measure.scale
   shown = seeds.Spread(scale * spread.mean, scale * spread.std, spread.complete)
   return Value(measure, 2, shown, count, row.missing, None)
 

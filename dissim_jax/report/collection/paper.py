@@ -4,7 +4,8 @@ Table 1 is a part of Table 5. All are percentages, mean ± standard deviation ov
 is a plain ratio here (EDR) is made one by `lookup`.
 """
 
-from dissim_jax.report import units
+
+from dissim_jax.registry import metrics
 from dissim_jax.report.collection.rows import BASELINE_KEY, Group, Key, Row
 
 SEEDS = 5
@@ -161,6 +162,6 @@ def _in_our_unit(measure: str, printed: tuple | None) -> tuple | None:
 
   The rounding keeps the printed digits, 5 of a ratio for 3 of a percentage.
   """
-  if printed is None or units.unit(measure):
+  if printed is None or measure not in metrics.METRICS or metrics.METRICS[measure].unit:
     return printed
   return tuple(value if value is None else round(value / 100, 5) for value in printed)

@@ -2,13 +2,14 @@
 
 import math
 
+from dissim_jax.registry.entry import number
 from dissim_jax.report import blocks
 from dissim_jax.report.pool import analysis as analysis_lib
 from dissim_jax.report.pool import categories, plots, words
 from dissim_jax.report.pool.analysis import Analysis
 from dissim_jax.report.pool.sections import Rows, note
 from dissim_jax.report.pool.statistics import spread
-from dissim_jax.report.tables import Cell, number
+from dissim_jax.report.tables import Cell
 
 TWO = "Not made: it takes two models that are no students."
 CLEAR = 0.05  # p below which a sentence says which way a relation goes

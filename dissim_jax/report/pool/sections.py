@@ -6,12 +6,12 @@ import math
 
 import numpy as np
 
+from dissim_jax.registry.entry import number
 from dissim_jax.report import blocks
 from dissim_jax.report.pool import analysis as analysis_lib
 from dissim_jax.report.pool import figures, words
 from dissim_jax.report.pool.analysis import Analysis
 from dissim_jax.report.pool.read import NOT_IN_PAPER
-from dissim_jax.report.tables import number
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,8 +2,9 @@
 
 import math
 
+from dissim_jax.registry.entry import number
 from dissim_jax.report.pool.statistics import Spread
-from dissim_jax.report.tables import Cell, number
+from dissim_jax.report.tables import Cell
 
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _NAMED = 6  # of a longer list

@@ -1,0 +1,60 @@
+"""Entries of the registry: every path leads to what it says, and an entry is all that is needed."""
+
+import inspect
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dissim_jax.evaluate import diversity, ensembles
+from dissim_jax.registry import metrics
+from dissim_jax.registry.entry import Entry, Quantity
+from dissim_jax.registry.metrics import METRICS, TAKES, Metric
+
+
+@pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
+def test_metrics_have_a_function_that_takes_what_they_say(metric):
+  assert set(metric.takes) <= set(TAKES[metric.of])
+  pair = metric.of == "pair"
+  count = sum(2 if pair and name != "labels" else 1 for name in metric.takes)
+  inspect.signature(metric.function).bind(*range(count))
+  assert metric.better in (-1, 0, 1) and metric.unit in ("", "%", "points")
+
+
+def test_an_entry_may_hold_the_object_itself():
+  assert Entry(name="x", label="X", code=len).function is len
+  assert Entry(name="x", label="X", code="metrics.pairs:q_statistic").function.__name__ == (
+    "q_statistic"
+  )
+
+
+def test_quantities_are_shown_in_their_unit():
+  assert Quantity("x", "X", +1, 1, "%").text(0.12345) == "12.3"
+  assert Quantity("x", "X", -1, unit="points").title == "X [points] ↓"
+  assert Quantity("x", "X").text(None) == "–"
+
+
+def test_a_new_metric_is_one_entry(monkeypatch):
+  """Of pairs and of groups: computed and shown by its entry alone."""
+  agreement = lambda a, b: jnp.mean(jnp.asarray(a == b, jnp.float32))  # noqa: E731
+  everyone = lambda classes, right: jnp.mean(jnp.where(right, classes[0] == 0, 0.0))  # noqa: E731
+  new = (
+    Metric(name="agreement", label="Agreement", code=agreement, of="pair", takes=("classes",),
+           better=-1, unit="%", tables=("outputs", "diversity")),
+    Metric(name="everyone", label="Everyone", code=everyone, of="group",
+           takes=("classes", "right"), tables=("diversity",)),
+  )  # fmt: skip
+  for metric in new:
+    monkeypatch.setitem(METRICS, metric.name, metric)
+  ensembles._pair_values.clear_cache()
+  logits = np.random.default_rng(0).normal(size=(3, 40, 4)).astype(np.float32)
+  labels = logits.sum(0).argmax(-1)
+  values = ensembles.mean_pair_metrics(logits[:2], labels)
+  classes = logits.argmax(-1)
+  assert values["agreement"] == pytest.approx(np.mean(classes[0] == classes[1]))
+  right = np.arange(40) < 30
+  group = diversity._group.__wrapped__(classes, right, labels)
+  assert float(group["everyone"]) == pytest.approx(np.mean((classes[0] == 0) & right))
+  assert [each.key for each in metrics.quantities("outputs")][-1] == "agreement"
+  assert metrics.outputs()[-1].title == "Agreement [%] ↓"
+  ensembles._pair_values.clear_cache()
