@@ -13,7 +13,8 @@ ROOT = Path(__file__).parents[1]
 # Rooms from the ground up, a floor a line: packages and modules, with all that is in them. The
 # longest name counts. Names are those in dissim_jax, but for configs and launch.
 FLOORS = """
-  dissim_jax errors names seeds texts lazy defaults registry files files.layout files.atomic files.progress
+  dissim_jax errors names seeds texts lazy defaults
+  registry files files.layout files.atomic files.progress
   files.training_log distributed similarity attribution models optimizer attacks metrics
   data projections joint_objectives
   corruptions objective loop members

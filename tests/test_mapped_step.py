@@ -18,7 +18,7 @@ from dissim_jax.joint_objectives import JOINT
 from dissim_jax.models import MODELS, variable_shapes
 from dissim_jax.models.patches import gelu
 from dissim_jax.optimizer import make_optimizer
-from dissim_jax.similarity.registry import PENALTIES
+from dissim_jax.similarity import PENALTIES
 from tests.traced import shallow
 
 BATCH = 4

@@ -9,6 +9,7 @@ import pytest
 from dissim_jax.evaluate import diversity, ensembles
 from dissim_jax.registry import metrics
 from dissim_jax.registry.entry import Entry, Quantity
+from dissim_jax.registry.measures import MEASURES
 from dissim_jax.registry.metrics import METRICS, TAKES, Metric
 
 
@@ -19,6 +20,15 @@ def test_metrics_have_a_function_that_takes_what_they_say(metric):
   count = sum(2 if pair and name != "labels" else 1 for name in metric.takes)
   inspect.signature(metric.function).bind(*range(count))
   assert metric.better in (-1, 0, 1) and metric.unit in ("", "%", "points")
+
+
+@pytest.mark.parametrize("measure", MEASURES.values(), ids=MEASURES)
+def test_measures_have_their_parts(measure):
+  assert set(inspect.signature(measure.function).parameters) >= {"axis_name"}
+  parts = measure.pairwise or (measure.from_moments,)
+  assert measure.aligned or all(map(callable, parts))
+  assert (measure.pairwise is not None) == (measure.samples == "example")
+  assert measure.fitted in ("", "both", "second", "larger")
 
 
 def test_an_entry_may_hold_the_object_itself():

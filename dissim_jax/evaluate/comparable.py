@@ -20,17 +20,10 @@ from dissim_jax.names import nearest
 from dissim_jax.similarity import MEASURES, Measure, empty_moments
 from dissim_jax.similarity.comoments import Size, common_size
 
-# The number of channels that there must be more samples than, f(x, y) with x and y channels:
-# otherwise some map fits any two taps, and the value says nothing of them.
-_both = lambda x, y: x + y  # noqa: E731
-MORE_SAMPLES_THAN: dict[str, Callable[[int, int], int]] = {
-  "cca": _both,
-  "cca_squared": _both,
-  "svcca": _both,
-  "pwcca": _both,
-  "r2": lambda x, y: y,  # The second predicts the first.
-  "procrustes": max,
-}
+# `Measure.fitted` as a number of channels, of x and y channels.
+_FITTED: dict[str, Callable[[int, int], int]] = {
+  "both": lambda x, y: x + y, "second": lambda x, y: y, "larger": max,
+}  # fmt: skip
 _MANY_IMAGES = 2**14  # Larger than any batch; nothing of it is computed.
 
 
@@ -202,10 +195,10 @@ def check_positions(
 
 def _check_count(measure: Measure, names, x, y, size: Size, count: int) -> None:
   """Whether there are more samples than the measure's maps have channels."""
-  if measure.name not in MORE_SAMPLES_THAN:
+  if not measure.fitted:
     return
   samples = count * math.prod(size)
-  channels = MORE_SAMPLES_THAN[measure.name](x[3], y[3])
+  channels = _FITTED[measure.fitted](x[3], y[3])
   if samples <= channels:
     places = f" x {math.prod(size)} positions" if size else ""
     one, other = (f"tap {tap} of {names[i]} ({c} channels)" for i, tap, _, c in (x, y))

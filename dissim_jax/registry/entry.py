@@ -16,6 +16,11 @@ def _import(path: str) -> Any:
   return getattr(importlib.import_module(f"{_PACKAGE}.{module}"), name)
 
 
+def load(code: str | Callable[..., Any]) -> Any:
+  """What `Entry.code` stands for."""
+  return _import(code) if isinstance(code, str) else code
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Entry:
   """Something that has a name.
@@ -36,7 +41,7 @@ class Entry:
   @property
   def function(self) -> Callable[..., Any]:
     """The object itself; its module is imported."""
-    return _import(self.code) if isinstance(self.code, str) else self.code
+    return load(self.code)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,22 +7,9 @@ import numpy as np
 
 from dissim_jax.registry import metrics
 from dissim_jax.registry.entry import Quantity, number
+from dissim_jax.registry.measures import MEASURES
 from dissim_jax.report import results as results_lib
 
-METRIC_NAMES = {
-  "expvar": "ExpVar",
-  "l2corr": "L2Corr",
-  "l2corr_squared": "L2Corr²",
-  "lincka": "LinCKA",
-  "lincka_position": "LinCKA of positions",
-  "rbfcka": "RBF-CKA",
-  "cca": "CCA",
-  "cca_squared": "CCA²",
-  "r2": "R²",
-  "procrustes": "Procrustes similarity",
-  "rsa": "RSA",
-  "relative": "relative cosine",
-}
 OBJECTIVE_NAMES = {
   "independent": "independent, trained jointly",
   "gncl": "GNCL",
@@ -51,9 +38,14 @@ class Cell:
   mark: str = ""
 
 
+def measure_label(name: str) -> str:
+  """Display name of a similarity measure, or the name of one that is not known here."""
+  return MEASURES[name].label if name in MEASURES else str(name)
+
+
 def metric_name(results) -> str:
   """Display name of the similarity that was minimised."""
-  return METRIC_NAMES.get(metric := results.metrics["dissim"]["metric"], str(metric))
+  return measure_label(results.metrics["dissim"]["metric"])
 
 
 def objective_name(objective: str) -> str:

@@ -9,6 +9,7 @@ NaN out. Values never leave the bounds that are promised. What is unchanged by t
 representation is so from 1e-15 to 1e15; only `expvar` is not, which has an eps.
 """
 
+from dissim_jax.registry.measures import MEASURES, PENALTIES, Measure, Pairwise
 from dissim_jax.similarity.aligned import channel_correlation, expvar, l2corr, l2corr_squared
 from dissim_jax.similarity.canonical import (
   cca,
@@ -32,7 +33,6 @@ from dissim_jax.similarity.moment_sums import (
   swap_moments,
 )
 from dissim_jax.similarity.neighbours import jaccard
-from dissim_jax.similarity.registry import MEASURES, PENALTIES, Measure, Pairwise
 from dissim_jax.similarity.regression import (
   lincka_from_moments,
   r2,

@@ -9,6 +9,7 @@ import numpy as np
 
 from dissim_jax.defaults import complete
 from dissim_jax.names import listed
+from dissim_jax.registry.measures import MEASURES
 from dissim_jax.report import tables
 from dissim_jax.report.collection.read import Collection, Run, shown
 from dissim_jax.report.results import BASELINE, Results
@@ -34,7 +35,7 @@ class Key(NamedTuple):
     """Display name of the metric, or of a joint objective."""
     if self.metric == BASELINE:
       return "Baseline"
-    name = tables.METRIC_NAMES.get(self.metric) or tables.objective_name(self.metric)
+    name = (tables.measure_label if self.metric in MEASURES else tables.objective_name)(self.metric)
     return shown(name)
 
   @property
