@@ -14,7 +14,7 @@ from sklearn.linear_model import LogisticRegression
 
 from dissim_jax import corruptions
 from dissim_jax.corruptions import CORRUPTIONS, light, noise
-from dissim_jax.corruptions.severities import CONSTANTS, constants
+from dissim_jax.corruptions.severities import constants
 from dissim_jax.errors import UserError
 
 HEIGHT, WIDTH, COUNT = 33, 40, 24
@@ -55,7 +55,7 @@ def keys_of(name, count=COUNT, seed=0):
 
 def levels(name, severity):
   """The constants at a published severity, read off the table."""
-  return [values[severity] for values in CONSTANTS[name].values()]
+  return [values[severity] for values in CORRUPTIONS[name].constants.values()]
 
 
 def rounded(expected):
@@ -145,9 +145,9 @@ def test_one_trace_serves_all_severities_and_the_last_batch(name, images):
 
 
 def test_published_levels_and_the_steps_between():
-  assert [len(values) for row in CONSTANTS.values() for values in row.values()] == [6] * 17
-  assert list(CONSTANTS) == list(CORRUPTIONS)
-  for name, row in CONSTANTS.items():
+  rows = {name: entry.constants for name, entry in CORRUPTIONS.items()}
+  assert [len(values) for row in rows.values() for values in row.values()] == [6] * 17
+  for name, row in rows.items():
     for severity in range(6):
       np.testing.assert_allclose(constants(name, severity), levels(name, severity), rtol=1e-6)
     first, *_ = row.values()

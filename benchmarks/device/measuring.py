@@ -104,7 +104,7 @@ def corruption(setting: Setting) -> Iterator[list[Case]]:
     return lambda: corrupt(name, images, SEVERITY, 0, batch_size=batch)
 
   yield [
-    Case(entry.title + " (host)" * entry.host, functools.partial(make, name), count, batch, "uint8")
+    Case(entry.label + " (host)" * entry.host, functools.partial(make, name), count, batch, "uint8")
     for name, entry in CORRUPTIONS.items()
     if name in (setting.sizes.corruptions or CORRUPTIONS)
   ]

@@ -33,7 +33,7 @@ from dissim_jax.corruptions.apply import (
   get,
   rows,
 )
-from dissim_jax.corruptions.registry import CORRUPTIONS, Corruption
+from dissim_jax.registry.corruptions import CORRUPTIONS, Corruption
 
 __all__ = [
   "CORRUPTIONS",

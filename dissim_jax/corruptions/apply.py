@@ -7,10 +7,10 @@ import zlib
 import jax
 import numpy as np
 
-from dissim_jax.corruptions.registry import CORRUPTIONS, Corruption
 from dissim_jax.data.pixels import check_images
 from dissim_jax.errors import UserError
 from dissim_jax.names import nearest
+from dissim_jax.registry.corruptions import CORRUPTIONS, Corruption
 from dissim_jax.seeds import folded
 
 

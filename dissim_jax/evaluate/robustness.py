@@ -77,7 +77,7 @@ def robustness(
     "severities": severities,
     "seed": int(seed),
     "rule": rule,
-    "corruptions": [{"name": c.name, "title": c.title} for c in chosen],
+    "corruptions": [{"name": c.name, "title": c.label} for c in chosen],
     "clean": describe(logits),
     "conditions": [],
   }
