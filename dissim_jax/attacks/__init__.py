@@ -1,8 +1,6 @@
 """Images that fool a classifier, in an L-infinity ball: see `linf`; one iteration: see `step`."""
 
 from dissim_jax.attacks.linf import (
-  ATTACKS,
-  Attack,
   check_attack,
   fgsm,
   momentum_pgd,
@@ -10,6 +8,7 @@ from dissim_jax.attacks.linf import (
   pgd,
 )
 from dissim_jax.attacks.step import attack_step, margin_loss
+from dissim_jax.registry.attacks import ATTACKS, Attack
 
 __all__ = [
   "ATTACKS",

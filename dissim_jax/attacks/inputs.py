@@ -6,8 +6,6 @@ that means anything. Both are refused where their values are known, and where th
 `jit`, the images come back as NaN.
 """
 
-import math
-import numbers
 from typing import Any
 
 import jax
@@ -15,33 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from dissim_jax.attacks.step import Bounds, Logits, check_logits
-from dissim_jax.errors import UserError
 
 TOLERANCE = 1e-6  # of the width of the bounds: what normalising there and back leaves
-
-
-def check_bounds(bounds: Bounds) -> None:
-  """Raises UserError unless these are two finite numbers in order."""
-  try:
-    low, high = bounds
-    right = math.isfinite(low) and math.isfinite(high) and low < high
-  except (TypeError, ValueError):
-    right = False
-  if not right:
-    raise UserError(f"bounds={bounds!r}: must be (low, high), two finite numbers, low below high")
 
 
 def number(value: Any) -> Any:
   """An array without axes as a Python number; anything else as it is."""
   single = isinstance(value, np.ndarray | np.generic | jax.Array) and np.shape(value) == ()
   return value.item() if single and not isinstance(value, jax.core.Tracer) else value
-
-
-def is_number(value: Any, kind: type = numbers.Real) -> bool:
-  """Whether it is a finite number of that kind, and no truth value."""
-  if not isinstance(value, kind) or isinstance(value, bool):
-    return False
-  return isinstance(value, numbers.Integral) or math.isfinite(value)  # of any size
 
 
 def check_arrays(images, labels, attacked=None, indices=None) -> None:

@@ -19,9 +19,6 @@ et al. 2018, "Towards deep learning models resistant to adversarial attacks" (PG
 import dataclasses
 import functools
 import inspect
-import math
-import numbers
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -30,32 +27,8 @@ from jax.tree_util import Partial
 
 from dissim_jax.attacks import inputs
 from dissim_jax.attacks.step import UNIT, Bounds, Iterate, Logits, attack_step, random_images
-from dissim_jax.errors import UserError
-from dissim_jax.names import nearest
+from dissim_jax.registry.attacks import ATTACKS, Attack, check_settings
 from dissim_jax.seeds import folded
-
-
-@dataclasses.dataclass(frozen=True)
-class Attack:
-  """An attack and its settings; those that it does not have are left unused.
-
-  Attributes:
-    name: in `ATTACKS`.
-    epsilon: radius of the L-infinity ball, in the unit of the images, such as 0..1.
-    step_size: of one iteration.
-    iterations: how many.
-    random_start: whether it starts anywhere in the ball, or at the image.
-    momentum: decay of the accumulated gradient.
-    seed: of random starts.
-  """
-
-  name: str = "pgd"
-  epsilon: float = 8 / 255
-  step_size: float = 2 / 255
-  iterations: int = 50
-  random_start: bool = True
-  momentum: float = 1.0
-  seed: int = 0
 
 
 def fgsm(
@@ -161,13 +134,6 @@ def momentum_pgd(
                   steps_per_dispatch, bounds, velocity=True)  # fmt: skip
 
 
-ATTACKS: dict[str, Callable[..., jax.Array]] = {
-  "pgd": pgd,
-  "fgsm": fgsm,
-  "momentum_pgd": momentum_pgd,
-}
-
-
 def perturb(
   attack: Attack,
   logits: Logits,
@@ -179,32 +145,20 @@ def perturb(
 ) -> jax.Array:
   """The images of an attack by its settings; `where` has what the functions take besides."""
   check_attack(attack, bounds=bounds)
-  function = ATTACKS[attack.name]
+  function = ATTACKS[attack.name].function
   known = inspect.signature(function).parameters
   given = dataclasses.asdict(attack) | where | {"bounds": bounds}
   return function(logits, images, labels, **{k: v for k, v in given.items() if k in known})
 
 
 def check_attack(attack: Attack, prefix: str = "", bounds: Bounds = UNIT) -> None:
-  """Raises UserError at the first setting that cannot be used; `prefix` stands before its name."""
-  inputs.check_bounds(bounds)
-  width = bounds[1] - bounds[0]
-  example = ", such as 8/255 for 8 grey levels" if bounds == UNIT else f", the width of {bounds=}"
-  if attack.name not in ATTACKS:
-    raise UserError(
-      f"{prefix}attack={attack.name!r}: choose one of {', '.join(sorted(ATTACKS))}"
-      f"{nearest(attack.name, ATTACKS)}"
-    )
-  for name, kind, low, high, allowed in (
-    ("epsilon", numbers.Real, 0, width, f"a number in 0..{width:g}{example}"),
-    ("step_size", numbers.Real, math.ulp(0.0), width, f"a number above 0 and up to {width:g}"),
-    ("iterations", numbers.Integral, 1, 2**31 - 1, "a whole number in 1..2147483647"),
-    ("momentum", numbers.Real, 0, math.inf, "a finite number of at least 0"),
-    ("seed", numbers.Integral, 0, math.inf, "a whole number of at least 0"),
-  ):
-    value = inputs.number(getattr(attack, name))
-    if not inputs.is_number(value, kind) or not low <= value <= high:
-      raise UserError(f"{prefix}{name}={value!r}: must be {allowed}")
+  """Raises UserError at the first setting that cannot be used; `prefix` stands before its name.
+
+  Arrays without axes are numbers here, as they are where an attack is called.
+  """
+  names = [field.name for field in dataclasses.fields(attack)]
+  settings = {name: inputs.number(getattr(attack, name)) for name in names}
+  check_settings(Attack(**settings), prefix, bounds)
 
 
 def _iterate(

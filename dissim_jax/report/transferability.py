@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 
+from dissim_jax.registry.attacks import ATTACKS
 from dissim_jax.registry.entry import Quantity
 from dissim_jax.report import blocks, canvas, optional, style, tables
 
@@ -18,7 +19,6 @@ ATTACKED = (
   Quantity("gain", "Gain over the members' mean", +1, 1, "points"),
   Quantity("gain_over_best", "Gain over the best member", +1, 1, "points"),
 )
-ATTACKS = {"pgd": "PGD", "fgsm": "FGSM", "momentum_pgd": "PGD with momentum"}
 LABEL, HEAD, TITLE, LARGEST = 1.35, 0.3, 0.17, 0.9  # inches
 WRONG = "#c22f44"
 
@@ -161,7 +161,8 @@ def _pair_note(found) -> str:
 
 def _describe(attack) -> str:
   """The attack in words."""
-  name = ATTACKS.get(attack["name"], str(attack["name"]).replace("_", " "))
+  known = ATTACKS.get(attack["name"])
+  name = known.label if known else str(attack["name"]).replace("_", " ")
   text = f"{name}, at most {255 * float(attack['epsilon']):.3g}/255 a pixel"
   if attack["name"] == "fgsm":
     return text
