@@ -8,7 +8,6 @@ import ml_collections
 
 from dissim_jax.config_file import get
 from dissim_jax.errors import UserError
-from dissim_jax.models import MODELS
 from dissim_jax.names import nearest
 
 
@@ -30,10 +29,3 @@ def check_number(
     raise UserError(f"{field}={value!r}: must be a whole number of at least {least}")
   if most is not None and value > most:
     raise UserError(f"{field}={value!r}: must be at most {most}")
-
-
-def fewest_taps(names: Iterable[str]) -> tuple[str, int]:
-  """The architecture with the fewest taps, and its last one."""
-  last = {name: len(MODELS[name](2).layers) - 1 for name in names}
-  name = min(last, key=last.get)
-  return name, last[name]

@@ -11,15 +11,14 @@ from dissim_jax.data import SOURCES
 from dissim_jax.data.augment import check_config as check_augment
 from dissim_jax.data.sources import check_int
 from dissim_jax.errors import UserError
-from dissim_jax.fields import check_name, check_number, fewest_taps
+from dissim_jax.fields import check_name, check_number
 from dissim_jax.joint_objectives import JOINT
 from dissim_jax.metrics import RULES
-from dissim_jax.models import MODELS
-from dissim_jax.models.layered import MATCHES, STEMS
 from dissim_jax.names import listed
 from dissim_jax.optimizer import OPTIMIZERS
 from dissim_jax.plan import DISTILL, ONE_BY_ONE, SEQUENTIAL, model_names
 from dissim_jax.projections import PROJECTIONS
+from dissim_jax.registry.architectures import MATCHES, MODELS, STEMS, fewest_taps
 from dissim_jax.similarity import PENALTIES
 from dissim_jax.validate_measures import check_further, check_stitch, check_transfer
 

@@ -14,7 +14,7 @@ from benchmarks.device import __main__ as program
 from benchmarks.device import check, cka, measuring, timing, training
 from dissim_jax import command_line
 from dissim_jax.corruptions import CORRUPTIONS
-from dissim_jax.models import MODELS, Architecture, Layered
+from dissim_jax.models import MODELS, Architecture, Design, Layered
 from dissim_jax.models.resnet import Head, Ops
 
 
@@ -47,7 +47,9 @@ def two_layers(num_classes, *, width_multiplier, dtype, axis_name, stem):
 @pytest.fixture
 def network(monkeypatch):
   """The name of a network."""
-  monkeypatch.setitem(MODELS, "two_layers", Architecture(two_layers, MODELS["tiny"].describe))
+  design = Design(two_layers, MODELS["tiny"].design.describe)
+  entry = Architecture(name="two_layers", label="two_layers", code=design, taps=2)
+  monkeypatch.setitem(MODELS, "two_layers", entry)
   return "two_layers"
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from dissim_jax.evaluate import diversity, ensembles
 from dissim_jax.registry import metrics
+from dissim_jax.registry.architectures import MODELS, fewest_taps
 from dissim_jax.registry.entry import Entry, Quantity
 from dissim_jax.registry.measures import MEASURES
 from dissim_jax.registry.metrics import METRICS, TAKES, Metric
@@ -29,6 +30,19 @@ def test_measures_have_their_parts(measure):
   assert measure.aligned or all(map(callable, parts))
   assert (measure.pairwise is not None) == (measure.samples == "example")
   assert measure.fitted in ("", "both", "second", "larger")
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_architectures_have_the_taps_they_say(name):
+  entry = MODELS[name]
+  assert len(entry(2).layers) == entry.taps and entry.name == name
+  if not entry.patches:
+    with pytest.raises(ValueError, match="no patches"):
+      entry(2, patch_size=4)
+
+
+def test_fewest_taps():
+  assert fewest_taps(["resnet14", "resnet8", "vit_mini"]) == ("resnet8", 3)
 
 
 def test_an_entry_may_hold_the_object_itself():

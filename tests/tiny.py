@@ -18,7 +18,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from configs import default
-from dissim_jax.models import MODELS, Architecture, Layered, variable_shapes, vit
+from dissim_jax.models import MODELS, Architecture, Design, Layered, variable_shapes, vit
 from dissim_jax.models.components import Components
 from dissim_jax.models.resnet import Head, Ops, Stem
 
@@ -48,9 +48,12 @@ def register() -> None:
   """
   for name, strides in STRIDES.items():
     build, describe = (functools.partial(make, strides=strides) for make in (tiny, _describe))
-    MODELS[name] = Architecture(build, describe)
+    design = Design(build, describe)
+    MODELS[name] = Architecture(name=name, label=name, code=design, taps=1 + len(strides))
   transformer = functools.partial(vit.vit, width=48, depth=1, heads=3, position_scale=2.0)
-  MODELS["tiny_vit"] = dataclasses.replace(MODELS["vit_mini"], build=transformer)
+  entry = MODELS["vit_mini"]
+  design = Design(transformer, entry.design.describe)
+  MODELS["tiny_vit"] = dataclasses.replace(entry, name="tiny_vit", code=design, taps=2)
 
 
 def drawn(model: Layered, image_shape: tuple[int, ...], seed: int = 0) -> dict:

@@ -1,26 +1,10 @@
 """Architectures, one file a family, all on the layered interface of `layered.py`.
 
-A new family is a file with its own `MODELS` (name -> `Architecture`) and a line here.
+A new family is a file with its own `DESIGNS`, and a line in `registry.architectures`.
 """
 
-from dissim_jax.models import (
-  convmixer,
-  convnext,
-  densenet,
-  mlp_mixer,
-  mobilenet_v2,
-  preact_resnet,
-  resnet,
-  resnext,
-  se_resnet,
-  swin,
-  tiny10,
-  vgg,
-  vit,
-  wide_resnet,
-)
 from dissim_jax.models.layered import (
-  Architecture,
+  Design,
   Layered,
   init_variables,
   matching_tap,
@@ -28,29 +12,12 @@ from dissim_jax.models.layered import (
   resized,
   variable_shapes,
 )
-
-_FAMILIES = (
-  resnet,
-  preact_resnet,
-  wide_resnet,
-  resnext,
-  se_resnet,
-  vgg,
-  densenet,
-  mobilenet_v2,
-  tiny10,
-  convmixer,
-  convnext,
-  mlp_mixer,
-  swin,
-  vit,
-)
-
-MODELS = {name: entry for family in _FAMILIES for name, entry in family.MODELS.items()}
+from dissim_jax.registry.architectures import MODELS, Architecture
 
 __all__ = [
   "MODELS",
   "Architecture",
+  "Design",
   "Layered",
   "init_variables",
   "matching_tap",

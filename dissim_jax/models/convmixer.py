@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from dissim_jax.models.components import Components
 from dissim_jax.models.grouped import GroupedConv
-from dissim_jax.models.layered import Architecture, Layered
+from dissim_jax.models.layered import Design, Layered
 from dissim_jax.models.patches import PatchEmbed, dense_init, gelu, patch_words, scaled
 from dissim_jax.models.resnet import Ops
 
@@ -86,7 +86,7 @@ def convmixer(
   return Layered(layers, MixerHead(num_classes, activation, ops), names)
 
 
-def _entry(width: int, depth: int, kernel: int, activation: Callable = gelu) -> Architecture:
+def _entry(width: int, depth: int, kernel: int, activation: Callable = gelu) -> Design:
   """A ConvMixer of this size."""
 
   def describe(stem: int, patch_size: int = 0) -> Components:
@@ -99,11 +99,11 @@ def _entry(width: int, depth: int, kernel: int, activation: Callable = gelu) -> 
   build = functools.partial(
     convmixer, width=width, depth=depth, kernel=kernel, activation=activation
   )
-  return Architecture(build, describe, patches=True)
+  return Design(build, describe)
 
 
 # ReLU in 768/32: that is what its authors trained (github.com/locuslab/convmixer).
-MODELS = {
+DESIGNS = {
   "convmixer_mini": _entry(48, 4, 5),
   "convmixer_256_8": _entry(256, 8, 5),
   "convmixer_768_32": _entry(768, 32, 7, nn.relu),

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from dissim_jax.models.components import Components
 from dissim_jax.models.grouped import GroupedConv
-from dissim_jax.models.layered import Architecture, Layered
+from dissim_jax.models.layered import Design, Layered
 from dissim_jax.models.patches import (
   Mlp,
   NormedPatches,
@@ -87,7 +87,7 @@ def convnext(
   return Layered(tuple(layers), TokenHead(num_classes, _EPSILON, pool_first=True), names)
 
 
-def _entry(depths: tuple[int, ...], widths: tuple[int, ...], **fields: float) -> Architecture:
+def _entry(depths: tuple[int, ...], widths: tuple[int, ...], **fields: float) -> Design:
   """A ConvNeXt of this size; its depth counts the downsampling too."""
   layers = 2 + 3 * sum(depths) + len(depths) - 1
 
@@ -98,11 +98,11 @@ def _entry(depths: tuple[int, ...], widths: tuple[int, ...], **fields: float) ->
     )  # fmt: skip
 
   build = functools.partial(convnext, depths=depths, widths=widths, **fields)
-  return Architecture(build, describe, patches=True)
+  return Design(build, describe)
 
 
 # The small one is trained for too few steps to grow its residual branches from nothing.
-MODELS = {
+DESIGNS = {
   "convnext_mini": _entry((2, 2), (32, 64), layer_scale=1.0),
   "convnext_atto": _entry((2, 2, 6, 2), (40, 80, 160, 320)),
   "convnext_tiny": _entry((3, 3, 9, 3), (96, 192, 384, 768)),

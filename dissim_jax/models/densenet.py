@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from dissim_jax.models.components import Components
-from dissim_jax.models.layered import Architecture, Layered
+from dissim_jax.models.layered import Design, Layered
 from dissim_jax.models.preact_resnet import ConvStem, NormHead
 from dissim_jax.models.resnet import Ops, Stem, stem_words
 
@@ -96,7 +96,7 @@ def densenet(
   return Layered(tuple(layers), NormHead(num_classes, ops), tuple(names))
 
 
-def _entry(blocks: Sequence[int], growth: int) -> Architecture:
+def _entry(blocks: Sequence[int], growth: int) -> Design:
   """A DenseNet-BC of this form; its depth counts every convolution and the dense layer."""
 
   def describe(stem: int) -> Components:
@@ -105,10 +105,10 @@ def _entry(blocks: Sequence[int], growth: int) -> Architecture:
       depth=str(2 * sum(blocks) + len(blocks) + 1), **stem_words(stem),
     )  # fmt: skip
 
-  return Architecture(functools.partial(densenet, blocks=blocks, growth=growth), describe)
+  return Design(functools.partial(densenet, blocks=blocks, growth=growth), describe)
 
 
-MODELS = {
+DESIGNS = {
   "densenet100_12": _entry((16, 16, 16), 12),
   "densenet121": _entry((6, 12, 24, 16), 32),
   "densenet_mini": _entry((2, 2), 16),

@@ -9,15 +9,13 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import flax.linen as nn
 import jax
 import numpy as np
 
 from dissim_jax.models.components import Components
-
-STEMS = (8, 32, 224)  # pixels a side of the images that stems are made for
+from dissim_jax.registry.architectures import STEMS
 
 
 class Layered(nn.Module):
@@ -60,9 +58,6 @@ class Layered(nn.Module):
     return self.head(z, train)
 
 
-MATCHES = ("depth", "name")
-
-
 def matching_tap(tap: int, model: Layered, other: Layered, match: str = "depth") -> int:
   """The tap of another network that belongs to a tap of this one.
 
@@ -93,33 +88,17 @@ def resized(z: jax.Array, size: Sequence[int]) -> jax.Array:
 
 
 @dataclasses.dataclass(frozen=True)
-class Architecture:
-  """An entry of `MODELS`: how to build a network, and what it is made of.
+class Design:
+  """How to build a network of one architecture, and what it is made of.
 
   Attributes:
     build: `(num_classes, *, width_multiplier, dtype, axis_name, stem) -> Layered`, and `patch_size`
-      where `patches`; all but the first have defaults.
-    describe: `(stem) -> Components`, and `patch_size` where `patches`.
-    patches: whether images are cut into patches whose size can be chosen.
+      where it has patches; all but the first have defaults.
+    describe: `(stem) -> Components`, and `patch_size` where it has patches.
   """
 
   build: Callable[..., Layered]
   describe: Callable[..., Components]
-  patches: bool = False
-
-  def __call__(self, num_classes: int, *, patch_size: int = 0, **fields: Any) -> Layered:
-    """The network; `patch_size` 0 is that of the stem."""
-    return self.build(num_classes, **self._patch(patch_size), **fields)
-
-  def components(self, *, image_size: int, stem: int, patch_size: int = 0) -> Components:
-    """What the network for images of `image_size` pixels a side is made of."""
-    found = self.describe(stem, **self._patch(patch_size))
-    return dataclasses.replace(found, input_resolution=str(image_size))
-
-  def _patch(self, patch_size: int) -> dict[str, int]:
-    if patch_size and not self.patches:
-      raise ValueError(f"patch_size={patch_size}: this architecture has no patches, 0 is allowed")
-    return {"patch_size": patch_size} if self.patches else {}
 
 
 def nearest_stem(image_size: int) -> int:

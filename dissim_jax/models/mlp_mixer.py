@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from dissim_jax.models.components import Components
-from dissim_jax.models.layered import Architecture, Layered
+from dissim_jax.models.layered import Design, Layered
 from dissim_jax.models.patches import Mlp, PatchEmbed, TokenHead, patch_words, scaled
 
 _PATCH = {8: 2, 32: 4, 224: 16}  # by the stem
@@ -67,7 +67,7 @@ def mlp_mixer(
   return Layered(layers, TokenHead(num_classes, _EPSILON), names)
 
 
-def _entry(width: int, depth: int) -> Architecture:
+def _entry(width: int, depth: int) -> Design:
   """An MLP-Mixer of this size."""
 
   def describe(stem: int, patch_size: int = 0) -> Components:
@@ -76,12 +76,12 @@ def _entry(width: int, depth: int) -> Architecture:
       activation="GELU", kernel="tokens", width=str(width), depth=str(2 + 4 * depth),
     )  # fmt: skip
 
-  return Architecture(
-    functools.partial(mlp_mixer, width=width, depth=depth), describe, patches=True
+  return Design(
+    functools.partial(mlp_mixer, width=width, depth=depth), describe
   )
 
 
-MODELS = {
+DESIGNS = {
   "mlp_mixer_mini": _entry(64, 4),
   "mlp_mixer_s16": _entry(512, 8),
   "mlp_mixer_b16": _entry(768, 12),

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 
 from dissim_jax.models.components import Components
 from dissim_jax.models.grouped import GroupedConv
-from dissim_jax.models.layered import Architecture, Layered
+from dissim_jax.models.layered import Design, Layered
 from dissim_jax.models.resnet import Ops
 
 _UNSTRIDED = {8: 3, 32: 2, 224: 0}  # by stem: how many of the first strides are 1
@@ -110,7 +110,7 @@ def _strides(published: Sequence[int], unstrided: int) -> list[int]:
   return [1 if place in places else stride for place, stride in enumerate(published)]
 
 
-def _entry(stages: Sequence[tuple[int, int, int, int]], stem_width: int, last: int) -> Architecture:
+def _entry(stages: Sequence[tuple[int, int, int, int]], stem_width: int, last: int) -> Design:
   """A MobileNetV2 of this form; its depth counts every convolution and the dense layer."""
   depth = 3 + sum(blocks * (2 + (expansion > 1)) for expansion, _, blocks, _ in stages)
 
@@ -122,7 +122,7 @@ def _entry(stages: Sequence[tuple[int, int, int, int]], stem_width: int, last: i
     )  # fmt: skip
 
   build = functools.partial(mobilenet_v2, stages=stages, stem_width=stem_width, last=last)
-  return Architecture(build, describe)
+  return Design(build, describe)
 
 
 _PUBLISHED = (
@@ -131,7 +131,7 @@ _PUBLISHED = (
 )  # fmt: skip
 _MINI = ((1, 16, 1, 2), (4, 24, 1, 2), (4, 32, 2, 2))
 
-MODELS = {
+DESIGNS = {
   "mobilenet_v2": _entry(_PUBLISHED, 32, 1280),
   "mobilenet_v2_mini": _entry(_MINI, 32, 64),
 }

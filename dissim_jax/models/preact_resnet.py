@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from dissim_jax.models.components import Components
-from dissim_jax.models.layered import Architecture, Layered
+from dissim_jax.models.layered import Design, Layered
 from dissim_jax.models.resnet import Head, Ops, stem_words
 
 
@@ -131,7 +131,7 @@ def preact_entry(
   widths: Sequence[int],
   stem_width: int,
   layers: int,
-) -> Architecture:
+) -> Design:
   """A network of this form, with `layers` layers in its name."""
 
   def describe(stem: int) -> Components:
@@ -143,12 +143,12 @@ def preact_entry(
   build = functools.partial(
     preact_resnet, block=block, depths=depths, widths=widths, stem_width=stem_width
   )
-  return Architecture(build, describe)
+  return Design(build, describe)
 
 
 _WIDE = (64, 128, 256, 512)
 
-MODELS = {
+DESIGNS = {
   "preact_resnet18": preact_entry(PreActBasicBlock, (2, 2, 2, 2), _WIDE, 64, 18),
   "preact_resnet34": preact_entry(PreActBasicBlock, (3, 4, 6, 3), _WIDE, 64, 34),
   "preact_resnet50": preact_entry(PreActBottleneckBlock, (3, 4, 6, 3), _WIDE, 64, 50),

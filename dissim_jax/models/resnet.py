@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from dissim_jax.models.components import Components
 from dissim_jax.models.convolution import convolution
-from dissim_jax.models.layered import Architecture, Layered
+from dissim_jax.models.layered import Design, Layered
 
 conv_init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
@@ -179,12 +179,12 @@ def _entry(block: type[nn.Module], depths: tuple[int, ...], widths: tuple[int, .
     )  # fmt: skip
 
   build = functools.partial(resnet, block=block, depths=depths, widths=widths)
-  return Architecture(build, describe)
+  return Design(build, describe)
 
 
 _NARROW, _WIDE = (16, 32, 64), (64, 128, 256, 512)
 
-MODELS = {
+DESIGNS = {
   "resnet8": _entry(BasicBlock, (1, 1, 1), _NARROW),
   "resnet14": _entry(BasicBlock, (2, 2, 2), _NARROW),
   "resnet20": _entry(BasicBlock, (3, 3, 3), _NARROW),

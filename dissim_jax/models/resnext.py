@@ -13,7 +13,7 @@ import jax
 
 from dissim_jax.models.components import Components
 from dissim_jax.models.grouped import GroupedConv
-from dissim_jax.models.layered import Architecture
+from dissim_jax.models.layered import Design
 from dissim_jax.models.resnet import Ops, resnet, shortcut, stem_words
 
 _BASE = 64  # features at which a group has its nominal width
@@ -48,7 +48,7 @@ class ResNeXtBlock(nn.Module):
 
 def _entry(
   depths: tuple[int, ...], widths: tuple[int, ...], groups: int, group_width: int
-) -> Architecture:
+) -> Design:
   """A ResNeXt of this form; its depth counts the stem, the dense layer and no shortcut."""
 
   def describe(stem: int) -> Components:
@@ -59,10 +59,10 @@ def _entry(
 
   block = functools.partial(ResNeXtBlock, groups=groups, group_width=group_width)
   build = functools.partial(resnet, block=block, depths=depths, widths=widths)
-  return Architecture(build, describe)
+  return Design(build, describe)
 
 
-MODELS = {
+DESIGNS = {
   "resnext29_32x4": _entry((3, 3, 3), (64, 128, 256), 32, 4),
   "resnext29_8x64": _entry((3, 3, 3), (64, 128, 256), 8, 64),
   "resnext50_32x4": _entry((3, 4, 6, 3), (64, 128, 256, 512), 32, 4),

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from dissim_jax.models.components import Components
-from dissim_jax.models.layered import Architecture
+from dissim_jax.models.layered import Design
 from dissim_jax.models.resnet import Ops, resnet, shortcut, stem_words
 
 _REDUCTION = 16  # the paper's r
@@ -74,7 +74,7 @@ class SEBottleneckBlock(nn.Module):
 
 def _entry(
   block: type[nn.Module], depths: tuple[int, ...], widths: tuple[int, ...]
-) -> Architecture:
+) -> Design:
   """An SE-ResNet of this form; its depth counts the stem, the dense layer, no shortcut or gate."""
   layers = 2 + sum(depths) * (2 if block is SEBasicBlock else 3)
 
@@ -86,12 +86,12 @@ def _entry(
     )  # fmt: skip
 
   build = functools.partial(resnet, block=block, depths=depths, widths=widths)
-  return Architecture(build, describe)
+  return Design(build, describe)
 
 
 _NARROW, _WIDE = (16, 32, 64), (64, 128, 256, 512)
 
-MODELS = {
+DESIGNS = {
   "se_resnet20": _entry(SEBasicBlock, (3, 3, 3), _NARROW),
   "se_resnet18": _entry(SEBasicBlock, (2, 2, 2, 2), _WIDE),
   "se_resnet50": _entry(SEBottleneckBlock, (3, 4, 6, 3), _WIDE),

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dissim_jax.models.components import Components
-from dissim_jax.models.layered import Architecture, Layered
+from dissim_jax.models.layered import Design, Layered
 from dissim_jax.models.patches import (
   Mlp,
   NormedPatches,
@@ -191,7 +191,7 @@ def swin(
   return Layered(tuple(layers), TokenHead(num_classes, _EPSILON), names)
 
 
-def _entry(width: int, depths: tuple[int, ...], heads: int, **fields: float) -> Architecture:
+def _entry(width: int, depths: tuple[int, ...], heads: int, **fields: float) -> Design:
   """A Swin of this size; its depth counts the merging too."""
   layers = 2 + 4 * sum(depths) + len(depths) - 1
 
@@ -203,12 +203,12 @@ def _entry(width: int, depths: tuple[int, ...], heads: int, **fields: float) -> 
     )  # fmt: skip
 
   build = functools.partial(swin, width=width, depths=depths, heads=heads, **fields)
-  return Architecture(build, describe, patches=True)
+  return Design(build, describe)
 
 
 # The biases are all that tells the small one where patches are: it learns more from 100 digits when
 # they do not begin near zero (86 -> 89 % of the test).
-MODELS = {
+DESIGNS = {
   "swin_mini": _entry(32, (2, 2), 2, bias_scale=1.0),
   "swin_tiny": _entry(96, (2, 2, 6, 2), 3),
 }

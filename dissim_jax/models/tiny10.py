@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from dissim_jax.models.components import Components
 from dissim_jax.models.convolution import convolution
-from dissim_jax.models.layered import Architecture, Layered
+from dissim_jax.models.layered import Design, Layered
 from dissim_jax.models.resnet import Head, Ops, conv_init
 
 _WIDTHS = (16, 16, 32, 32, 32, 64, 64, 64)
@@ -78,4 +78,4 @@ def describe(stem: int) -> Components:
   )  # fmt: skip
 
 
-MODELS = {"tiny10": Architecture(tiny10, describe)}
+DESIGNS = {"tiny10": Design(tiny10, describe)}

@@ -17,7 +17,7 @@ import numpy as np
 
 from dissim_jax.models.components import Components
 from dissim_jax.models.convolution import convolution
-from dissim_jax.models.layered import Architecture, Layered
+from dissim_jax.models.layered import Design, Layered
 from dissim_jax.models.resnet import Ops, conv_init
 
 _GRID = 7  # positions a side that the dense layers see
@@ -127,7 +127,7 @@ def vgg(
   return Layered(tuple(layers), head, tuple(f"conv {i}" for i in range(1, len(layers) + 1)))
 
 
-def _entry(depths: Sequence[int], widths: Sequence[int], dense: int) -> Architecture:
+def _entry(depths: Sequence[int], widths: Sequence[int], dense: int) -> Design:
   """`depths[s]` convolutions with `widths[s]` features in stage s; depth as in the name."""
 
   def describe(stem: int) -> Components:
@@ -138,12 +138,12 @@ def _entry(depths: Sequence[int], widths: Sequence[int], dense: int) -> Architec
     )  # fmt: skip
 
   stages = tuple((width,) * depth for depth, width in zip(depths, widths, strict=True))
-  return Architecture(functools.partial(vgg, stages=stages, dense=dense), describe)
+  return Design(functools.partial(vgg, stages=stages, dense=dense), describe)
 
 
 _WIDTHS = (64, 128, 256, 512, 512)
 
-MODELS = {
+DESIGNS = {
   "vgg11": _entry((1, 1, 2, 2, 2), _WIDTHS, 4096),
   "vgg13": _entry((2, 2, 2, 2, 2), _WIDTHS, 4096),
   "vgg16": _entry((2, 2, 3, 3, 3), _WIDTHS, 4096),

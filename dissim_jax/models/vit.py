@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from dissim_jax.models.components import Components
-from dissim_jax.models.layered import Architecture, Layered
+from dissim_jax.models.layered import Design, Layered
 from dissim_jax.models.patches import Mlp, PatchEmbed, SelfAttention, TokenHead, patch_words, scaled
 
 _PATCH = {8: 2, 32: 4, 224: 16}  # by the stem
@@ -83,7 +83,7 @@ def vit(
   return Layered(layers, TokenHead(num_classes, _EPSILON), names)
 
 
-def _entry(width: int, depth: int, heads: int, **fields: float) -> Architecture:
+def _entry(width: int, depth: int, heads: int, **fields: float) -> Design:
   """A vision transformer of this size."""
 
   def describe(stem: int, patch_size: int = 0) -> Components:
@@ -93,14 +93,14 @@ def _entry(width: int, depth: int, heads: int, **fields: float) -> Architecture:
       depth=str(2 + 4 * depth),
     )  # fmt: skip
 
-  return Architecture(
-    functools.partial(vit, width=width, depth=depth, heads=heads, **fields), describe, patches=True
+  return Design(
+    functools.partial(vit, width=width, depth=depth, heads=heads, **fields), describe
   )
 
 
 # The mean of the tokens does not know their places: with the published spread of the position
 # embedding 100 digits teach the small one a bag of patches (45 % of the test; so 86 %).
-MODELS = {
+DESIGNS = {
   "vit_mini": _entry(48, 4, 3, position_scale=2.0),
   "vit_tiny": _entry(192, 12, 3),
   "vit_small": _entry(384, 12, 6),

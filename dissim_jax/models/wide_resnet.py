@@ -6,20 +6,20 @@ the blocks, so a network is a function of its variables alone. The paper's netwo
 are of another form; here only the stem differs.
 """
 
-from dissim_jax.models.layered import Architecture
+from dissim_jax.models.layered import Design
 from dissim_jax.models.preact_resnet import PreActBasicBlock, preact_entry
 
 _STEM = 16
 
 
-def _entry(depth: int, factor: int) -> Architecture:
+def _entry(depth: int, factor: int) -> Design:
   """`depth` 6 n + 4: the stem, three stages of n blocks of two layers and a projection."""
   blocks = (depth - 4) // 6
   widths = tuple(_STEM * factor * 2**stage for stage in range(3))
   return preact_entry(PreActBasicBlock, (blocks,) * 3, widths, _STEM, depth)
 
 
-MODELS = {
+DESIGNS = {
   "wide_resnet16_8": _entry(16, 8),
   "wide_resnet28_10": _entry(28, 10),
   "wide_resnet40_4": _entry(40, 4),
