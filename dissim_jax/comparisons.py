@@ -12,7 +12,6 @@ import numpy as np
 
 from dissim_jax.data import Dataset, load
 from dissim_jax.data.examples import balanced_part
-from dissim_jax.data.sources import check_int
 from dissim_jax.distributed import devices
 from dissim_jax.distributed.environment import environment
 from dissim_jax.errors import UserError
@@ -23,6 +22,7 @@ from dissim_jax.files import layout
 from dissim_jax.files.atomic import write_arrays, write_bytes, write_json
 from dissim_jax.files.progress import ProgressLine
 from dissim_jax.finished import Finished, find_members, load_member
+from dissim_jax.registry.checks import check_int
 from dissim_jax.report import heatmaps
 
 SAMPLES = ("position", "pooled")

@@ -1,23 +1,11 @@
 """Checks of a config's fields that several blocks share."""
 
 import numbers
-from collections.abc import Iterable
-from typing import Any
 
 import ml_collections
 
 from dissim_jax.config_file import get
 from dissim_jax.errors import UserError
-from dissim_jax.names import nearest
-
-
-def check_name(field: str, value: Any, allowed: Iterable[str]) -> None:
-  """The value of a field must be one of the names."""
-  allowed = sorted(allowed)
-  if value not in allowed:
-    raise UserError(
-      f"{field}={value!r}: choose one of {', '.join(allowed)}{nearest(value, allowed)}"
-    )
 
 
 def check_number(

@@ -14,10 +14,11 @@ from jax.sharding import Mesh
 from dissim_jax.attribution import attribution_diversity
 from dissim_jax.data import Dataset
 from dissim_jax.distributed import devices
-from dissim_jax.joint_objectives import ATTRIBUTION, JOINT, diversity, mean_member_loss
+from dissim_jax.joint_objectives import diversity, mean_member_loss
 from dissim_jax.loop import fit
 from dissim_jax.models import Layered, init_variables
 from dissim_jax.optimizer import make_optimizer
+from dissim_jax.registry.objectives import ATTRIBUTION, JOINT
 from dissim_jax.train import TrainState, make_step
 
 SHOWN = ("loss", "cross_entropy", "accuracy", "ensemble_accuracy", "diversity")
@@ -37,7 +38,7 @@ def make_joint_step(
 
   Args:
     config: its `augment`, `data` and `objective.weight` are used.
-    name: in `joint_objectives.JOINT`.
+    name: in `registry.objectives.JOINT`.
     models: the members' architectures, which may differ.
     optimizer: of all parameters.
 
@@ -59,7 +60,7 @@ def make_joint_step(
     ]
     logits, batch_stats, maps = zip(*results, strict=True)
     logits = jnp.stack(logits)
-    loss = mean(JOINT[name](logits, labels, weight))
+    loss = mean(JOINT[name].function(logits, labels, weight))
     if name == ATTRIBUTION:
       rewarded = mean(attribution_diversity(jnp.stack(maps)))
       loss -= weight * rewarded
@@ -178,7 +179,7 @@ def train_jointly(
 
   Args:
     config: the experiment, see `configs/default.py`.
-    name: of the objective, in `joint_objectives.JOINT`.
+    name: of the objective, in `registry.objectives.JOINT`.
     models: the members' architectures, with batch norm over `devices.BATCH_AXIS`.
     dataset: its training images and labels are used.
     monitor: what is measured after an epoch besides the training sums.

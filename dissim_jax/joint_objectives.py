@@ -9,8 +9,6 @@ using design diversity" (Eq. 1-3 and 8); Buschjäger et al. 2020, "Generalized n
 learning for deep ensembling", from which Eq. 2 and 3 are.
 """
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 import optax
@@ -104,16 +102,3 @@ def balanced(logits: jax.Array, labels: jax.Array, weight: float) -> jax.Array:
   logits = _check(logits, labels)
   ensemble = jnp.mean(_losses(jnp.mean(logits, axis=0), labels))
   return weight * ensemble + (1.0 - weight) * jnp.mean(_losses(logits, labels))
-
-
-ATTRIBUTION = "attribution"
-
-# Eq. 8 (attribution) is `mean_member_loss` less the weighted diversity of the members' attribution
-# maps, which the training step adds: it is no function of logits.
-JOINT: dict[str, Callable] = {
-  "independent": mean_member_loss,
-  "gncl": gncl,
-  "gncl_masked": gncl_masked,
-  "balanced": balanced,
-  ATTRIBUTION: mean_member_loss,
-}

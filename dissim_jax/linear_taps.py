@@ -26,7 +26,8 @@ from dissim_jax import members as member_files
 from dissim_jax.data import Dataset
 from dissim_jax.errors import UserError
 from dissim_jax.models import Layered, matching_tap, resized
-from dissim_jax.plan import SEQUENTIAL, Plan
+from dissim_jax.plan import Plan
+from dissim_jax.registry.objectives import SEQUENTIAL
 from dissim_jax.similarity import MEASURES
 
 # Shares of variance. Rounding in float32 leaves 1e-13 over; one dimension of the 147 that the

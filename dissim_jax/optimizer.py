@@ -3,6 +3,8 @@
 import ml_collections
 import optax
 
+from dissim_jax.registry.objectives import OPTIMIZERS
+
 
 def make_optimizer(
   settings: ml_collections.ConfigDict, total_steps: int, steps_per_epoch: int
@@ -13,7 +15,7 @@ def make_optimizer(
   weight decay is apart from the gradient, times the learning rate.
   """
   rate = learning_rate(settings, total_steps, steps_per_epoch)
-  return OPTIMIZERS[settings.name](settings, rate)
+  return OPTIMIZERS[settings.name].function(settings, rate)
 
 
 def sgd(settings: ml_collections.ConfigDict, rate: optax.Schedule) -> optax.GradientTransformation:
@@ -32,9 +34,6 @@ def adamw(
     rate, b1=settings.momentum, b2=settings.b2, weight_decay=settings.weight_decay,
     nesterov=settings.nesterov,
   )  # fmt: skip
-
-
-OPTIMIZERS = {"sgd": sgd, "adamw": adamw}
 
 
 def learning_rate(

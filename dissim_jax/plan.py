@@ -7,12 +7,8 @@ import ml_collections
 import numpy as np
 
 from dissim_jax.names import listed
+from dissim_jax.registry.objectives import BASELINE, DISTILL, ONE_BY_ONE, SEQUENTIAL
 from dissim_jax.seeds import folded
-
-SEQUENTIAL = "sequential"
-DISTILL = "distill"
-ONE_BY_ONE = (SEQUENTIAL, DISTILL)  # objectives of members that are trained one after another
-BASELINE = "baseline"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,7 +8,8 @@ Notation: `sources[l][t]` is tap l of teacher t, `[B, H, W, C_t]`; `targets[l]` 
 the new member, `[B, H, W, C]`. `fit` returns `predictions[l]`, a list of arrays that are each
 compared with `targets[l]`; the similarities are averaged. No gradient flows through `fit`.
 
-A new projection is a function that returns a `Projection`, and a line in `PROJECTIONS`.
+A new projection is a function that returns a `Projection`, and an entry in
+`registry.objectives.PROJECTIONS`.
 """
 
 from collections.abc import Callable, Sequence
@@ -132,7 +133,3 @@ def identity(*, combine: str) -> Projection:
     return jax.lax.stop_gradient([list(source) for source in sources]), state
 
   return Projection(init, fit)
-
-
-# What a config can name, for measures that need aligned channels; others take `identity`.
-PROJECTIONS = {"learned": learned, "least_squares": least_squares}

@@ -27,7 +27,8 @@ from dissim_jax.game import make_game
 from dissim_jax.linear_taps import check_first_tap
 from dissim_jax.monitor import make_monitor
 from dissim_jax.objective import Tutor
-from dissim_jax.plan import DISTILL, Plan, make_plan, member_seed
+from dissim_jax.plan import Plan, make_plan, member_seed
+from dissim_jax.registry.objectives import DISTILL
 from dissim_jax.train import train_member
 from dissim_jax.validate import check_config
 

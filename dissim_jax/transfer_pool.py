@@ -16,13 +16,13 @@ from dissim_jax import texts, transfer_files
 from dissim_jax.attacks import Attack, check_attack
 from dissim_jax.data import Dataset, load
 from dissim_jax.data.examples import balanced_part
-from dissim_jax.data.sources import check_int
 from dissim_jax.distributed import devices
 from dissim_jax.errors import UserError
 from dissim_jax.evaluate.attacked import classifier, logits_on
 from dissim_jax.evaluate.transferability import check_floor
 from dissim_jax.finished import Finished, find_all, load_member
 from dissim_jax.members import is_done
+from dissim_jax.registry.checks import check_int
 from dissim_jax.transfer_files import Row
 
 FLOOR, IMAGES = 0.01, 1000

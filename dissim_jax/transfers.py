@@ -14,7 +14,6 @@ import numpy as np
 import rich.console
 
 from dissim_jax import transfer_files, transfer_pool
-from dissim_jax.data.sources import check_int
 from dissim_jax.distributed.environment import environment
 from dissim_jax.errors import BusyError, UserError
 from dissim_jax.evaluate.attacked import attack_member, predictions_on
@@ -22,6 +21,7 @@ from dissim_jax.evaluate.transferability import pair_arrays
 from dissim_jax.files.atomic import read_json, write_arrays, write_json
 from dissim_jax.files.progress import ProgressLine
 from dissim_jax.files.workdir import locked
+from dissim_jax.registry.checks import check_int
 from dissim_jax.report import terminal
 from dissim_jax.transfer_files import ARRAYS, RESULT
 from dissim_jax.transfer_pool import Pool, Settings, parse_number

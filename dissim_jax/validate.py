@@ -7,19 +7,24 @@ from typing import Any
 import ml_collections
 
 from dissim_jax.config_file import get
-from dissim_jax.data import SOURCES
 from dissim_jax.data.augment import check_config as check_augment
-from dissim_jax.data.sources import check_int
 from dissim_jax.errors import UserError
-from dissim_jax.fields import check_name, check_number
-from dissim_jax.joint_objectives import JOINT
-from dissim_jax.metrics import RULES
+from dissim_jax.fields import check_number
 from dissim_jax.names import listed
-from dissim_jax.optimizer import OPTIMIZERS
-from dissim_jax.plan import DISTILL, ONE_BY_ONE, SEQUENTIAL, model_names
-from dissim_jax.projections import PROJECTIONS
+from dissim_jax.plan import model_names
 from dissim_jax.registry.architectures import MATCHES, MODELS, STEMS, fewest_taps
-from dissim_jax.similarity import PENALTIES
+from dissim_jax.registry.checks import check_int, check_name
+from dissim_jax.registry.datasets import DATASETS
+from dissim_jax.registry.measures import PENALTIES
+from dissim_jax.registry.metrics import RULES
+from dissim_jax.registry.objectives import (
+  DISTILL,
+  JOINT,
+  ONE_BY_ONE,
+  OPTIMIZERS,
+  PROJECTIONS,
+  SEQUENTIAL,
+)
 from dissim_jax.validate_measures import check_further, check_stitch, check_transfer
 
 _POSITIVE = (
@@ -82,7 +87,7 @@ _OPTIONS = {
 
 def check_config(config: ml_collections.ConfigDict) -> None:
   """Raises UserError at the first field whose value cannot be used."""
-  check_name("data.name", config.data.name, SOURCES)
+  check_name("data.name", config.data.name, DATASETS)
   check_name("model.name", config.model.name, MODELS)
   check_name("dissim.metric", config.dissim.metric, PENALTIES)
   check_name("dissim.projection.name", config.dissim.projection.name, PROJECTIONS)

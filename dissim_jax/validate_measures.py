@@ -13,10 +13,11 @@ from dissim_jax.evaluate.attribution import METHODS
 from dissim_jax.evaluate.stitch_experiments import EXPERIMENTS
 from dissim_jax.evaluate.stitch_study import STARTS
 from dissim_jax.evaluate.transferability import attack_of, check_floor
-from dissim_jax.fields import check_name, check_number
+from dissim_jax.fields import check_number
 from dissim_jax.names import listed
 from dissim_jax.plan import member_names, model_names
 from dissim_jax.registry.architectures import fewest_taps
+from dissim_jax.registry.checks import check_name
 
 
 def check_stitch(config: ml_collections.ConfigDict) -> None:

@@ -11,6 +11,7 @@ from absl import flags
 
 from dissim_jax import command_line
 from dissim_jax.errors import UserError
+from dissim_jax.registry.datasets import training_images
 from launch import sharing, sweep, table, tasks
 
 
@@ -60,7 +61,6 @@ def dry_run(
   rate = holders["images_per_second"].value
   if rate is not None and not 0 < rate < math.inf:
     raise UserError(f"--images_per_second={rate}: must be a finite number above 0")
-  from dissim_jax.data.sources import training_images  # Imports JAX.
 
   tasks.check_root(asked.name, asked.tasks, asked.root)
   table.print_plan(

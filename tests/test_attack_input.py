@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from jax.tree_util import Partial
 
-from dissim_jax import attacks, joint_objectives
+from dissim_jax import attacks
 from dissim_jax.attacks import Attack, perturb
 from dissim_jax.errors import UserError
 from dissim_jax.evaluate import robustness, transferability
 from dissim_jax.evaluate.attacked import attack_member, logits_on, predictions_on
 from dissim_jax.evaluate.streaming import Member
+from dissim_jax.registry.objectives import JOINT
 
 N, SHAPE, CLASSES = 6, (3, 4, 2), 4
 LABELS = np.arange(N) % CLASSES
@@ -231,9 +232,9 @@ def test_studies_of_members_refuse_labels_that_are_no_classes(labels, told, monk
                           seed=0, rule="probs", batch_size=N)  # fmt: skip
 
 
-@pytest.mark.parametrize("name", joint_objectives.JOINT)
+@pytest.mark.parametrize("name", JOINT)
 def test_joint_objectives_refuse_labels_that_are_no_classes(name):
-  function = functools.partial(joint_objectives.JOINT[name], jnp.zeros((2, N, CLASSES)))
+  function = functools.partial(JOINT[name].function, jnp.zeros((2, N, CLASSES)))
   for labels in (LABELS - 1, LABELS + 1):
     with pytest.raises(ValueError, match="labels holds .*: class indices are 0..3"):
       function(jnp.asarray(labels), 0.5)

@@ -17,9 +17,9 @@ from dissim_jax import joint, joint_objectives, loop, train
 from dissim_jax.attribution import attribution_diversity
 from dissim_jax.data import load
 from dissim_jax.distributed import devices
-from dissim_jax.joint_objectives import JOINT
 from dissim_jax.members import build_model
 from dissim_jax.optimizer import make_optimizer
+from dissim_jax.registry.objectives import JOINT
 
 MEMBERS, BATCH, CLASSES = 3, 7, 5
 
@@ -74,12 +74,12 @@ ORACLES = {
 @jax.jit
 def objectives(logits, labels, weight):
   """All of them: one program for all tests that share shapes."""
-  return {name: function(logits, labels, weight) for name, function in JOINT.items()}
+  return {name: entry.function(logits, labels, weight) for name, entry in JOINT.items()}
 
 
 @jax.jit
 def gradients(logits, labels, weight):
-  return {name: jax.grad(function)(logits, labels, weight) for name, function in JOINT.items()}
+  return {name: jax.grad(entry.function)(logits, labels, weight) for name, entry in JOINT.items()}
 
 
 diversity = jax.jit(joint_objectives.diversity)

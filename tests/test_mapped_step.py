@@ -14,10 +14,10 @@ from configs import default
 from dissim_jax import joint, objective, train
 from dissim_jax.distributed import devices
 from dissim_jax.game import make_game
-from dissim_jax.joint_objectives import JOINT
 from dissim_jax.models import MODELS, variable_shapes
 from dissim_jax.models.patches import gelu
 from dissim_jax.optimizer import make_optimizer
+from dissim_jax.registry.objectives import JOINT
 from dissim_jax.similarity import PENALTIES
 from tests.traced import shallow
 

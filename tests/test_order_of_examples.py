@@ -7,10 +7,11 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from dissim_jax import sequence
-from dissim_jax.data import load, sources
+from dissim_jax.data import load
 from dissim_jax.data.examples import balanced_part, canonical_order, first_of_each_class
 from dissim_jax.errors import UserError
 from dissim_jax.files.atomic import read_json
+from dissim_jax.registry.datasets import DATASETS, DataSet
 from tests import tiny
 
 
@@ -22,6 +23,11 @@ def data_config(**fields):
   return ConfigDict(base | fields)
 
 
+def stored_as(monkeypatch, function):
+  """Makes what the function returns the data set `stored`."""
+  monkeypatch.setitem(DATASETS, "stored", DataSet(name="stored", label="stored", code=function))
+
+
 @pytest.fixture
 def stored(monkeypatch):
   """A data set whose arrays a test chooses."""
@@ -31,7 +37,7 @@ def stored(monkeypatch):
     arrays[f"{split}_images"] = rng.integers(0, 256, (count, 4, 5, 3), dtype=np.uint8)
     arrays[f"{split}_labels"] = np.repeat(np.arange(3, dtype=np.int32), count // 3)
     arrays[f"{split}_files"] = np.array([f"{split}/{i}.png" for i in range(count)])
-  monkeypatch.setitem(sources.SOURCES, "stored", lambda config: dict(arrays))
+  stored_as(monkeypatch, lambda config: dict(arrays))
   return arrays
 
 
@@ -47,7 +53,7 @@ def shuffled(arrays, seed=1):
 @pytest.mark.parametrize("fields", [{}, {"validation": 20}, {"images_per_class": 7}])
 def test_another_stored_order_gives_the_same_examples(stored, monkeypatch, fields):
   before = load(data_config(**fields))
-  monkeypatch.setitem(sources.SOURCES, "stored", lambda config: shuffled(stored))
+  stored_as(monkeypatch, lambda config: shuffled(stored))
   after = load(data_config(**fields))
   for split in ("train", "validation", "test"):
     for what in ("images", "labels"):

@@ -6,12 +6,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from configs import default
+from dissim_jax.data import load
 from dissim_jax.evaluate import diversity, ensembles
 from dissim_jax.registry import metrics
 from dissim_jax.registry.architectures import MODELS, fewest_taps
+from dissim_jax.registry.attacks import ATTACKS
+from dissim_jax.registry.corruptions import CORRUPTIONS
+from dissim_jax.registry.datasets import DATASETS, training_images
 from dissim_jax.registry.entry import Entry, Quantity
 from dissim_jax.registry.measures import MEASURES
 from dissim_jax.registry.metrics import METRICS, TAKES, Metric
+from dissim_jax.registry.objectives import JOINT, OPTIMIZERS, PROJECTIONS
 
 
 @pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
@@ -43,6 +49,19 @@ def test_architectures_have_the_taps_they_say(name):
 
 def test_fewest_taps():
   assert fewest_taps(["resnet14", "resnet8", "vit_mini"]) == ("resnet8", 3)
+
+
+@pytest.mark.parametrize("table", [ATTACKS, CORRUPTIONS, DATASETS, JOINT, OPTIMIZERS, PROJECTIONS])
+def test_every_path_leads_to_a_function(table):
+  for name, entry in table.items():
+    assert entry.name == name and entry.label and callable(entry.function)
+
+
+def test_images_for_training_are_those_that_are_loaded():
+  data = default.get_config().data
+  for fields in ({}, {"validation": 7, "train_per_class": 20}, {"images_per_class": 5}):
+    data.update(fields)
+    assert training_images(data) == len(load(data).train_labels)
 
 
 def test_an_entry_may_hold_the_object_itself():

@@ -18,9 +18,10 @@ from ml_collections import ConfigDict
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from dissim_jax.data import SOURCES, Dataset, cifar, image_folder, load, sources
+from dissim_jax.data import Dataset, cifar, image_folder, load, sources
 from dissim_jax.errors import UserError
 from dissim_jax.files import atomic
+from dissim_jax.registry.datasets import DATASETS
 
 FINE = tuple(f"fine_{i}" for i in range(100))
 
@@ -68,15 +69,15 @@ def load_as_stored(config):
 
 
 def test_registry_and_package_names():
-  assert sorted(SOURCES) == ["cifar10", "cifar100", "digits", "image_folder"]
+  assert sorted(DATASETS) == ["cifar10", "cifar100", "digits", "image_folder"]
   assert Dataset._fields[:2] == ("train_images", "train_labels")
 
 
 @pytest.mark.parametrize(
   "name, hint",
   [
-    ("cifar11", " (did you mean 'cifar10'?)"),
-    ("CIFAR100", " (did you mean 'cifar100'?)"),
+    ("cifar11", ", did you mean 'cifar10'?"),
+    ("CIFAR100", ", did you mean 'cifar100'?"),
     ("zq", ""),
   ],
 )

@@ -1,5 +1,5 @@
 """Data sets as plain uint8 arrays: everything fits in memory, nothing here needs JAX."""
 
-from dissim_jax.data.sources import SOURCES, Dataset, load
+from dissim_jax.data.sources import Dataset, load
 
-__all__ = ["SOURCES", "Dataset", "load"]
+__all__ = ["Dataset", "load"]

@@ -1,14 +1,13 @@
-"""Where images come from: a registry of data sets, the cache, the validation split.
+"""Where images come from: the cache, the validation split.
 
-Adding a data set is one function `config -> dict of arrays` and one line in `SOURCES`.
+A data set is a function `config -> dict of arrays` and an entry in `registry.datasets`.
 """
 
-import difflib
 import hashlib
 import importlib.util
 import logging
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +17,8 @@ from dissim_jax.data import cifar, image_folder
 from dissim_jax.data.examples import canonical_order, first_of_each_class
 from dissim_jax.errors import UserError
 from dissim_jax.files.atomic import write_arrays
+from dissim_jax.registry.checks import check_int, check_name
+from dissim_jax.registry.datasets import DATASETS
 
 DEFAULT_DIR = "~/.cache/dissim_jax"
 _CACHE_LAYOUT = "3"  # part of every fingerprint: a new layout does not read old files
@@ -74,7 +75,7 @@ def load(config: Any) -> Dataset:
   is not. Of these training images `images_per_class` of each class are kept.
 
   Args:
-    config: attribute access to `name` (a key of `SOURCES`), `dir` ("" = ~/.cache/dissim_jax),
+    config: attribute access to `name` (in `registry.datasets`), `dir` ("" = ~/.cache/dissim_jax),
       `image_size` (pixels) and `background` (grey level, 0..255) of an image_folder,
       `validation` (number of training images held out, 0 = none), `split_seed`,
       `train_per_class` (images, digits only), `images_per_class` (training images, 0 = all).
@@ -85,13 +86,13 @@ def load(config: Any) -> Dataset:
   Raises:
     UserError: a field has a value that is not allowed, or the data cannot be found or read.
   """
-  source = _lookup(config.name)
+  check_name("data.name", config.name, DATASETS)
   if not isinstance(config.dir, str):
     raise UserError(f"data.dir={config.dir!r}: must be a string, the path of a folder")
   check_int("data.split_seed", config.split_seed, 0, None)
   check_int("data.validation", config.validation, 0, None)
   check_int("data.images_per_class", config.images_per_class, 0, None)
-  arrays = source(config)
+  arrays = DATASETS[config.name].function(config)
   count = len(arrays["train_labels"])
   check_int("data.validation", config.validation, 0, count - 1, f"{count} training images")
   order, test = canonical_order(arrays["train_images"]), canonical_order(arrays["test_images"])
@@ -129,15 +130,6 @@ def _of_each_class(
       "training images"
     )
   return rows[first_of_each_class(labels[rows], wanted)]
-
-
-def check_int(field: str, value: Any, low: int, high: int | None, reason: str = "") -> None:
-  """Raises UserError unless `value` is an integer in low..high (high None: no upper limit)."""
-  is_int = isinstance(value, int | np.integer) and not isinstance(value, bool)
-  if is_int and low <= value and (high is None or value <= high):
-    return
-  allowed = f"an integer >= {low}" if high is None else f"an integer in {low}..{high}"
-  raise UserError(f"{field}={value!r}: must be {allowed}" + (f" ({reason})" if reason else ""))
 
 
 def digits(config: Any) -> Arrays:
@@ -202,14 +194,6 @@ def folder_of_images(config: Any) -> Arrays:
   return cached("image_folder", lines, folder, lambda: image_folder.read(folder, files, size, grey))
 
 
-SOURCES: dict[str, Callable[[Any], Arrays]] = {
-  "cifar10": cifar10,
-  "cifar100": cifar100,
-  "digits": digits,
-  "image_folder": folder_of_images,
-}
-
-
 def cached(name: str, source: Iterable[str], folder: Path, read: Callable[[], Arrays]) -> Arrays:
   """Returns `read()`, or what it returned before for the same `source`.
 
@@ -236,14 +220,6 @@ def cached(name: str, source: Iterable[str], folder: Path, read: Callable[[], Ar
     except OSError as error:
       _log.warning("the cache %s cannot be written (%s)", path, error)
   return arrays
-
-
-def _lookup(name: Any) -> Callable[[Any], Arrays]:
-  if isinstance(name, str) and name in SOURCES:
-    return SOURCES[name]
-  near = difflib.get_close_matches(str(name).lower(), SOURCES, n=1)
-  hint = f" (did you mean {near[0]!r}?)" if near else ""
-  raise UserError(f"data.name={name!r}: choose one of {', '.join(sorted(SOURCES))}{hint}")
 
 
 def _split(order: np.ndarray, validation: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -292,14 +268,3 @@ def _check_arrays(arrays: Arrays) -> None:
       raise ValueError(f"{split}: {len(labels)} images, {arrays[f'{split}_files'].shape} names")
     if labels.min() < 0 or labels.max() >= classes:
       raise ValueError(f"{split}: labels beyond the {classes} classes")
-
-
-def training_images(config: Mapping[str, Any]) -> int | None:
-  """How many images a run of this `data` block trains on; None if only the data themselves tell."""
-  known = {"digits": 10 * config["train_per_class"], "cifar10": 50_000, "cifar100": 50_000}
-  classes = {"digits": 10, "cifar10": 10, "cifar100": 100}
-  count = known.get(config["name"])
-  if count is None:
-    return None
-  kept = config["images_per_class"] * classes[config["name"]]
-  return kept or count - config["validation"]

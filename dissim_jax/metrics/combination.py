@@ -8,9 +8,9 @@ import numpy as np
 
 from dissim_jax.metrics import checks
 from dissim_jax.names import nearest
+from dissim_jax.registry.metrics import RULES
 from dissim_jax.seeds import folded
 
-RULES = ("probs", "logits", "median", "geometric", "vote")
 # Shares of the votes that differ by less are equal: weights are rounded.
 _TIE = 1e-6
 

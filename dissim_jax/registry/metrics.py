@@ -123,6 +123,11 @@ def quantities(table: str, decimals: int | None = None) -> tuple[Quantity, ...]:
   )
 
 
+# How members are combined.
+RULES = {"probs": "mean of probabilities", "logits": "mean of logits",
+         "median": "median of probabilities", "geometric": "geometric mean",
+         "vote": "majority vote"}
+
 # Scores of one prediction, of a member or of an ensemble.
 ACCURACY = Quantity("accuracy", "Accuracy", +1, 2, "%")
 CROSS_ENTROPY = Quantity("cross_entropy", "Cross-entropy", -1, 4)

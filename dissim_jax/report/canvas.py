@@ -3,8 +3,8 @@
 import numpy as np
 from matplotlib.figure import Figure
 
+from dissim_jax.registry.objectives import BASELINE
 from dissim_jax.report import style
-from dissim_jax.report.results import BASELINE
 
 INK = "#4c5560"
 

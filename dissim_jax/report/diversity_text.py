@@ -2,14 +2,11 @@
 
 from dissim_jax.registry import entry
 from dissim_jax.registry.entry import Quantity
-from dissim_jax.registry.metrics import SCORES, quantities
+from dissim_jax.registry.metrics import RULES, SCORES, quantities
 from dissim_jax.report import blocks, diversity_figures, tables
 from dissim_jax.report.tables import Cell
 
 PICTURES = ("reliability", "specialisation", "specialisation_by_class", "interpolation", "greedy")
-RULES = {"probs": "mean of probabilities", "logits": "mean of logits",
-         "median": "median of probabilities", "geometric": "geometric mean",
-         "vote": "majority vote"}
 _GONTIJO = "Gontijo-Lopes et al. 2022"
 
 

@@ -10,10 +10,10 @@ import numpy as np
 
 from dissim_jax.errors import UserError
 from dissim_jax.files import layout
+from dissim_jax.registry.objectives import BASELINE, DISTILL, SEQUENTIAL
 
-BASELINE = "baseline"
 # Objectives without a diversity term.
-SEQUENTIAL, INDEPENDENT, DISTILL = "sequential", "independent", "distill"
+INDEPENDENT = "independent"
 _REQUIRED = ("dataset", "dissim", "members", "sequences", "ensembles", "pairs", "environment")
 
 

@@ -10,8 +10,9 @@ import numpy as np
 from dissim_jax.defaults import complete
 from dissim_jax.errors import UserError
 from dissim_jax.registry.entry import Quantity
+from dissim_jax.registry.objectives import BASELINE
 from dissim_jax.report import robustness, tables
-from dissim_jax.report.results import BASELINE, Results, read_results
+from dissim_jax.report.results import Results, read_results
 
 _IGNORED = ("seed", "command")  # fields of a config that may differ
 

@@ -16,6 +16,7 @@ from dissim_jax.files import layout
 from dissim_jax.files.atomic import encoded, write_bytes
 from dissim_jax.registry import metrics
 from dissim_jax.registry.entry import Quantity
+from dissim_jax.registry.objectives import BASELINE
 from dissim_jax.report import (
   blocks,
   robustness,
@@ -26,7 +27,6 @@ from dissim_jax.report import (
   tables,
   terminal,
 )
-from dissim_jax.report.results import BASELINE
 from dissim_jax.report.style import STYLE
 from dissim_jax.report.tables import Cell
 

@@ -3,8 +3,8 @@
 import math
 
 from dissim_jax.registry import entry
+from dissim_jax.registry.objectives import BASELINE
 from dissim_jax.report import seeds, summary
-from dissim_jax.report.results import BASELINE
 
 
 def title(runs) -> str:

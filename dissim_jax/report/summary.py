@@ -3,8 +3,8 @@
 import math
 
 from dissim_jax.registry import entry
+from dissim_jax.registry.objectives import BASELINE, DISTILL
 from dissim_jax.report import maps, tables
-from dissim_jax.report.results import BASELINE, DISTILL
 
 
 def title(results) -> str:

@@ -8,15 +8,9 @@ import numpy as np
 from dissim_jax.registry import metrics
 from dissim_jax.registry.entry import Quantity, number
 from dissim_jax.registry.measures import MEASURES
+from dissim_jax.registry.objectives import BASELINE, DISTILL, JOINT, SEQUENTIAL
 from dissim_jax.report import results as results_lib
 
-OBJECTIVE_NAMES = {
-  "independent": "independent, trained jointly",
-  "gncl": "GNCL",
-  "gncl_masked": "masked GNCL",
-  "balanced": "balanced loss",
-  "attribution": "attribution diversity",
-}
 RELATION_NAMES = {"independent": "independent", "against": "dissimilar", "joint": "trained jointly",
                   "other": "not trained against each other"}
 
@@ -50,7 +44,7 @@ def metric_name(results) -> str:
 
 def objective_name(objective: str) -> str:
   """Display name of a joint objective."""
-  return OBJECTIVE_NAMES.get(objective, objective.replace("_", " "))
+  return JOINT[objective].label if objective in JOINT else objective.replace("_", " ")
 
 
 def objective_weight(results) -> str:
@@ -62,14 +56,14 @@ def objective_weight(results) -> str:
 def sequence_label(results, sequence) -> str:
   """Name of a sequence with what was done to it, e.g. "dissimilar (ExpVar, tap 3)"."""
   taps, objective = results.regularised_taps, results.sequence_objective(sequence)
-  if objective != results_lib.SEQUENTIAL:
+  if objective != SEQUENTIAL:
     parts = [objective_name(objective)] if sequence != objective else []
     parts += ["jointly"] * ("jointly" not in "".join(parts))
     weight = objective_weight(results) if objective != results_lib.INDEPENDENT else ""
     return f"{sequence} ({', '.join(filter(None, [*parts, weight]))})"
   regularised = any(results.teachers(name) for name in results.sequences[sequence]
                     if name in results.members)
-  if sequence == results_lib.BASELINE or not taps or not regularised:
+  if sequence == BASELINE or not taps or not regularised:
     return sequence
   return (f"{sequence} ({metric_name(results)}, tap{'s' if len(taps) > 1 else ''} "
           f"{', '.join(str(tap) for tap in taps)})")
@@ -91,7 +85,7 @@ def cells(measure: Quantity, values: dict) -> dict:
   defined = [value for value in shown.values() if not math.isnan(value)]
   best = max(defined, key=lambda value: measure.better * value, default=math.nan)
   compared = measure.better and len(set(defined)) > 1
-  baseline = shown.get(results_lib.BASELINE, math.nan)
+  baseline = shown.get(BASELINE, math.nan)
   return {
     name: Cell(number(value, measure.decimals), best=bool(compared and value == best),
                better=measure.better * value > measure.better * baseline)
@@ -140,7 +134,7 @@ def member_table(results) -> list:
 def _regularised_against(results, name):
   if results.enforces_diversity(name):
     return f"jointly ({objective_name(results.objective(name))})"
-  if results.objective(name) == results_lib.DISTILL:
+  if results.objective(name) == DISTILL:
     return f"– (distilled from {', '.join(results.members[name]['teachers'])})"
   if results.objective(name) == results_lib.INDEPENDENT:
     return "– (trained jointly)"

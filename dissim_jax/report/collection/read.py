@@ -11,8 +11,9 @@ from typing import Any
 from dissim_jax.errors import UserError
 from dissim_jax.files import layout
 from dissim_jax.names import listed
+from dissim_jax.registry.objectives import BASELINE, SEQUENTIAL
 from dissim_jax.report import heatmaps
-from dissim_jax.report.results import BASELINE, SEQUENTIAL, Results, read_results
+from dissim_jax.report.results import Results, read_results
 
 PAGES = {"run": layout.REPORT_PAGE, "comparison": layout.COMPARISON_PAGE}  # written last
 # Folders that hold no run.

@@ -10,9 +10,10 @@ import numpy as np
 from dissim_jax.defaults import complete
 from dissim_jax.names import listed
 from dissim_jax.registry.measures import MEASURES
+from dissim_jax.registry.objectives import BASELINE
 from dissim_jax.report import tables
 from dissim_jax.report.collection.read import Collection, Run, shown
-from dissim_jax.report.results import BASELINE, Results
+from dissim_jax.report.results import Results
 
 # What a table varies, or what changes no result: all other fields must agree.
 PROJECTION = ("dissim.projection.name", "dissim.projection.inner_steps")

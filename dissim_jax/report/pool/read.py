@@ -9,9 +9,9 @@ import zipfile
 import numpy as np
 
 from dissim_jax.errors import UserError
+from dissim_jax.registry.objectives import DISTILL
 
 FACTS, ARRAYS = "transfer.json", "transfer.npz"
-DISTILL = "distill"
 # Words of `components` that are not among the 13 of Hwang et al., Table 1.
 NOT_IN_PAPER = ("kernel", "width", "depth")
 

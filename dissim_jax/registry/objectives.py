@@ -1,0 +1,37 @@
+"""What members are trained for, and with: objectives, projections, optimisers."""
+
+from dissim_jax.registry.entry import Entry
+
+SEQUENTIAL = "sequential"
+DISTILL = "distill"
+ONE_BY_ONE = (SEQUENTIAL, DISTILL)  # objectives of members that are trained one after another
+BASELINE = "baseline"  # the sequence of independent members
+ATTRIBUTION = "attribution"
+
+# Of members that are trained together: `(logits [M, B, K], labels [B], weight) -> scalar`.
+# Eq. 8 (attribution) is `mean_member_loss` less the weighted diversity of the members' attribution
+# maps, which the training step adds: it is no function of logits.
+JOINT: dict[str, Entry] = {
+  name: Entry(name=name, label=label, code=f"joint_objectives:{function}", reference=reference)
+  for name, label, function, reference in (
+    ("independent", "independent, trained jointly", "mean_member_loss", ""),
+    ("gncl", "GNCL", "gncl", "Rosales et al. 2023, Eq. 2"),
+    ("gncl_masked", "masked GNCL", "gncl_masked", "Rosales et al. 2023, section 4.3 (f)"),
+    ("balanced", "balanced loss", "balanced", "Rosales et al. 2023, Eq. 3"),
+    (ATTRIBUTION, "attribution diversity", "mean_member_loss", "Rosales et al. 2023, Eq. 8"),
+  )
+}
+
+# For measures that need aligned channels; others take `projections.identity`.
+PROJECTIONS: dict[str, Entry] = {
+  name: Entry(name=name, label=label, code=f"projections:{name}")
+  for name, label in (("learned", "learned"), ("least_squares", "least squares"))
+}
+
+OPTIMIZERS: dict[str, Entry] = {
+  name: Entry(name=name, label=label, code=f"optimizer:{name}", reference=reference)
+  for name, label, reference in (
+    ("sgd", "SGD with momentum", ""),
+    ("adamw", "AdamW", "Loshchilov & Hutter 2019"),
+  )
+}
