@@ -14,7 +14,8 @@ from typing import Any
 
 from absl import flags
 
-from dissim_jax import config_file, texts
+from dissim_jax import texts
+from dissim_jax.config import blocks, source
 from dissim_jax.errors import TRY_AGAIN, BusyError, Stopped, UserError
 from dissim_jax.names import nearest
 
@@ -103,10 +104,10 @@ def _set_field(values: flags.FlagValues, field: str, text: str | None) -> None:
   config = values[CONFIG].value
   if config is None:
     raise UserError(f"--{CONFIG} is missing: --{CONFIG}.{field} sets a field of its config")
-  config_file.check_field(field)
-  if text is None and config_file.known_fields()[field][0] is not bool:
+  source.check_field(field)
+  if text is None and blocks.fields()[field].kind is not bool:
     raise UserError(f"{field}: the value is missing")
-  config_file.read(config, field, "True" if text is None else text)
+  source.read(config, field, "True" if text is None else text)
 
 
 class _Parser(flags.ArgumentParser):
@@ -131,7 +132,7 @@ def define_config(values: flags.FlagValues = flags.FLAGS, told: str = "") -> fla
   """Defines `--config=FILE`; its value is the config, with every `--config.field=…` set."""
   told = told or "File that builds the experiment, or the folder or config.json of a run."
   told += f" Its fields are set by --{CONFIG}.FIELD=VALUE. {texts.SEVERAL}"
-  return _define(_Parser(config_file.load, "a file"), CONFIG, None, told, values)
+  return _define(_Parser(source.load, "a file"), CONFIG, None, told, values)
 
 
 def define_whole(

@@ -4,11 +4,10 @@ import dataclasses
 from pathlib import Path
 
 import ml_collections
-import numpy as np
 
+from dissim_jax.config.ensemble import model_names
 from dissim_jax.names import listed
 from dissim_jax.registry.objectives import BASELINE, DISTILL, ONE_BY_ONE, SEQUENTIAL
-from dissim_jax.seeds import folded
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,37 +113,6 @@ def _joint(
   ]
 
 
-def model_names(config: ml_collections.ConfigDict) -> list[str]:
-  """The architecture of the member at each place."""
-  return listed(config.ensemble.models) or [config.model.name] * config.ensemble.size
-
-
-def member_names(config: ml_collections.ConfigDict) -> list[str]:
-  """The members that a run of the config has, without a look at any folder."""
-  size = config.ensemble.size
-  names = [f"member_{i}" for i in range(size)]
-  related = config.dissim.weight > 0 or config.objective.name != SEQUENTIAL
-  if config.ensemble.baseline and size > 1 and related:
-    first = int(config.objective.name in ONE_BY_ONE)  # They share the first member.
-    names += [f"independent_{i}" for i in range(first, size)]
-  return names + [f"{name}_{i}" for name in listed(config.ensemble.compare) for i in range(size)]
-
-
-def training_folders(config: ml_collections.ConfigDict) -> dict[str, int]:
-  """The folder of each training of a run, and how many models it trains.
-
-  Members of other runs are not trained; those trained together share a folder.
-  """
-  size, together = config.ensemble.size, listed(config.ensemble.compare)
-  names = member_names(config)
-  alone = names[: len(names) - size * len(together)]
-  if config.objective.name in ONE_BY_ONE:
-    alone = alone[len(config.ensemble.teachers) :]
-  else:
-    alone, together = alone[size:], [config.objective.name, *together]
-  return {name: 1 for name in alone} | {name: size for name in together}
-
-
 def _reused_plan(name: str, directory: Path, index: int, earlier: list[Plan]) -> Plan:
   """The plan of a member that another run trained, with those of its teachers that are here too."""
   from dissim_jax import members as member_files  # Imports JAX, which a plan needs for this alone.
@@ -153,8 +121,3 @@ def _reused_plan(name: str, directory: Path, index: int, earlier: list[Plan]) ->
   its_teachers = {(directory / teacher).resolve() for teacher in facts["teachers"]}
   teachers = (plan for plan in earlier if plan.directory.resolve() in its_teachers)
   return Plan(name, directory, index, facts["model"], tuple(teachers), reused=True)
-
-
-def member_seed(seed: int, index: int) -> int:
-  """The seed of the member at a place of the sequence, a non-negative int32."""
-  return int(np.random.SeedSequence([folded(seed), index]).generate_state(1)[0] >> 1)

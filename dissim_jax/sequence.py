@@ -14,6 +14,9 @@ import ml_collections
 
 from dissim_jax import joint
 from dissim_jax import members as member_files
+from dissim_jax.config.check import check_config
+from dissim_jax.config.ensemble import member_seed
+from dissim_jax.config.values import plain
 from dissim_jax.data import Dataset, load
 from dissim_jax.data.augment import normalise
 from dissim_jax.data.examples import balanced_part
@@ -22,15 +25,14 @@ from dissim_jax.evaluation import evaluate
 from dissim_jax.feasibility import check_dataset
 from dissim_jax.files import layout
 from dissim_jax.files.atomic import write_json
-from dissim_jax.files.workdir import check_workdir, locked, plain
+from dissim_jax.files.workdir import check_workdir, locked
 from dissim_jax.game import make_game
 from dissim_jax.linear_taps import check_first_tap
 from dissim_jax.monitor import make_monitor
 from dissim_jax.objective import Tutor
-from dissim_jax.plan import Plan, make_plan, member_seed
+from dissim_jax.plan import Plan, make_plan
 from dissim_jax.registry.objectives import DISTILL
 from dissim_jax.train import train_member
-from dissim_jax.validate import check_config
 
 _log = logging.getLogger(__name__)
 

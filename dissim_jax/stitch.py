@@ -13,12 +13,11 @@ from pathlib import Path
 from absl import app, flags, logging
 
 from dissim_jax import command_line, texts
+from dissim_jax.config import blocks
+from dissim_jax.config.values import get
 from dissim_jax.errors import UserError
 
 METHODS = "least_squares,orthogonal,task_loss"
-# What must be equal in the configs of two runs for their members to have seen the same images.
-DATA_FIELDS = ("name", "image_size", "background", "validation", "split_seed", "train_per_class",
-               "images_per_class")  # fmt: skip
 
 
 def run(
@@ -87,7 +86,7 @@ def run(
 
 def _settings(config, run):
   """The `stitch` block to use, with every check that a run makes of it."""
-  from dissim_jax.validate import check_config
+  from dissim_jax.config.check import check_config
 
   if config is None and "stitch" not in run:
     raise UserError("--config is missing: the target's run has no `stitch` block of its own")
@@ -98,11 +97,11 @@ def _settings(config, run):
 
 def _check_same_data(a, b) -> None:
   """Members must have been trained and tested on the same images."""
-  for field in DATA_FIELDS:
-    if a.data.get(field) != b.data.get(field):
+  for field, own in blocks.fields().items():
+    if own.affects == "images" and get(a, field) != get(b, field):
       raise UserError(
-        f"members of different data sets: data.{field} is {a.data.get(field)!r} for --source "
-        f"and {b.data.get(field)!r} for --target"
+        f"members of different data sets: {field} is {get(a, field)!r} for --source and "
+        f"{get(b, field)!r} for --target"
       )
 
 

@@ -16,11 +16,11 @@ import ml_collections
 import numpy as np
 
 from dissim_jax import sequence
+from dissim_jax.config.ensemble import member_names
 from dissim_jax.data import Dataset, load
 from dissim_jax.distributed import devices
 from dissim_jax.distributed.environment import environment
 from dissim_jax.errors import UserError
-from dissim_jax.evaluate.stitch_experiments import EXPERIMENTS
 from dissim_jax.evaluate.stitch_study import Study, make_study
 from dissim_jax.evaluate.stitched import Taps
 from dissim_jax.evaluate.streaming import Member
@@ -29,7 +29,8 @@ from dissim_jax.files.atomic import read_json, write_arrays, write_json
 from dissim_jax.files.workdir import locked
 from dissim_jax.finished import load_member
 from dissim_jax.names import expanded, listed
-from dissim_jax.plan import make_plan, member_names
+from dissim_jax.plan import make_plan
+from dissim_jax.registry.stitching import EXPERIMENTS
 
 # Settings that choose what is done; the others say how.
 _CHOICES = ("experiments", "pairs", "widths")
@@ -72,7 +73,7 @@ def _do(config: ml_collections.ConfigDict, workdir: Path, left: list[dict[str, A
     print(f"stitching {task['source']} to {task['target']}: {task['experiment']}"
           + (f", width {task['width']:g}" if task["experiment"] == "width" else ""),
           end="", flush=True, file=sys.stderr)  # fmt: skip
-    results, arrays = EXPERIMENTS[task["experiment"]](study)
+    results, arrays = EXPERIMENTS[task["experiment"]].function(study)
     save(task["file"], describe(study, task) | {"results": results}, arrays)
     print(f" ({time.monotonic() - began:.0f} s)", file=sys.stderr)
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from dissim_jax.config.values import plain
 from dissim_jax.errors import UserError
 from dissim_jax.files import layout
 from dissim_jax.files.atomic import read_json, write_arrays
@@ -152,7 +153,7 @@ def member_facts(found: Finished, accuracy: float) -> dict[str, Any]:
     "seed": config.seed,
     "index": _index(found.folder.name),
     "components": dataclasses.asdict(components),
-    "config": json.loads(json.dumps(config.to_dict())),
+    "config": plain(config),
   }
 
 

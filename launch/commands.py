@@ -11,9 +11,10 @@ from typing import Any
 import ml_collections
 import numpy as np
 
-from dissim_jax import config_file
+from dissim_jax.config import blocks, source
+from dissim_jax.config.check import check_config
+from dissim_jax.config.values import get
 from dissim_jax.errors import UserError
-from dissim_jax.validate import check_config
 
 
 def for_run(
@@ -32,7 +33,7 @@ def for_run(
   """
   where = f"run {name!r}: "
   try:
-    config = config_file.load(file)
+    config = source.load(file)
   except UserError as error:
     raise UserError(f"{where}config={file!r}: {error}") from error
   texts = {}
@@ -40,7 +41,7 @@ def for_run(
     for field, value in values.items():
       text = _text(config, field, value)
       if text is not None:
-        config_file.read(config, field, text)
+        source.read(config, field, text)
         texts[field] = text
     config = config.copy_and_resolve_references()
     check_config(config)
@@ -51,12 +52,12 @@ def for_run(
 
 def _text(config: ml_collections.ConfigDict, field: str, value: Any) -> str | None:
   """How the command line says a value; None where it is None already, which needs no saying."""
-  config_file.check_field(field)
+  source.check_field(field)
   value = _plain(value)
-  if value is None and config_file.get(config, field) is None:
+  if value is None and get(config, field) is None:
     return None
   if not isinstance(value, str):
-    config_file.check_value(field, value)
+    blocks.fields()[field].check_type(field, value)
   return value if isinstance(value, str) else repr(value)
 
 

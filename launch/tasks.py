@@ -4,7 +4,6 @@
 """
 
 import dataclasses
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,12 +11,13 @@ from typing import Any
 
 import ml_collections
 
-from dissim_jax.config_file import canonical
+from dissim_jax.config.ensemble import member_names, training_folders
+from dissim_jax.config.source import canonical
+from dissim_jax.config.values import plain
 from dissim_jax.errors import UserError
 from dissim_jax.files import layout
 from dissim_jax.files.atomic import is_part, read_json, write_json
 from dissim_jax.names import nearest
-from dissim_jax.plan import member_names, training_folders
 from launch.sweep import Comparison, Entry, Run
 
 PLAN = layout.SWEEP
@@ -101,7 +101,7 @@ def make_tasks(
     argv, config = commands.for_run(entry.name, entry.config, values, root / entry.name)
     configs[entry.name] = config
     needs = dict.fromkeys(member.rpartition("/")[0] for member in teachers[entry.name])
-    values = json.loads(json.dumps(config.to_dict()))
+    values = plain(config)
     task = Task(entry.name, "run", tuple(argv), tuple(needs), values, training_folders(config))
     tasks.append(task)
   return tasks

@@ -12,28 +12,30 @@ import pytest
 from absl import flags
 
 from configs import default
-from dissim_jax import command_line, config_file, texts
+from dissim_jax import command_line, texts
+from dissim_jax.config import blocks, source
+from dissim_jax.config.check import check_config
+from dissim_jax.config.values import get
 from dissim_jax.errors import UserError
 from dissim_jax.evaluate import comparable
 from dissim_jax.files.workdir import check_workdir
-from dissim_jax.validate import check_config
 from launch import commands, local, slurm
 from launch import flags as launch_flags
 
 ROOT = Path(__file__).parents[1]
 DIGITS = "configs/digits_expvar.py"
-FIELDS = config_file.known_fields()
+FIELDS = blocks.fields()
 
 
 def of_kind(kind):
-  return [field for field, (own, _) in FIELDS.items() if own is kind]
+  return [field for field, own in FIELDS.items() if own.kind is kind]
 
 
 def read(field, text):
   """The value of a field of the default config after `--config.field=text`."""
   config = default.get_config().lock()
-  config_file.read(config, field, text)
-  return config_file.get(config, field)
+  source.read(config, field, text)
+  return get(config, field)
 
 
 def parse(*arguments):
@@ -68,7 +70,7 @@ LISTS = {
 
 @pytest.mark.parametrize("text", LISTS)
 def test_all_fields_that_hold_texts_are_split_at_commas(text):
-  for field in config_file.OF_TEXTS:
+  for field in (field for field, own in FIELDS.items() if own.of_texts):
     assert read(field, text) == LISTS[text], field
 
 
@@ -78,7 +80,7 @@ def test_all_fields_that_hold_texts_are_split_at_commas(text):
    ("-1,08", (-1, 8)), ("1e30", (1e30,)), (str(10**30), (10**30,))],
 )  # fmt: skip
 def test_all_fields_that_hold_numbers_are_split_at_commas(text, expected):
-  fields = [field for field in of_kind(tuple) if field not in config_file.OF_TEXTS]
+  fields = [field for field in of_kind(tuple) if not FIELDS[field].of_texts]
   assert "dissim.taps" in fields
   for field in fields:
     found = read(field, text)
@@ -117,16 +119,16 @@ def test_whole_numbers_have_any_size_and_nothing_else_is_one(field):
     read(field, "9" * 5000)
 
 
-@pytest.mark.parametrize("field", [field for field, (_, none) in FIELDS.items() if none])
+@pytest.mark.parametrize("field", [field for field, own in FIELDS.items() if own.default is None])
 def test_what_is_none_can_be_none_again(field):
   values = {str: "adamw", float: "1/2", bool: "True"}
   block, _, last = field.rpartition(".")
   for text in ("None", "none"):
-    holder, rest = parse(f"--config={DIGITS}", f"--config.{field}={values[FIELDS[field][0]]}",
+    holder, rest = parse(f"--config={DIGITS}", f"--config.{field}={values[FIELDS[field].kind]}",
                          f"--config.{field}={text}")  # fmt: skip
-    assert rest == ["program"] and config_file.get(holder.value, block)[last] is None
+    assert rest == ["program"] and get(holder.value, block)[last] is None
   (argv, config) = commands.for_run("a", DIGITS, {field: "None"}, Path("/r"))
-  assert config_file.get(config, field) is None and f"--config.{field}=None" in argv
+  assert get(config, field) is None and f"--config.{field}=None" in argv
 
 
 def test_a_sweep_reads_a_text_as_the_command_line_does():
@@ -160,11 +162,11 @@ ANY = {"data.dir", "seed", "data.split_seed", "corruption.seed", "transfer.seed"
 @pytest.mark.parametrize("field", FIELDS)
 def test_nonsense_is_refused_before_anything_starts_and_blamed_on_its_field(field):
   block, _, last = field.rpartition(".")
-  for value in NONSENSE[FIELDS[field][0]]:
+  for value in NONSENSE[FIELDS[field].kind]:
     if field == "data.dir" or (field == "ensemble.teachers" and isinstance(value[0], str)):
       continue  # Any text is a path.
     config = default.get_config()
-    (config_file.get(config, block) if block else config)[last] = value
+    (get(config, block) if block else config)[last] = value
     with pytest.raises(UserError) as error:
       check_config(config)
     assert str(error.value).startswith(field) and "\n" not in str(error.value)
@@ -262,7 +264,7 @@ FILES = {
   "bool": (BUILD.format("") + "  config.seed = True\n  return config\n",
            "seed=True: must be a whole number"),
   "fields": ("from ml_collections import ConfigDict\ndef get_config():\n"
-             "  return ConfigDict({'seed': 1})\n", "attribution.images is missing: start from"),
+             "  return ConfigDict({'seed': 1})\n", "dtype is missing: start from"),
 }  # fmt: skip
 
 

@@ -19,10 +19,10 @@ from sklearn.metrics import r2_score
 
 from dissim_jax import compare as program
 from dissim_jax import comparisons, finished, members
+from dissim_jax.config.blocks import complete
 from dissim_jax.data import load
 from dissim_jax.data.augment import normalise
 from dissim_jax.data.examples import balanced_part
-from dissim_jax.defaults import complete
 from dissim_jax.errors import UserError
 from dissim_jax.evaluate import comparable, comparison
 from dissim_jax.evaluate.streaming import Member

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from configs import default
-from dissim_jax.validate import check_config
+from dissim_jax.config.check import check_config
 
 FILES = sorted(
   path for path in (Path(__file__).parents[1] / "configs").glob("*.py") if path.stem != "__init__"

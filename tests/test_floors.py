@@ -13,9 +13,9 @@ ROOT = Path(__file__).parents[1]
 # Rooms from the ground up, a floor a line: packages and modules, with all that is in them. The
 # longest name counts. Names are those in dissim_jax, but for configs and launch.
 FLOORS = """
-  dissim_jax errors names seeds texts lazy defaults
+  dissim_jax errors names seeds texts lazy
   registry files files.layout files.atomic files.progress
-  files.training_log distributed similarity attribution models optimizer attacks metrics
+  config files.training_log distributed similarity attribution models optimizer attacks metrics
   data projections joint_objectives
   corruptions objective loop members
   game evaluate plan
@@ -23,10 +23,7 @@ FLOORS = """
   train linear_taps feasibility evaluation
   joint launch.sweep
   configs
-  config_file
-  fields command_line
-  validate_measures
-  validate
+  command_line
   report files.workdir
   finished sequence
   studies comparisons transfer_files
@@ -49,9 +46,9 @@ HEIGHT = {
 
 # What reads results: importing it brings no JAX, in a fresh process.
 WITHOUT_JAX = tuple(map(_in_full, (
-  "files", "report", "launch", "analyse", "collect", "command_line", "compare", "main", "stitch",
-  "transfer")))  # fmt: skip
-NEEDS_JAX = ("launch.commands", "launch.xm", "launch.xm_slurm", "launch.xm_units")
+  "registry", "config", "files", "report", "launch", "analyse", "collect", "command_line",
+  "compare", "main", "stitch", "transfer")))  # fmt: skip
+NEEDS_JAX = ("launch.xm", "launch.xm_slurm", "launch.xm_units")
 
 
 def _name(path):

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from dissim_jax import evaluation, joint, report, sequence
+from dissim_jax.config.check import check_config
+from dissim_jax.config.ensemble import member_names
 from dissim_jax.distributed.checkpoint import load_weights
 from dissim_jax.errors import UserError
 from dissim_jax.finished import find_members
 from dissim_jax.loop import TrainingDivergedError
-from dissim_jax.plan import make_plan, member_names
-from dissim_jax.validate import check_config
+from dissim_jax.plan import make_plan
 from tests import tiny
 
 TINY = {
@@ -208,11 +209,11 @@ def test_taps_of_the_dissimilarity_do_not_matter_to_members_trained_together():
     ({"model__stem": 16}, "model.stem=16: choose 0"),
     ({"model__patch_size": 2}, "model.patch_size=2: tiny has no patches"),
     ({"corruption__names": ("gausian_noise",)}, "did you mean 'gaussian_noise'?"),
-    ({"corruption__severities": (-1,)}, "corruption.severities=(-1,): must be finite numbers"),
+    ({"corruption__severities": (-1,)}, "corruption.severities=-1: must be a finite number"),
     ({"corruption__severities": ()}, "corruption.severities=(): name at least one"),
     ({"attribution__method": "salience"}, "did you mean 'saliency'?"),
     ({"attribution__steps": 0}, "attribution.steps=0: must be a whole number of at least 1"),
-    ({"features__shares": (1.5,)}, "features.shares=(1.5,): must be numbers in 0..1"),
+    ({"features__shares": (1.5,)}, "features.shares=1.5: must be in 0..1"),
     ({"features__regularisation": 0.0}, "features.regularisation=0.0: must be a finite number"),
     ({"evaluate__ensemble_rule": "mean"}, "evaluate.ensemble_rule='mean'"),
   ],

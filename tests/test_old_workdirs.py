@@ -5,7 +5,7 @@ import json
 import pytest
 
 from configs import default
-from dissim_jax.defaults import complete
+from dissim_jax.config.blocks import complete
 from dissim_jax.errors import UserError
 from dissim_jax.files.atomic import write_json
 from dissim_jax.files.workdir import check_workdir, read_config

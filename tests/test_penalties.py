@@ -10,6 +10,7 @@ import pytest
 
 from configs import default
 from dissim_jax import loop, train
+from dissim_jax.config.check import check_config
 from dissim_jax.data import load
 from dissim_jax.data.augment import normalise
 from dissim_jax.distributed import devices
@@ -18,7 +19,6 @@ from dissim_jax.game import make_game
 from dissim_jax.members import build_model
 from dissim_jax.optimizer import make_optimizer
 from dissim_jax.similarity import MEASURES, PENALTIES, moments, solve_affine
-from dissim_jax.validate import check_config
 
 FACTS = {"model": "tiniest", "width_multiplier": 0.25, "num_classes": 10}
 TAP = 1

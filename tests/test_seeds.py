@@ -10,18 +10,20 @@ import pytest
 from absl import flags
 from test_report import make_run
 
-from dissim_jax import attacks, command_line, config_file, corruptions, main, metrics
+from dissim_jax import attacks, command_line, corruptions, main, metrics
+from dissim_jax.config import blocks, source
+from dissim_jax.config.check import check_config
+from dissim_jax.config.ensemble import member_seed
+from dissim_jax.config.values import get
 from dissim_jax.errors import UserError
 from dissim_jax.evaluate import stitch_study
 from dissim_jax.files.workdir import check_workdir
 from dissim_jax.loop import epoch_order
-from dissim_jax.plan import member_seed
 from dissim_jax.report import seeds, seeds_text
 from dissim_jax.report.pool import clusters
 from dissim_jax.report.pool import ensembles as pool_ensembles
 from dissim_jax.report.pool.settings import Settings
 from dissim_jax.seeds import folded
-from dissim_jax.validate import check_config
 
 SMALL = (0, 1, 12345, 2**31 - 1)
 LARGE = (2**31, 2**31 + 1, 2**32, 2**32 + 1, 2**63, 2**64, 2**64 + 1, 10**30, 10**30 + 1)
@@ -93,13 +95,13 @@ def test_analysis_takes_every_seed():
 
 
 def test_every_seed_of_a_config_has_any_size_and_is_not_negative():
-  fields = [field for field in config_file.known_fields() if "seed" in field.rpartition(".")[2]]
-  assert fields == ["corruption.seed", "data.split_seed", "seed", "transfer.seed"]
+  fields = [field for field in blocks.fields() if "seed" in field.rpartition(".")[2]]
+  assert sorted(fields) == ["corruption.seed", "data.split_seed", "seed", "transfer.seed"]
   for field in fields:
-    config = config_file.load("configs/digits_expvar.py")
-    config_file.read(config, field, str(10**400))
+    config = source.load("configs/digits_expvar.py")
+    source.read(config, field, str(10**400))
     check_config(config)
-    config_file.read(config, field, "-1")
+    source.read(config, field, "-1")
     with pytest.raises(ValueError, match=f"{field}=-1: must be a whole number of at least 0"):
       check_config(config)
 
@@ -132,8 +134,8 @@ def test_a_run_of_large_seeds_is_trained_measured_and_reported(tmp_path):
   assert said["metrics"]["seed"] == 10**30 and said["robustness"]["seed"] == 2**31
   assert said["transferability"]["attack"]["seed"] == 2**64
   assert f"seed {10**30}" in (run / "report" / "report.html").read_text()
-  config = config_file.load(str(run))
-  assert {field: config_file.get(config, field) for field in seeds} == seeds
+  config = source.load(str(run))
+  assert {field: get(config, field) for field in seeds} == seeds
   assert check_workdir(config, run)  # `--config=RUN` is that experiment.
   config.seed += 1
   with pytest.raises(UserError, match="seed"):

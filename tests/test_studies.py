@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from dissim_jax import sequence, stitch, studies
+from dissim_jax.config.check import check_config
 from dissim_jax.errors import UserError
 from dissim_jax.evaluate import stitch_study
-from dissim_jax.evaluate.stitch_experiments import EXPERIMENTS
-from dissim_jax.validate import check_config
+from dissim_jax.registry.stitching import EXPERIMENTS
 from tests import tiny
 
 TINY = {
@@ -174,8 +174,8 @@ def test_default_pairs_are_the_first_member_and_every_other():
     ("labels", "softer", "stitch.labels='softer': choose one of hard, soft"),
     ("start", "zero", "stitch.start='zero': choose one of"),
     ("epochs", 0, "stitch.epochs=0: must be a whole number"),
-    ("ranks", (0,), "stitch.ranks=0: must be whole numbers"),
-    ("widths", (-1.0,), "stitch.widths=-1.0: must be finite"),
+    ("ranks", (0,), "stitch.ranks=0: must be a whole number of at least 1"),
+    ("widths", (-1.0,), "stitch.widths=-1.0: must be a number above 0 and up to 100"),
     ("connected_points", 1, "stitch.connected_points=1: must be a whole number of at least 2"),
   ],
 )

@@ -161,7 +161,7 @@ BROKEN = {
   "text": (["yield Run('a', D, {'data.dir': None})"], "data.dir=None: must be a text"),
   "none": (["yield Run('a', D, {'seed': None})"], "seed=None: must be a whole number"),
   "tuple": (["yield Run('a', D, {'dissim.taps': '(1,'})"],
-            "dissim.taps=['(1']: resnet14 has taps 0..6"),
+            "dissim.taps='(1': must be a whole number of at least 0"),
   "refused": (["yield Run('a', D, {'dissim.taps': (17,)})"],
               "run 'a': dissim.taps=[17]: resnet14 has taps 0..6"),
   "twice": ([RUN, RUN], "two runs of the sweep are named 'a'"),

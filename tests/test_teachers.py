@@ -8,6 +8,7 @@ from PIL import Image
 
 from configs import default
 from dissim_jax import objective, plan, sequence, train
+from dissim_jax.config.ensemble import member_names, training_folders
 from dissim_jax.data import load
 from dissim_jax.distributed import devices
 from dissim_jax.files.atomic import read_json
@@ -172,8 +173,8 @@ def test_plan_of_students(tmp_path):
   assert kinds["member_1"] == "distill" and kinds["member_0"] == kinds["independent_1"] == (
     "sequential"
   )
-  assert [each.name for each in plans] == plan.member_names(config)
-  assert set(plan.training_folders(config)) == {each.name for each in plans}
+  assert [each.name for each in plans] == member_names(config)
+  assert set(training_folders(config)) == {each.name for each in plans}
 
 
 @pytest.fixture(scope="module")

@@ -23,10 +23,10 @@ from dissim_jax import (
   transfers,
 )
 from dissim_jax.attacks import Attack, perturb
+from dissim_jax.config.blocks import complete
 from dissim_jax.data import load
 from dissim_jax.data.augment import normalise
 from dissim_jax.data.examples import balanced_part
-from dissim_jax.defaults import complete
 from dissim_jax.errors import BusyError, UserError
 from dissim_jax.evaluate.attacked import (
   attack_member,

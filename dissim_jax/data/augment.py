@@ -8,9 +8,9 @@ round to uint8 after every operation, and a quarter of the memory moves.
 import jax
 import jax.numpy as jnp
 
+from dissim_jax.config.blocks import check_block
 from dissim_jax.data.autoaugment import CIFAR10, apply_policy
 from dissim_jax.data.pixels import check_images
-from dissim_jax.errors import UserError
 
 POLICIES = {"none": None, "cifar10": CIFAR10}
 
@@ -23,20 +23,6 @@ def check_batch(keys, images):
     raise ValueError(
       f"keys: shape {keys.shape}, expected one key for each of {images.shape[0]} images"
     )
-
-
-def check_config(config):
-  """Raises UserError naming the first augmentation field whose value is not allowed."""
-  for field in ("crop_fill", "autoaugment_fill", "cutout_fill"):
-    value = getattr(config, field)
-    if not 0 <= value <= 255 or value != int(value):
-      raise UserError(f"augment.{field}={value}: must be a whole grey level in 0..255")
-  for field in ("crop_padding", "cutout"):
-    value = getattr(config, field)
-    if value < 0 or value != int(value):
-      raise UserError(f"augment.{field}={value}: must be a whole number of pixels, 0 for off")
-  if config.autoaugment not in POLICIES:
-    raise UserError(f"augment.autoaugment={config.autoaugment!r}: must be one of {tuple(POLICIES)}")
 
 
 def random_crop(keys, images, padding, fill):
@@ -120,7 +106,7 @@ def augment(keys, images, config):
     UserError: a field of `config` has a value that is not allowed.
     ValueError: shapes or dtypes do not fit.
   """
-  check_config(config)
+  check_block("augment", config)
   check_batch(keys, images)
   crop_key, flip_key, policy_key, cutout_key = jnp.moveaxis(
     jax.vmap(lambda key: jax.random.split(key, 4))(keys), 1, 0

@@ -15,9 +15,8 @@ from dissim_jax.data.pixels import check_images
 from dissim_jax.errors import UserError
 from dissim_jax.evaluate.streaming import Member
 from dissim_jax.models import Layered
+from dissim_jax.registry.attributions import CLASSES, METHODS
 
-METHODS = ("saliency", "integrated_gradients")
-CLASSES = ("label", "prediction")
 BLACK = 0.0  # Where the lines of integrated gradients start.
 
 

@@ -1,12 +1,12 @@
 """The stitching experiments of Csiszárik et al. 2021, each a function of one pair of networks.
 
 An experiment takes a `Study` and returns `(results, arrays)`: what a figure needs, as JSON, and the
-stitching matrices. A new one is such a function and a line in `EXPERIMENTS`. Results have one entry
-a tap in every list.
+stitching matrices. A new one is such a function and an entry in `registry.stitching`. Results have
+one entry a tap in every list.
 """
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -163,15 +163,3 @@ def low_rank(study: Study) -> Result:
 def width(study: Study) -> Result:
   """Experiment 2, for one width: least squares and task loss. Widths are runs of their own."""
   return matching(study, ("least_squares", "task_loss"))
-
-
-EXPERIMENTS: dict[str, Callable[[Study], Result]] = {
-  "matching": matching,
-  "width": width,
-  "indices": indices,
-  "low_cka": low_cka,
-  "initialisation": initialisation,
-  "connectivity": connectivity,
-  "sparsity": sparsity,
-  "low_rank": low_rank,
-}

@@ -1,23 +1,18 @@
 """The folder of a run: keeping others out, whether it is that of an experiment, its config."""
 
 import contextlib
-import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import ml_collections
 
-from dissim_jax.config_file import canonical
-from dissim_jax.defaults import complete
+from dissim_jax.config.blocks import complete, fields
+from dissim_jax.config.source import canonical
+from dissim_jax.config.values import flat, plain
 from dissim_jax.errors import BusyError, UserError
 from dissim_jax.files import layout
 from dissim_jax.files.atomic import exclusive, is_part, read_json
-
-# Blocks that may differ when a finished run is measured further: their results say how they were
-# made.
-_LATER = ("stitch.", "corruption.", "attribution.", "features.", "transfer.")
 
 
 @contextlib.contextmanager
@@ -66,11 +61,11 @@ def check_workdir(config: ml_collections.ConfigDict, workdir: Path) -> bool:
   except ValueError as error:
     raise UserError(f"workdir={str(workdir)!r}: config.json cannot be read ({error})") from error
   saved.pop("command", None)
-  old, new = _flat(complete(saved)), _flat(complete(plain(config)))
+  old, new = dict(flat(complete(saved))), dict(flat(complete(plain(config))))
   differ = [
     key
     for key in sorted(old | new)
-    if canonical(key, old.get(key)) != canonical(key, new.get(key)) and not key.startswith(_LATER)
+    if canonical(key, old.get(key)) != canonical(key, new.get(key)) and not _is_later(key)
   ]
   if differ:
     told = ", ".join(f"{key} ({old.get(key)!r} there, {new.get(key)!r} now)" for key in differ)
@@ -81,25 +76,17 @@ def check_workdir(config: ml_collections.ConfigDict, workdir: Path) -> bool:
   return True
 
 
+def _is_later(field: str) -> bool:
+  """Whether a field is of what is measured of finished members: results say how they were made."""
+  block = field.partition(".")[0]
+  return any(
+    known.affects == "measuring" for name, known in fields().items() if name.startswith(f"{block}.")
+  )
+
+
 def _is_foreign(name: str) -> bool:
   """Whether a file shows that a folder without config is not that of a run just begun."""
   return name != layout.LOCK and not is_part(name)
-
-
-def plain(config: ml_collections.ConfigDict) -> dict[str, Any]:
-  """A config as JSON gives it back."""
-  return json.loads(json.dumps(config.to_dict()))
-
-
-def _flat(values: dict, prefix: str = "") -> dict[str, Any]:
-  """A nested dict by dotted key."""
-  flat = {}
-  for key, value in values.items():
-    if isinstance(value, dict) and value:
-      flat |= _flat(value, f"{prefix}{key}.")
-    else:
-      flat[f"{prefix}{key}"] = value
-  return flat
 
 
 def read_config(

@@ -25,6 +25,8 @@ class DataSet(Entry):
   images_of: str = ""
 
 
+POLICIES = ("none", "cifar10")  # of AutoAugment
+
 _ALL = (
   DataSet(name="cifar10", label="CIFAR-10", code="data.sources:cifar10", classes=10,
           images=50_000, reference="Krizhevsky 2009"),

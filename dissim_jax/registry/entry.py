@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import importlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 _PACKAGE = "dissim_jax"
@@ -31,12 +31,14 @@ class Entry:
     code: what it is: an object, or where it is found when it is first used, as
       "similarity.cka:lincka" for `dissim_jax.similarity.cka.lincka`.
     reference: the paper that it is from.
+    options: by name, its settings as `registry.fields.Field`s.
   """
 
   name: str
   label: str
   code: str | Callable[..., Any]
   reference: str = ""
+  options: Mapping[str, Any] = dataclasses.field(default_factory=dict, compare=False)
 
   @property
   def function(self) -> Callable[..., Any]:

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import NamedTuple
 
+from dissim_jax.registry import fields
 from dissim_jax.registry.entry import Entry, load
 
 
@@ -88,11 +89,17 @@ def _example(name: str, module: str, label: str, finish: str, describe: str, **m
   )  # fmt: skip
 
 
+_SAMPLES = fields.name("example", "or position: every place is a sample", ("example", "position"))
+
 _ALL = (
   _position(
     "expvar", "aligned", "ExpVar",
     "bounded explained variance of a projection (Wald et al. 2023, Eq. 10)",
     low=-1.0, aligned=True, symmetric=False, up_to_linear=True, streamed=None,
+    options={
+      "alpha": fields.number(1.0, "of CELU", above=True),
+      "eps": fields.number(1e-4, "in the denominator", above=True),
+    },
   ),
   _position(
     # CELU(-1) with alpha 1.
@@ -108,6 +115,10 @@ _ALL = (
   _example(
     "lincka", "cka", "LinCKA", "cka_from_hsic",
     "linear CKA of examples, unbiased (Kornblith et al. 2019; Nguyen et al. 2021)",
+    options={
+      "unbiased": fields.flag(True, "Eq. 13; False is the biased HSIC"),
+      "samples": _SAMPLES,
+    },
   ),
   _position(
     "lincka_position", "cka", "LinCKA of positions",
@@ -117,6 +128,13 @@ _ALL = (
   _example(
     "rbfcka", "cka", "RBF-CKA", "cka_from_hsic",
     "CKA with a Gaussian kernel, unbiased (Kornblith et al. 2019)",
+    options={
+      "bandwidth": fields.number(
+        0.8, "of the kernel, fraction of the median distance", above=True
+      ),
+      "unbiased": fields.flag(True, "False is the biased HSIC"),
+      "samples": _SAMPLES,
+    },
   ),
   _position(
     "cca", "canonical", "CCA",
@@ -143,6 +161,11 @@ _ALL = (
     "R^2 of predicting the first from the second, least squares (Kornblith et al. 2019)",
     symmetric=False, up_to_linear=True, fitted="second",
     streamed="regression:r2_reverse_from_moments",
+    options={
+      "weighting": fields.name(
+        "channel", "mean over channels; variance: by their variance", ("channel", "variance")
+      ),
+    },
   ),
   _position(
     "procrustes", "shape", "Procrustes similarity",
@@ -153,10 +176,18 @@ _ALL = (
     "rsa", "geometry", "RSA", "cka_from_hsic",
     "correlation of dissimilarity matrices (Kriegeskorte et al. 2008)",
     low=-1.0,
+    options={
+      "distance": fields.name(
+        "correlation", "of two examples' features", ("correlation", "euclidean")
+      ),
+    },
   ),
   _example(
     "relative", "geometry", "relative cosine", "mean_from_sums",
     "cosine of relative representations, anchors = the batch (Moschella et al. 2023)",
+    options={
+      "centered": fields.flag(False, "True: subtract the batch's mean first"),
+    },
   ),
   _example(
     "jaccard", "neighbours", "Jaccard", "mean_from_sums",

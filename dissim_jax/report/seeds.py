@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dissim_jax.defaults import complete
+from dissim_jax.config.blocks import complete
+from dissim_jax.config.values import flat
 from dissim_jax.errors import UserError
 from dissim_jax.registry.entry import Quantity
 from dissim_jax.registry.objectives import BASELINE
@@ -94,21 +95,12 @@ def read_runs(workdirs: list) -> Runs:
 
 
 def _check_config(one, other):
-  configs = [dict(_fields(complete(run.config))) for run in (one, other)]
+  configs = [dict(flat(complete(run.config))) for run in (one, other)]
   for field in dict.fromkeys([*configs[0], *configs[1]]):
     values = [config.get(field, "(no such field)") for config in configs]
     if field not in _IGNORED and values[0] != values[1]:
       raise UserError(f"{field}={values[0]!r} in {one.workdir} but {values[1]!r} in "
                       f"{other.workdir}: the runs must differ in the seed alone.")
-
-
-def _fields(config, prefix=""):
-  """(dotted name, value) of all fields; an empty block is a field."""
-  for name, value in config.items():
-    if isinstance(value, dict) and value:
-      yield from _fields(value, f"{prefix}{name}.")
-    else:
-      yield prefix + name, value
 
 
 def spread(values: list, complete: bool = True) -> Spread:

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dissim_jax.defaults import complete
+from dissim_jax.config.blocks import complete
+from dissim_jax.config.values import flat
 from dissim_jax.names import listed
 from dissim_jax.registry.measures import MEASURES
 from dissim_jax.registry.objectives import BASELINE
@@ -185,7 +186,7 @@ def group_runs(collection: Collection) -> tuple:
 
 def shared(config: dict) -> dict:
   """{dotted field: value} without what a table varies; what an older config lacks is default."""
-  return {name: value for name, value in _fields(complete(config)) if name not in VARIED}
+  return {name: value for name, value in flat(complete(config)) if name not in VARIED}
 
 
 def _projection(config: dict) -> tuple:
@@ -202,7 +203,7 @@ def _shared_projection(runs: list) -> dict:
   if len({_projection(run.config) for run in runs} - {()}) > 1:
     return {}
   chosen = next((run for run in runs if _projection(run.config)), runs[0])
-  fields = dict(_fields(chosen.config))
+  fields = dict(flat(chosen.config))
   return {name: fields[name] for name in PROJECTION if name in fields}
 
 
@@ -214,15 +215,6 @@ def _projection_words(run: Run) -> str:
   name, steps = found
   words = {"least_squares": _CLOSED}.get(name, shown(name))
   return f"{words}, {steps} steps" if steps > 1 else words
-
-
-def _fields(config: dict, prefix: str = ""):
-  """(dotted name, value) of all fields; an empty block is a field."""
-  for name, value in config.items():
-    if isinstance(value, dict) and value:
-      yield from _fields(value, f"{prefix}{name}.")
-    else:
-      yield prefix + name, value
 
 
 def _title(group: Group, differing: list) -> str:

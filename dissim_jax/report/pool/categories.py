@@ -2,6 +2,7 @@
 
 import json
 
+from dissim_jax.config.values import flat
 from dissim_jax.report.pool.read import architecture
 
 ARCHITECTURE, OBJECTIVE = "architecture", "training objective"
@@ -53,22 +54,13 @@ def objective(member: dict) -> str:
 
 def hyperparameters(member: dict) -> str:
   """Every other field of a member's config that shaped it, as text to compare."""
-  return _text({name: value for name, value in _fields(member["config"])
+  return _text({name: value for name, value in flat(member["config"])
                 if name.split(".")[0] not in _NOT_OF_A_MEMBER and name not in _NOT_OF_TRAINING})
 
 
 def _block(config: dict, name: str) -> dict:
   found = config.get(name)
   return found if isinstance(found, dict) else {}
-
-
-def _fields(config: dict, prefix: str = ""):
-  """(dotted name, value) of all fields."""
-  for name, value in config.items():
-    if isinstance(value, dict) and value:
-      yield from _fields(value, f"{prefix}{name}.")
-    else:
-      yield prefix + name, value
 
 
 def _text(value) -> str:

@@ -1,33 +1,22 @@
 """An experiment's config from a file, and its fields from texts of the command line. No JAX."""
 
-import functools
 import inspect
 import json
-import numbers
 import os.path
 import runpy
 import traceback
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import ml_collections
 
 from dissim_jax import texts
+from dissim_jax.config import blocks
+from dissim_jax.config.values import flat, put
 from dissim_jax.errors import UserError
 from dissim_jax.names import listed, nearest
 
-# Tuples of names and paths: in these even 1 is a text.
-OF_TEXTS = (
-  "ensemble.teachers", "ensemble.models", "ensemble.compare", "corruption.names",
-  "stitch.experiments", "stitch.pairs",
-)  # fmt: skip
 _READ = {int: texts.whole, float: texts.number, bool: texts.boolean, str: str}
-_TYPES = {int: numbers.Integral, float: numbers.Real, tuple: (tuple, list)}
-_KINDS = {
-  int: "a whole number", float: "a number", bool: "True or False", str: "a text",
-  tuple: "a tuple",
-}  # fmt: skip
 _RESULTS = "config.json"  # what a run writes
 
 
@@ -74,12 +63,14 @@ def _built(file: str, arguments: list[str]) -> ml_collections.ConfigDict:
 
 
 def _check_fields(config: ml_collections.ConfigDict) -> None:
-  """A config has the fields of `configs/default.py`, all of them and no others."""
-  found = list(fields(config))
-  for field in found:
-    check_field(field)
-    check_value(field, get(config, field))
-  missing = [field for field in known_fields() if field not in found]
+  """A config has the fields of `config.blocks`, all of them and no others."""
+  known = blocks.fields()
+  found = dict(flat(config))
+  for field, value in found.items():
+    if value is not None and not isinstance(value, ml_collections.ConfigDict):
+      check_field(field)
+      known[field].check_type(field, value)
+  missing = [field for field in known if field not in found]
   if missing:
     raise UserError(f"{missing[0]} is missing: start from configs.default.get_config()")
 
@@ -118,28 +109,11 @@ def _of_run(file: Path) -> ml_collections.ConfigDict:
   if not isinstance(saved, dict) or "seed" not in saved:
     raise UserError("is not the config.json of a run")
   saved.pop("command", None)
-  config = _default().get_config()
-  for field, value in _flat(saved):
-    assign(config, field, value)
+  config = blocks.config()
+  for field, value in flat(saved):
+    if value != {}:  # Measures without options have an empty block.
+      assign(config, field, value)
   return config.lock()
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-  """(dotted field, value) of everything in a nested dict."""
-  for name, value in values.items():
-    if isinstance(value, Mapping):
-      yield from _flat(value, f"{prefix}{name}.")
-    else:
-      yield prefix + name, value
-
-
-def fields(config: ml_collections.ConfigDict, prefix: str = "") -> Iterator[str]:
-  """Dotted names of all values; a block itself cannot be set."""
-  for name, value in config.items():
-    if isinstance(value, ml_collections.ConfigDict):
-      yield from fields(value, f"{prefix}{name}.")
-    else:
-      yield prefix + name
 
 
 def assign(config: ml_collections.ConfigDict, field: str, value: Any) -> None:
@@ -149,8 +123,8 @@ def assign(config: ml_collections.ConfigDict, field: str, value: Any) -> None:
     UserError: there is no such field, or the value is of another type.
   """
   check_field(field)
-  check_value(field, value)
-  _set(config, field, tuple(value) if isinstance(value, list) else value)
+  blocks.fields()[field].check_type(field, value)
+  put(config, field, tuple(value) if isinstance(value, list) else value)
 
 
 def read(config: ml_collections.ConfigDict, field: str, text: str) -> None:
@@ -162,20 +136,21 @@ def read(config: ml_collections.ConfigDict, field: str, text: str) -> None:
     UserError: there is no such field, or the text is no value of its type.
   """
   check_field(field)
-  kind, may_be_none = known_fields()[field]
-  if may_be_none and text.strip().lower() == "none":
-    _set(config, field, None)
+  known = blocks.fields()[field]
+  if known.default is None and text.strip().lower() == "none":
+    put(config, field, None)
     return
+  read = _READ.get(known.kind)
   try:
-    value = texts.several(text, field in OF_TEXTS) if kind is tuple else _READ[kind](text)
+    value = texts.several(text, known.of_texts) if read is None else read(text)
   except ValueError as error:
     raise UserError(f"{field}={text!r}: {error}") from error
-  _set(config, field, value)
+  put(config, field, value)
 
 
 def check_field(field: str) -> None:
   """Raises UserError unless configs have a value of that dotted name."""
-  known = known_fields()
+  known = blocks.fields()
   if field in known:
     return
   inside = [name for name in known if name.startswith(f"{field}.")]
@@ -184,56 +159,8 @@ def check_field(field: str) -> None:
   raise UserError(f"{field}: the config has no such field{nearest(field, known)}")
 
 
-def check_value(field: str, value: Any) -> None:
-  """Raises UserError unless a value has the type of its field."""
-  kind, may_be_none = known_fields()[field]
-  if value is None and may_be_none:
-    return
-  if not isinstance(value, _TYPES.get(kind, kind)) or isinstance(value, bool) is not (kind is bool):
-    raise UserError(f"{field}={value!r}: must be {_KINDS[kind]}")
-  if field in OF_TEXTS and not all(isinstance(part, str) for part in value):
-    raise UserError(f"{field}={value!r}: must be a tuple of texts")
-  if kind is tuple and any(isinstance(part, bool) for part in value):
-    raise UserError(f"{field}={value!r}: must be a tuple of numbers")
-
-
-@functools.cache
-def known_fields() -> dict[str, tuple[type, bool]]:
-  """By the dotted name of every field of `configs/default.py` its type, and if it may be None."""
-  default = _default()
-  config = default.get_config()
-  kinds = {}
-  for field in fields(config):
-    path, _, last = field.rpartition(".")
-    block = get(config, path) if path else config
-    kinds[field] = (block.get_type(last), block[last] is None)
-  return kinds
-
-
-def _default():
-  """The module of the default config; not before it is needed, other commands run anywhere."""
-  try:
-    from configs import default
-  except ImportError as error:
-    raise UserError("configs/default.py is not found: start in the folder that holds it") from error
-  return default
-
-
 def canonical(field: str, value: Any) -> Any:
   """A value as configs are compared: names that earlier versions kept as one text are several."""
-  of_names = field in OF_TEXTS and field != "ensemble.teachers"
+  known = blocks.fields().get(field)
+  of_names = known is not None and known.of_texts and field != "ensemble.teachers"
   return listed(value) if of_names and value is not None else value
-
-
-def _set(config: ml_collections.ConfigDict, field: str, value: Any) -> None:
-  path, _, last = field.rpartition(".")
-  block = get(config, path) if path else config
-  block[last] = value
-
-
-def get(config: ml_collections.ConfigDict, field: str) -> Any:
-  """The value of a dotted field."""
-  for part in field.split("."):
-    config = config[part]
-  return config
-
