@@ -5,6 +5,7 @@ Fields of measures are in `registry.measures`, as `dissim.options.<measure>.<opt
 
 import copy
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,7 @@ from dissim_jax.errors import UserError
 from dissim_jax.registry.architectures import MATCHES, MODELS, STEMS
 from dissim_jax.registry.attacks import ATTACKS, Attack
 from dissim_jax.registry.attributions import METHODS
+from dissim_jax.registry.checks import said
 from dissim_jax.registry.corruptions import CORRUPTIONS
 from dissim_jax.registry.datasets import DATASETS, POLICIES
 from dissim_jax.registry.fields import (
@@ -51,7 +53,7 @@ def _block(path: str, fields: Mapping[str, Field], **same) -> dict[str, Field]:
 def _check_stem(field: str, value: Any) -> None:
   if value not in (0, *STEMS):
     raise UserError(
-      f"{field}={value!r}: choose 0 (the nearest to the images) or one of "
+      f"{field}={said(value)}: choose 0 (the nearest to the images) or one of "
       f"{', '.join(map(str, STEMS))}"
     )
 
@@ -262,16 +264,15 @@ _OWN_OPTIMIZER = {
 }
 
 
-def _options() -> dict[str, Field]:
-  """The options of what members can be trained against."""
-  found = {}
-  for measure in PENALTIES:
-    found |= _block(f"dissim.options.{measure}", MEASURES[measure].options)
-  return found
-
-
-def fields() -> dict[str, Field]:
+def fields() -> Mapping[str, Field]:
   """All fields by dotted name, in the order of a config."""
+  return _fields(tuple(PENALTIES))
+
+
+@functools.cache
+def _fields(penalties: tuple[str, ...]) -> Mapping[str, Field]:
+  """The fields where members can be trained against these measures."""
+  options = [_block(f"dissim.options.{name}", MEASURES[name].options) for name in penalties]
   return {
     **_RUN,
     **_block("data", _IMAGES, affects="images"),
@@ -281,7 +282,7 @@ def fields() -> dict[str, Field]:
     **_block("ensemble", _ENSEMBLE),
     **_block("objective", _OBJECTIVE),
     **_block("dissim", _DISSIM),
-    **_options(),
+    **{path: field for block in options for path, field in block.items()},
     **_block("dissim.projection", _PROJECTION),
     **_block("dissim.projection.optimizer", _OWN_OPTIMIZER),
     **_block("optimizer", _OPTIMIZER),

@@ -1,6 +1,9 @@
 """Checks of a config before anything starts; every complaint is one sentence."""
 
 
+from collections.abc import Mapping
+from typing import Any
+
 import ml_collections
 
 from dissim_jax.config import blocks
@@ -9,7 +12,7 @@ from dissim_jax.config.values import flat, get
 from dissim_jax.errors import UserError
 from dissim_jax.names import listed, nearest
 from dissim_jax.registry.architectures import MODELS, fewest_taps
-from dissim_jax.registry.checks import check_name
+from dissim_jax.registry.checks import check_name, said
 from dissim_jax.registry.objectives import DISTILL, ONE_BY_ONE, SEQUENTIAL
 
 
@@ -33,12 +36,22 @@ def _check_fields(config: ml_collections.ConfigDict) -> None:
   found = dict(flat(config))
   for field, own in known.items():
     if field not in found:
-      raise UserError(f"{field} is missing")
+      raise UserError(_missing(field, found))
     own.verify(field, found[field])
   for field, value in found.items():
     empty = isinstance(value, ml_collections.ConfigDict)
     if field not in known and not (empty and field.startswith("dissim.options.")):
       raise UserError(f"{field}: the config has no such field{nearest(field, known)}")
+
+
+def _missing(field: str, found: Mapping[str, Any]) -> str:
+  """What stands in the way of a field that is not there."""
+  block = field
+  while "." in block:
+    block = block.rpartition(".")[0]
+    if block in found and not isinstance(found[block], ml_collections.ConfigDict):
+      return f"{block}={said(found[block])}: it is a block, which has fields such as {field}"
+  return f"{field} is missing"
 
 
 def _check_model(config: ml_collections.ConfigDict) -> None:

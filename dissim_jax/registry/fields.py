@@ -11,7 +11,7 @@ from typing import Any
 
 from dissim_jax.errors import UserError
 from dissim_jax.names import listed
-from dissim_jax.registry.checks import check_name
+from dissim_jax.registry.checks import check_name, said
 
 Check = Callable[[str, Any], None]
 _MOST = 2**31 - 1  # JAX's default integers are int32.
@@ -57,11 +57,11 @@ class Field:
       return
     right = isinstance(value, _TYPES.get(self.kind, self.kind))
     if not right or isinstance(value, bool) is not (self.kind is bool):
-      raise UserError(f"{field}={value!r}: must be {_KINDS[self.kind]}")
+      raise UserError(f"{field}={said(value)}: must be {_KINDS[self.kind]}")
     if self.of_texts and not all(isinstance(part, str) for part in value):
-      raise UserError(f"{field}={value!r}: must be a tuple of texts")
+      raise UserError(f"{field}={said(value)}: must be a tuple of texts")
     if self.kind is tuple and any(isinstance(part, bool) for part in value):
-      raise UserError(f"{field}={value!r}: must be a tuple of numbers")
+      raise UserError(f"{field}={said(value)}: must be a tuple of numbers")
 
 
 # --- Checks --------------------------------------------------------------------------------------
@@ -76,9 +76,9 @@ def is_whole(low: int, high: int | None = _MOST) -> Check:
 
   def check(field: str, value: Any) -> None:
     if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < low:
-      raise UserError(f"{field}={value!r}: must be a whole number of at least {low}")
+      raise UserError(f"{field}={said(value)}: must be a whole number of at least {low}")
     if high is not None and value > high:
-      raise UserError(f"{field}={value!r}: must be at most {high}")
+      raise UserError(f"{field}={said(value)}: must be at most {high}")
 
   return check
 
@@ -95,7 +95,7 @@ def is_number(low: float = -math.inf, high: float = math.inf, above: bool = Fals
   def check(field: str, value: Any) -> None:
     real = isinstance(value, numbers.Real) and not isinstance(value, bool)
     if not real or not math.isfinite(value) or not low <= value <= high or (above and value <= low):
-      raise UserError(f"{field}={value!r}: must be {allowed}")
+      raise UserError(f"{field}={said(value)}: must be {allowed}")
 
   return check
 
@@ -126,7 +126,7 @@ def are(each: Check, *, unique: bool = False, least: int = 0, what: str = "value
     if unique:
       _check_unique(field, value)
     if len(value) < least:
-      raise UserError(f"{field}={tuple(value)}: name at least {least} {what}")
+      raise UserError(f"{field}={said(tuple(value))}: name at least {least} {what}")
 
   return check
 
@@ -134,7 +134,7 @@ def are(each: Check, *, unique: bool = False, least: int = 0, what: str = "value
 def _check_unique(field: str, values: Sequence[Any]) -> None:
   for place, value in enumerate(values):
     if value in values[:place]:
-      raise UserError(f"{field}={tuple(values)}: {value!r} is named twice")
+      raise UserError(f"{field}={said(tuple(values))}: {said(value)} is named twice")
 
 
 # --- Fields --------------------------------------------------------------------------------------
