@@ -14,19 +14,24 @@ from typing import Any
 from absl import app, flags, logging
 
 from dissim_jax import command_line
+from dissim_jax.registry.measures import MEASURES
 
 
 def define_flags(values: flags.FlagValues = flags.FLAGS) -> dict[str, flags.FlagHolder]:
   """Defines the flags of this program; named as the arguments of `comparisons.run`."""
   where = {"flag_values": values}
+  comparable = [name for name, measure in MEASURES.items() if not measure.aligned]
+  of = {
+    kind: [name for name in comparable if MEASURES[name].samples == kind]
+    for kind in ("position", "example")
+  }
   holders = (
     flags.DEFINE_multi_string(
       "workdir", None, "Folder of a run or of one member. Give it twice to compare two", **where
     ),
     command_line.define_several(
       "measures", ["lincka"],
-      "What to measure by, such as lincka, lincka_position, rbfcka, cca, svcca, pwcca, r2, "
-      "procrustes, rsa, relative, jaccard.", values,
+      f"What to measure by: {', '.join(comparable)}.", values,
     ),
     command_line.define_several(
       "members", [], "Names of the members to compare. Default: all.", values
@@ -39,8 +44,8 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> dict[str, flags.Flag
     ),
     flags.DEFINE_string(
       "samples", "position",
-      "What lincka_position, cca, svcca, pwcca, r2 and procrustes take for a sample: position is "
-      "every position of every image; pooled is every image, its taps averaged over space.",
+      f"What {', '.join(of['position'])} take for a sample: position is every position of every "
+      "image; pooled is every image, its taps averaged over space.",
       **where,
     ),
     flags.DEFINE_bool(
@@ -50,7 +55,7 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> dict[str, flags.Flag
     ),
     command_line.define_whole(
       "batch_size", 128,
-      "Images at a time. lincka, rbfcka, rsa, relative and jaccard compare images within a batch.",
+      f"Images at a time. {', '.join(of['example'])} compare images within a batch.",
       values,
     ),
     command_line.define_whole(

@@ -178,7 +178,7 @@ def train_jointly(
   """Trains all members of an ensemble together, or goes on where a killed run stopped.
 
   Args:
-    config: the experiment, see `configs/default.py`.
+    config: the experiment, see `config/blocks.py`.
     name: of the objective, in `registry.objectives.JOINT`.
     models: the members' architectures, with batch norm over `devices.BATCH_AXIS`.
     dataset: its training images and labels are used.

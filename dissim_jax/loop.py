@@ -68,7 +68,7 @@ def fit(
   """Takes all steps of a training, or goes on where a killed run stopped.
 
   Args:
-    config: the experiment, see `configs/default.py`.
+    config: the experiment, see `config/blocks.py`.
     step: `(state, batch, teachers) -> (state, metrics)` for one replica, see `devices.pmapped`.
     state: the first state; its field `step` counts the steps.
     shown: the metrics whose mean over an epoch is logged. The step returns these, `steps` (1) and

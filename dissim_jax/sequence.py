@@ -41,7 +41,7 @@ def run(config: ml_collections.ConfigDict, workdir: str | Path, command: str = "
   """Trains and measures an experiment; goes on where an earlier call stopped.
 
   Args:
-    config: see `configs/default.py`.
+    config: see `config/blocks.py`.
     workdir: a new folder, or that of an earlier run of the same config. The caller keeps other
       processes out of it, see `files.workdir.locked`.
     command: how the user started it, for the report.

@@ -196,7 +196,7 @@ def train_member(
   """Trains one member, or goes on where a killed run stopped.
 
   Args:
-    config: the experiment, see `configs/default.py`.
+    config: the experiment, see `config/blocks.py`.
     model: the architecture, with batch norm over `devices.BATCH_AXIS`.
     game: the regularisation; None trains with cross-entropy alone.
     teachers: the frozen variables of `game.teachers`, or of the tutor, replicated over the mesh.

@@ -16,6 +16,7 @@ from typing import Any
 from absl import app, flags, logging
 
 from dissim_jax import command_line
+from dissim_jax.registry.attacks import ATTACKS
 
 
 def define_flags(values: flags.FlagValues = flags.FLAGS) -> dict[str, flags.FlagHolder]:
@@ -28,8 +29,8 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> dict[str, flags.Flag
     ),
     flags.DEFINE_string("out", None, "Folder for the results; members that it has stay.", **where),
     flags.DEFINE_string(
-      "attack", None, "pgd, fgsm or momentum_pgd. Default of this and the next: as in the folder; "
-      "of a new one pgd.", **where,
+      "attack", None, f"{', '.join(ATTACKS)}. Default of this and the next: as in the folder; of a "
+      "new one pgd.", **where,
     ),
     command_line.define_number(
       "epsilon", None, "Largest change of a pixel, of images in 0..1. Default: 8/255.", values

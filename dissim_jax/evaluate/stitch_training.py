@@ -27,7 +27,7 @@ Params = dict[str, jax.Array]
 
 @dataclasses.dataclass(frozen=True)
 class TaskLoss:
-  """How stitches are trained; the paper's values are the defaults of `configs/default.py`.
+  """How stitches are trained; the paper's values are the defaults of `config/blocks.py`.
 
   Attributes:
     epochs: passes over the training images.
