@@ -21,8 +21,8 @@ import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
 
-from configs import default
 from dissim_jax import command_line, evaluation, members, train
+from dissim_jax.configs import default
 from dissim_jax.distributed import devices
 from dissim_jax.optimizer import make_optimizer
 

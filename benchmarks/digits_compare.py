@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from absl import app, flags, logging
 
-from configs import digits_compare
 from dissim_jax import command_line, report, sequence
+from dissim_jax.configs import digits_compare
 
 _ROOT = flags.DEFINE_string("root", "runs/compare", "Folder of the runs.")
 _SEEDS = flags.DEFINE_integer("seeds", 3, "Number of seeds.", lower_bound=2)

@@ -15,8 +15,8 @@ import numpy as np
 from absl import app, flags, logging
 from ml_collections import ConfigDict
 
-from configs import digits_expvar
 from dissim_jax import command_line, sequence
+from dissim_jax.configs import digits_expvar
 
 _ROOT = flags.DEFINE_string("root", "runs/digits_game", "Folder of the runs.")
 _SEEDS = flags.DEFINE_integer("seeds", 5, "Number of seeds.", lower_bound=1)

@@ -19,8 +19,8 @@ import numpy as np
 from absl import app, flags, logging
 from ml_collections import ConfigDict
 
-from configs import digits_expvar
 from dissim_jax import command_line, sequence
+from dissim_jax.configs import digits_expvar
 from dissim_jax.report import write_report
 
 _ROOT = flags.DEFINE_string("root", "runs/digits_transfer", "Folder of the runs.")

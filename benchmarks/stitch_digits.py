@@ -16,8 +16,8 @@ import numpy as np
 from absl import app, flags, logging
 from ml_collections import ConfigDict
 
-from configs import stitch_digits
 from dissim_jax import command_line, report, sequence, studies
+from dissim_jax.configs import stitch_digits
 from dissim_jax.data import load
 from dissim_jax.distributed import devices
 from dissim_jax.evaluate.stitch_experiments import matching

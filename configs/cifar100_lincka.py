@@ -5,7 +5,7 @@ Other taps of the paper: 1, 3, 32.
   python -m dissim_jax.main --config=configs/cifar100_lincka.py --workdir=runs/cifar100_lincka
 """
 
-from configs import cifar10_lincka
+from dissim_jax.configs import cifar10_lincka
 
 
 def get_config():

@@ -5,7 +5,7 @@ The paper's values (5 seeds, test set): ensembles of two 95.44 %, of five 95.94 
   python -m dissim_jax.main --config=configs/cifar10_baseline.py --workdir=runs/cifar10_baseline
 """
 
-from configs import cifar10_expvar
+from dissim_jax.configs import cifar10_expvar
 
 
 def get_config():

@@ -7,7 +7,7 @@ member. The paper's values (5 seeds, test set): ensembles of two 95.57 % (baseli
   python -m dissim_jax.main --config=configs/cifar10_expvar.py --workdir=runs/cifar10_expvar
 """
 
-from configs import default
+from dissim_jax.configs import default
 
 
 def get_config():

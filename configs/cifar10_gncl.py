@@ -8,7 +8,7 @@ those of ImageNet-C.
   python -m dissim_jax.main --config=configs/cifar10_gncl.py --workdir=runs/cifar10_gncl
 """
 
-from configs import cifar10_expvar
+from dissim_jax.configs import cifar10_expvar
 
 
 def get_config():

@@ -7,7 +7,7 @@ authors' code's form, is more stable.
   python -m dissim_jax.main --config=configs/cifar10_l2corr.py --workdir=runs/cifar10_l2corr
 """
 
-from configs import cifar10_expvar
+from dissim_jax.configs import cifar10_expvar
 
 
 def get_config():

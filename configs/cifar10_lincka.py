@@ -8,7 +8,7 @@ authors' training code takes the biased one with every position as a sample:
   python -m dissim_jax.main --config=configs/cifar10_lincka.py --workdir=runs/cifar10_lincka
 """
 
-from configs import cifar10_expvar
+from dissim_jax.configs import cifar10_expvar
 
 
 def get_config():

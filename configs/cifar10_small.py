@@ -8,7 +8,7 @@ has all of them.
     --config.data.dir=PATH
 """
 
-from configs import image_folder
+from dissim_jax.configs import image_folder
 
 
 def get_config():

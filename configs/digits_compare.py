@@ -12,7 +12,7 @@ same weights, and see 100 training images for 200 epochs; 300 images are for val
 One page over seeds: `python -m dissim_jax.report --workdir=runs/compare/seed_0 --workdir=…`
 """
 
-from configs import digits_expvar
+from dissim_jax.configs import digits_expvar
 
 
 def get_config():

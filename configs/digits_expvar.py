@@ -7,7 +7,7 @@ form. The README has the results of five seeds.
   python -m dissim_jax.main --config=configs/digits_expvar.py --workdir=runs/digits
 """
 
-from configs import default
+from dissim_jax.configs import default
 
 
 def get_config():

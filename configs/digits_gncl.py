@@ -7,7 +7,7 @@ gncl_masked, balanced, attribution (they found weights above 0.001 unstable), in
   python -m dissim_jax.main --config=configs/digits_gncl.py --workdir=runs/digits_gncl
 """
 
-from configs import digits_expvar
+from dissim_jax.configs import digits_expvar
 
 
 def get_config():

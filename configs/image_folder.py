@@ -4,7 +4,7 @@
     --config.data.dir=PATH --config.data.image_size=64
 """
 
-from configs import default
+from dissim_jax.configs import default
 
 
 def get_config():

@@ -11,7 +11,7 @@ All experiments of Csiszárik et al. 2021 on the same networks:
   … --config.stitch.experiments=all
 """
 
-from configs import digits_expvar
+from dissim_jax.configs import digits_expvar
 
 
 def get_config():

@@ -8,7 +8,7 @@ three times the width keeps its accuracy when a stitch to itself is trained to a
   python -m dissim_jax.main --config=configs/stitch_resnet20_width.py --workdir=runs/stitch_width
 """
 
-from configs import stitch_tiny10
+from dissim_jax.configs import stitch_tiny10
 
 
 def get_config():

@@ -8,7 +8,7 @@ starts of each kind: --config.stitch.starts=50
   python -m dissim_jax.main --config=configs/stitch_tiny10.py --workdir=runs/stitch_tiny10
 """
 
-from configs import cifar10_baseline
+from dissim_jax.configs import cifar10_baseline
 
 
 def get_config():

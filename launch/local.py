@@ -1,4 +1,4 @@
-"""Runs a sweep on this machine: `python -m launch.local --sweep=configs/sweeps/digits_table1.py`.
+"""Runs a sweep on this machine: `python -m dissim_jax.launch.local --sweep=digits_table1`.
 
 A pool of processes; devices are shared out among them. A run that fails does not stop those that do
 not need it. Started again, by the same command, it does only what is left.
@@ -22,11 +22,11 @@ from absl import app, flags
 from dissim_jax import command_line
 from dissim_jax.errors import UserError
 from dissim_jax.files.atomic import exclusive
-from launch import flags as common
-from launch import progress
-from launch.pool import VISIBLE, run
-from launch.table import LiveTable
-from launch.tasks import Task, save_plan
+from dissim_jax.launch import flags as common
+from dissim_jax.launch import progress
+from dissim_jax.launch.pool import VISIBLE, run
+from dissim_jax.launch.table import LiveTable
+from dissim_jax.launch.tasks import Task, save_plan
 
 
 def find_devices(setting: str) -> list[str]:
@@ -114,7 +114,9 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> dict[str, flags.Flag
 
 def main(argv: list[str], holders: dict[str, flags.FlagHolder]) -> None:
   """Runs the sweep that the flags describe."""
-  from launch import options  # Imports JAX, which is slow: not before the flags are right.
+  from dissim_jax.launch import (
+    options,  # Imports JAX, which is slow: not before the flags are right.
+  )
 
   command_line.no_arguments(argv)
   asked, console = options.request(holders), rich.console.Console()

@@ -11,8 +11,8 @@ from absl import flags
 
 from dissim_jax import command_line
 from dissim_jax.errors import UserError
+from dissim_jax.launch import sharing, sweep, table, tasks
 from dissim_jax.registry.datasets import training_images
-from launch import sharing, sweep, table, tasks
 
 
 @dataclasses.dataclass(frozen=True)

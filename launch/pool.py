@@ -10,9 +10,9 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from launch import progress
-from launch.table import LiveTable
-from launch.tasks import Task, is_done
+from dissim_jax.launch import progress
+from dissim_jax.launch.table import LiveTable
+from dissim_jax.launch.tasks import Task, is_done
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 _POLL = 0.2  # seconds between two looks at the processes

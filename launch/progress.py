@@ -16,7 +16,7 @@ from pathlib import Path
 from dissim_jax.errors import TRY_AGAIN as TRY_AGAIN
 from dissim_jax.files import layout
 from dissim_jax.files.atomic import is_held
-from launch.tasks import Task, folder, is_done
+from dissim_jax.launch.tasks import Task, folder, is_done
 
 WAITING, READY, RUNNING, DONE, FAILED, BLOCKED = (
   "waiting", "ready", "running", "done", "failed", "blocked",

@@ -9,10 +9,10 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from launch import progress
-from launch.cluster import DIRECTIVES, Cluster
-from launch.cluster import read_cluster as read_cluster
-from launch.tasks import Task
+from dissim_jax.launch import progress
+from dissim_jax.launch.cluster import DIRECTIVES, Cluster
+from dissim_jax.launch.cluster import read_cluster as read_cluster
+from dissim_jax.launch.tasks import Task
 
 
 def processes(task: Task, cluster: Cluster, nodes: int = 1) -> int:

@@ -4,8 +4,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from dissim_jax.launch.tasks import Task
 from dissim_jax.names import listed
-from launch.tasks import Task
 
 # What decides about the weights of a member that is trained by itself, with its architecture.
 _DECIDING = ("seed", "dtype", "data", "augment", "model", "optimizer")

@@ -1,10 +1,12 @@
-"""Runs a sweep on Slurm: `python -m launch.slurm --sweep=FILE --cluster=CLUSTER.toml`.
+"""Runs a sweep on Slurm: `python -m dissim_jax.launch.slurm --sweep=FILE --cluster=CLUSTER.toml`.
 
 Every run is a job, alike ones are an array; those that need others wait for them in the queue. The
 scripts are in `<root>/launch/slurm/` before they are submitted. A run that is preempted, or comes
 to its time limit, writes a checkpoint, and goes on when Slurm starts its job again.
 
-  python -m launch.slurm --status --root=ROOT   shows how far everything is (--wait: until its end)
+  python -m dissim_jax.launch.slurm --status --root=ROOT
+
+shows how far everything is (--wait: until its end).
 
 The same command again submits what is neither done nor in the queue.
 """
@@ -21,12 +23,12 @@ from absl import app, flags
 
 from dissim_jax import command_line
 from dissim_jax.errors import UserError
-from launch import flags as common
-from launch import progress, sbatch, slurm_jobs, squeue
-from launch.local import alone
-from launch.slurm_jobs import states as states
-from launch.table import LiveTable, make
-from launch.tasks import Task, is_done, read_plan, save_plan
+from dissim_jax.launch import flags as common
+from dissim_jax.launch import progress, sbatch, slurm_jobs, squeue
+from dissim_jax.launch.local import alone
+from dissim_jax.launch.slurm_jobs import states as states
+from dissim_jax.launch.table import LiveTable, make
+from dissim_jax.launch.tasks import Task, is_done, read_plan, save_plan
 
 _PATIENCE = 600.0  # seconds for which a controller that does not answer is asked again
 
@@ -185,7 +187,7 @@ def main(argv: list[str], holders: dict[str, flags.FlagHolder]) -> None:
   cluster = sbatch.read_cluster(given) if given else sbatch.Cluster()
   name, tasks, root = _asked(holders)
   if holders["dry_run"].value:
-    from launch import options
+    from dissim_jax.launch import options
 
     options.dry_run(options.Request(name, tasks, root), holders, console)
     dry_run(tasks, root, cluster, holders["nodes"].value, console)
@@ -209,7 +211,9 @@ def _asked(holders: dict[str, flags.FlagHolder]) -> tuple[str, list[Task], Path]
     if plan is None:
       raise UserError(f"--root={str(root)!r}: no sweep was started there")
     return *plan, root
-  from launch import options  # Imports JAX, which is slow: not before the flags are right.
+  from dissim_jax.launch import (
+    options,  # Imports JAX, which is slow: not before the flags are right.
+  )
 
   asked = options.request(holders)
   return asked.name, asked.tasks, asked.root
@@ -235,7 +239,8 @@ def _wait(
     with LiveTable(tasks, root, console) as shown:
       found = wait(tasks, root, cluster.poll_seconds, shown)
   except KeyboardInterrupt:
-    print(f"the jobs go on: python -m launch.slurm --status --root={at}", file=sys.stderr)
+    again = f"python -m dissim_jax.launch.slurm --status --root={at}"
+    print(f"the jobs go on: {again}", file=sys.stderr)
     sys.exit(130)
   failed = [task for task in tasks if found[task.name] == progress.FAILED]
   if failed:

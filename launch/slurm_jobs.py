@@ -9,9 +9,9 @@ from pathlib import Path
 
 from dissim_jax.errors import UserError
 from dissim_jax.files.atomic import read_json, write_json
-from launch import progress, squeue
-from launch.squeue import Job
-from launch.tasks import Task, is_done
+from dissim_jax.launch import progress, squeue
+from dissim_jax.launch.squeue import Job
+from dissim_jax.launch.tasks import Task, is_done
 
 QUEUED, REQUEUED = "queued", "requeued"
 _AT_WORK = ("RUNNING", "COMPLETING", "CONFIGURING", "SIGNALING", "STAGE_OUT")

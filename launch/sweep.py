@@ -14,12 +14,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dissim_jax.config import source
+from dissim_jax.config.source import find
 from dissim_jax.errors import UserError
 from dissim_jax.files import layout
 from dissim_jax.names import nearest
 
 # Names in a root that are not those of runs.
 RESERVED = ("launch", "tables", "slurm", layout.SWEEP, "sweep.lock")
+PACKAGED = source.PACKAGED / "sweeps"
 _LONGEST = 200  # bytes of a part of a name; file systems allow 255
 
 
@@ -30,7 +33,8 @@ class Run:
   Attributes:
     name: unique in the sweep, and the run's folder below the root; it may have several parts
       (`seed_0/baseline`) and any characters that a file name can have.
-    config: file of the base config, relative to where the launcher is started.
+    config: the base config: the name of a packaged one, or a file, relative to where the launcher
+      is started.
     overrides: values by dotted field: `{"dissim.taps": (8,)}`.
     teachers: members of other runs that are the first members of this one instead of being trained
       again: `("seed_0/baseline/member_0",)`. The run starts when those runs are finished.
@@ -75,12 +79,18 @@ Entry = Run | Comparison
 def load(path: str | Path) -> list[Entry]:
   """Everything a sweep file yields, in an order in which parents come first.
 
+  `path` may also be the name of a packaged sweep, such as `digits_table1`.
+
   Raises:
     UserError: the file cannot be read, or what it yields cannot be run; nothing was started.
   """
   where = f"--sweep={str(path)!r}"
-  if not os.path.isfile(path):
-    raise UserError(f"{where}: there is no such file")
+  try:
+    path = find(str(path), PACKAGED)
+    if not os.path.isfile(path):
+      raise UserError("there is no such file")
+  except UserError as error:
+    raise UserError(f"{where}: {error}") from error
   try:
     yielded = runpy.run_path(str(path)).get("get_sweep", lambda: None)()
     entries = None if yielded is None else list(yielded)

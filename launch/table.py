@@ -12,8 +12,8 @@ import rich.live
 import rich.table
 import rich.text
 
-from launch import progress
-from launch.tasks import Task, is_done
+from dissim_jax.launch import progress
+from dissim_jax.launch.tasks import Task, is_done
 
 _STYLES = {
   progress.DONE: "green", progress.RUNNING: "bold", progress.FAILED: "bold red",

@@ -17,8 +17,8 @@ from dissim_jax.config.values import plain
 from dissim_jax.errors import UserError
 from dissim_jax.files import layout
 from dissim_jax.files.atomic import is_part, read_json, write_json
+from dissim_jax.launch.sweep import Comparison, Entry, Run
 from dissim_jax.names import nearest
-from launch.sweep import Comparison, Entry, Run
 
 PLAN = layout.SWEEP
 _DONE = {"run": layout.REPORT_PAGE, "comparison": layout.COMPARISON_PAGE}  # written last
@@ -79,7 +79,9 @@ def make_tasks(
     UserError: a config that cannot be built or used, a teacher or member that no run has; the run
       is named.
   """
-  from launch import commands  # Imports JAX, which most of what a launcher does needs not.
+  from dissim_jax.launch import (
+    commands,  # Imports JAX, which most of what a launcher does needs not.
+  )
 
   for_all = dict(_split(override) for override in overrides)
   configs: dict[str, ml_collections.ConfigDict] = {}

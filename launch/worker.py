@@ -1,6 +1,6 @@
 """Runs one process of a sweep, for engines that know processes only.
 
-  python -m launch.worker --log=FILE --exit_code=FILE -- ARGUMENTS
+  python -m dissim_jax.launch.worker --log=FILE --exit_code=FILE -- ARGUMENTS
 
 starts Python with ARGUMENTS, appends what it prints to the log, and writes down how it ended. A
 process that ends with 75 (EX_TEMPFAIL) is started again. When this one gets SIGTERM or its parent

@@ -15,26 +15,27 @@ import shlex
 import sys
 from pathlib import Path
 
-_CHECKOUT = str(Path(__file__).resolve().parents[1])
+_FOLDERS = Path(__file__).resolve().parents  # dissim_jax/launch, or launch in a checkout
+_ROOT = str(_FOLDERS[2] if _FOLDERS[1].name == "dissim_jax" else _FOLDERS[1])
 _IS_SCRIPT = "." not in __name__  # As `xmanager launch` imports it.
 if _IS_SCRIPT:
   # In the first place is this folder, whose modules must not be found as top-level ones; XManager
   # removes the first place after the import.
-  sys.path[:1] = [_CHECKOUT, _CHECKOUT]
+  sys.path[:1] = [_ROOT, _ROOT]
 
 import rich.console  # noqa: E402
 from absl import flags, logging  # noqa: E402
 from xmanager import xm  # noqa: E402, F401  Defines the flags that `xmanager launch` adds.
 
 from dissim_jax import command_line  # noqa: E402
-from launch import options, progress, sbatch, slurm  # noqa: E402
-from launch.local import define_flags  # noqa: E402
+from dissim_jax.launch import options, progress, sbatch, slurm  # noqa: E402
+from dissim_jax.launch.local import define_flags  # noqa: E402
 
 
 def launch(argv: list[str], holders: dict[str, flags.FlagHolder]) -> None:
   """Runs the sweep that the flags describe."""
   logging.set_verbosity(logging.WARNING)  # Else the imports tell what XManager's database does.
-  from launch import xm_slurm, xm_units
+  from dissim_jax.launch import xm_slurm, xm_units
 
   command_line.no_arguments(argv)
   asked, console = options.request(holders), rich.console.Console()

@@ -20,9 +20,9 @@ from xmanager.xm_local import handles, registry, status
 from xmanager.xm_local.experiment import LocalExperiment
 
 from dissim_jax.errors import UserError
-from launch import progress, slurm
-from launch.sbatch import Cluster
-from launch.tasks import Task
+from dissim_jax.launch import progress, slurm
+from dissim_jax.launch.sbatch import Cluster
+from dissim_jax.launch.tasks import Task
 
 _PATIENCE = 600.0  # seconds for which a controller that does not answer is asked again
 _ENDED = (progress.DONE, progress.FAILED, progress.BLOCKED)
@@ -149,5 +149,6 @@ def submitted(tasks: Sequence[Task], root: Path, cluster: Cluster, nodes: int) -
     yield Jobs(Queue(tasks, root, cluster.poll_seconds))
   except (KeyboardInterrupt, asyncio.CancelledError):
     at = shlex.quote(str(root))
-    print(f"the jobs go on: python -m launch.slurm --status --root={at}", file=sys.stderr)
+    again = f"python -m dissim_jax.launch.slurm --status --root={at}"
+    print(f"the jobs go on: {again}", file=sys.stderr)
     sys.exit(130)

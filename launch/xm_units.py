@@ -20,11 +20,11 @@ from xmanager import xm, xm_local
 from xmanager.xm_local.experiment import LocalExperiment
 
 from dissim_jax.errors import UserError
-from launch import progress
-from launch.local import alone, find_devices, slots
-from launch.options import Request
-from launch.table import LiveTable
-from launch.tasks import Task, is_done, save_plan
+from dissim_jax.launch import progress
+from dissim_jax.launch.local import alone, find_devices, slots
+from dissim_jax.launch.options import Request
+from dissim_jax.launch.table import LiveTable
+from dissim_jax.launch.tasks import Task, is_done, save_plan
 
 _PERIOD = 0.5  # seconds between two looks at the files
 
@@ -56,7 +56,7 @@ class Local:
     for environment in environments:
       self._free.put_nowait(environment)
     [self._worker] = LocalExperiment.package([
-      xm.binary(xm_local.Local.Spec(), sys.executable, args=["-m", "launch.worker"])
+      xm.binary(xm_local.Local.Spec(), sys.executable, args=["-m", "dissim_jax.launch.worker"])
     ])  # fmt: skip
 
   @contextlib.asynccontextmanager

@@ -10,7 +10,7 @@ import tarfile
 import numpy as np
 import pytest
 
-from configs import default
+from dissim_jax.configs import default
 from dissim_jax.data import cifar, cifar_files
 from dissim_jax.errors import UserError
 from tests.test_sources import load_as_stored

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import rich.console
 
-from configs import cifar10_expvar
+from dissim_jax.configs import cifar10_expvar
 from dissim_jax.errors import UserError
 from dissim_jax.files.atomic import write_together
 from dissim_jax.report import style

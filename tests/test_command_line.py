@@ -11,16 +11,16 @@ from pathlib import Path
 import pytest
 from absl import flags
 
-from configs import default
 from dissim_jax import command_line, texts
 from dissim_jax.config import blocks, source
 from dissim_jax.config.check import check_config
 from dissim_jax.config.values import get
+from dissim_jax.configs import default
 from dissim_jax.errors import UserError
 from dissim_jax.evaluate import comparable
 from dissim_jax.files.workdir import check_workdir
-from launch import commands, local, slurm
-from launch import flags as launch_flags
+from dissim_jax.launch import commands, local, slurm
+from dissim_jax.launch import flags as launch_flags
 
 ROOT = Path(__file__).parents[1]
 DIGITS = "configs/digits_expvar.py"
@@ -353,8 +353,8 @@ WHOLE = {  # Command lines with which the slow modules are needed, and which is 
   "dissim_jax.report": (["--workdir=x"], "the report"),
   "dissim_jax.collect": (["--root=x"], "the results"),
   "dissim_jax.analyse": (["--folder=x"], "the analysis"),
-  "launch.local": (["--sweep=configs/sweeps/digits_table1.py", "--dry_run"], "JAX"),
-  "launch.slurm": (["--sweep=configs/sweeps/digits_table1.py", "--dry_run",
+  "dissim_jax.launch.local": (["--sweep=digits_table1", "--dry_run"], "JAX"),
+  "dissim_jax.launch.slurm": (["--sweep=digits_table1", "--dry_run",
                     "--cluster=launch/clusters/example.toml"], "JAX"),
 }  # fmt: skip
 

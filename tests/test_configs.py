@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from configs import default
 from dissim_jax.config.check import check_config
+from dissim_jax.configs import default
 
 FILES = sorted(
   path for path in (Path(__file__).parents[1] / "configs").glob("*.py") if path.stem != "__init__"

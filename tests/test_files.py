@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from configs import default
+from dissim_jax.configs import default
 from dissim_jax.files import atomic, layout
 from dissim_jax.files.workdir import check_workdir
 

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 # Rooms from the ground up, a floor a line: packages and modules, with all that is in them. The
-# longest name counts. Names are those in dissim_jax, but for configs and launch.
+# longest name counts. Names are those in dissim_jax.
 FLOORS = """
   dissim_jax errors names seeds texts lazy
   registry files files.layout files.atomic files.progress
@@ -27,15 +27,16 @@ FLOORS = """
   report files.workdir
   finished sequence
   studies comparisons transfer_files
-  transfer_pool
+  transfer_pool console
   transfers
   analyse collect compare main report.__main__ stitch transfer launch
 """
-TOPS = ("dissim_jax", "configs", "launch")
+# Folders at the top that are packages of dissim_jax.
+TOPS = {"dissim_jax": "dissim_jax", "configs": "dissim_jax.configs", "launch": "dissim_jax.launch"}
 
 
 def _in_full(room):
-  return room if room.partition(".")[0] in TOPS else f"dissim_jax.{room}"
+  return room if room == "dissim_jax" else f"dissim_jax.{room}"
 
 
 HEIGHT = {
@@ -48,16 +49,20 @@ HEIGHT = {
 WITHOUT_JAX = tuple(map(_in_full, (
   "registry", "config", "files", "report", "launch", "analyse", "collect", "command_line",
   "compare", "main", "stitch", "transfer")))  # fmt: skip
-NEEDS_JAX = ("launch.xm", "launch.xm_slurm", "launch.xm_units")
+NEEDS_JAX = tuple(map(_in_full, ("launch.xm", "launch.xm_slurm", "launch.xm_units")))
 
 
-def _name(path):
-  parts = path.relative_to(ROOT).with_suffix("").parts
-  return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+def _name(top, path):
+  parts = path.relative_to(ROOT / top).with_suffix("").parts
+  return ".".join([TOPS[top], *(parts[:-1] if parts[-1] == "__init__" else parts)])
 
 
-MODULES = {_name(path): path for top in TOPS
-           for path in sorted((ROOT / top).rglob("*.py"))}  # fmt: skip
+def _files(top):
+  """Python files below a folder, without those that links lead to."""
+  return (path for path in sorted((ROOT / top).rglob("*.py")) if path == path.resolve())
+
+
+MODULES = {_name(top, path): path for top in TOPS for path in _files(top)}
 
 
 @functools.cache

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from configs import default
+from dissim_jax.configs import default
 from dissim_jax.data import folder_files, image_folder, load
 from dissim_jax.data.folder_files import list_files
 from dissim_jax.errors import UserError

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from configs import default
 from dissim_jax import joint, joint_objectives, loop, train
 from dissim_jax.attribution import attribution_diversity
+from dissim_jax.configs import default
 from dissim_jax.data import load
 from dissim_jax.distributed import devices
 from dissim_jax.members import build_model

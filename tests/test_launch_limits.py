@@ -7,9 +7,9 @@ import pytest
 from absl import flags
 
 from dissim_jax.errors import UserError
-from launch import local, options, sbatch, sharing, slurm, sweep, tasks
-from launch.sweep import Run
-from launch.tasks import Task
+from dissim_jax.launch import local, options, sbatch, sharing, slurm, sweep, tasks
+from dissim_jax.launch.sweep import Run
+from dissim_jax.launch.tasks import Task
 
 DIGITS = "configs/digits_expvar.py"
 

@@ -19,10 +19,10 @@ from absl import flags
 
 from dissim_jax import command_line, sequence
 from dissim_jax.distributed.checkpoint import load_weights
-from launch import local, options, pool, progress
-from launch.options import Request
-from launch.table import LiveTable
-from launch.tasks import Task, save_plan
+from dissim_jax.launch import local, options, pool, progress
+from dissim_jax.launch.options import Request
+from dissim_jax.launch.table import LiveTable
+from dissim_jax.launch.tasks import Task, save_plan
 from tests.test_sequence import TINY, tiny_config
 
 HOME = Path(__file__).parents[1]
@@ -421,7 +421,7 @@ def test_first_start_on_a_full_disk_leaves_a_root_that_can_be_used(
 
 NAME = "-a; touch pwned; $(touch pwned) `touch pwned` 'q\" % {x}|&:smile: \\ [b] " + "é" * 60
 SWEEP = f"""
-from launch.sweep import Run
+from dissim_jax.launch.sweep import Run
 def get_sweep():
   yield Run({NAME!r}, "tests/tiny.py", {TINY | {"ensemble.baseline": False}!r})
 """
@@ -442,7 +442,7 @@ def test_killed_with_a_worker_and_started_again_it_gives_the_same_results(
   (tmp_path / "mine.py").write_text(SWEEP)
   root = tmp_path / "it's a root"
   arguments = [f"--sweep={tmp_path / 'mine.py'}", f"--root={root}"]
-  command = [sys.executable, "-m", "launch.local", *arguments]
+  command = [sys.executable, "-m", "dissim_jax.launch.local", *arguments]
   # Small programs are shared by the processes too: they start sooner.
   environment = {**os.environ, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
   launcher = subprocess.Popen(command, cwd=HOME, env=environment, stdout=subprocess.DEVNULL)

@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from configs import default
 from dissim_jax import train
+from dissim_jax.configs import default
 from dissim_jax.distributed import devices
 from dissim_jax.game import make_game
 from dissim_jax.members import build_model

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from scipy.special import erfc
 
-from configs import default
 from dissim_jax import joint, objective, train
+from dissim_jax.configs import default
 from dissim_jax.distributed import devices
 from dissim_jax.game import make_game
 from dissim_jax.models import MODELS, variable_shapes

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from configs import default
 from dissim_jax.config.blocks import complete
+from dissim_jax.configs import default
 from dissim_jax.errors import UserError
 from dissim_jax.files.atomic import write_json
 from dissim_jax.files.workdir import check_workdir, read_config

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import default
 from dissim_jax import loop, train
 from dissim_jax.config.check import check_config
+from dissim_jax.configs import default
 from dissim_jax.data import load
 from dissim_jax.data.augment import normalise
 from dissim_jax.distributed import devices

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import default
+from dissim_jax.configs import default
 from dissim_jax.data import load
 from dissim_jax.evaluate import diversity, ensembles
 from dissim_jax.registry import metrics

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from dissim_jax.errors import UserError
-from launch import sbatch, slurm, squeue
-from launch.tasks import Task
+from dissim_jax.launch import sbatch, slurm, squeue
+from dissim_jax.launch.tasks import Task
 
 EXAMPLE = Path(__file__).parents[1] / "launch" / "clusters" / "example.toml"
 HOSTILE = (

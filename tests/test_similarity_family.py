@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import scipy
 
-from configs import default
 from dissim_jax import similarity
+from dissim_jax.configs import default
 from dissim_jax.similarity import MEASURES, PENALTIES
 from tests.measures import (
   ACCUMULATED,

@@ -21,10 +21,10 @@ from dissim_jax import sequence
 from dissim_jax.distributed.checkpoint import load_weights
 from dissim_jax.errors import UserError
 from dissim_jax.files.atomic import write_json
-from launch import commands, progress, sbatch, slurm, slurm_jobs, squeue
-from launch.sweep import load
-from launch.table import LiveTable
-from launch.tasks import Task, make_tasks
+from dissim_jax.launch import commands, progress, sbatch, slurm, slurm_jobs, squeue
+from dissim_jax.launch.sweep import load
+from dissim_jax.launch.table import LiveTable
+from dissim_jax.launch.tasks import Task, make_tasks
 
 CHECKOUT = Path(__file__).parents[1]
 FAST = {"poll_seconds": 0.2, "signal_seconds": 30}
@@ -240,7 +240,7 @@ def test_what_sbatch_refuses_is_told_and_earlier_jobs_are_kept(tmp_path):
 
 
 SWEEP = """
-from launch.sweep import Run
+from dissim_jax.launch.sweep import Run
 
 TINY = {
   "augment.crop_padding": 1, "train.checkpoint_every_epochs": 1000, "ensemble.baseline": False,
@@ -291,7 +291,7 @@ def logits(run):
 
 def launch(*arguments):
   return subprocess.Popen(
-    [sys.executable, "-m", "launch.slurm", *arguments], cwd=CHECKOUT, text=True,
+    [sys.executable, "-m", "dissim_jax.launch.slurm", *arguments], cwd=CHECKOUT, text=True,
     stdout=subprocess.PIPE, stderr=subprocess.PIPE,
   )  # fmt: skip
 

@@ -13,14 +13,14 @@ import pytest
 import rich.console
 from absl import flags
 
-from configs.sweeps import wald_multi_tap
 from dissim_jax import command_line
+from dissim_jax.configs.sweeps import wald_multi_tap
 from dissim_jax.errors import UserError
 from dissim_jax.files import atomic
+from dissim_jax.launch import local, options, progress, sweep, table, tasks
+from dissim_jax.launch.sweep import Comparison, Run
+from dissim_jax.launch.tasks import Task
 from dissim_jax.models import MODELS
-from launch import local, options, progress, sweep, table, tasks
-from launch.sweep import Comparison, Run
-from launch.tasks import Task
 
 DIGITS = "configs/digits_expvar.py"
 HEAD = "from launch.sweep import Comparison, Run\nD = 'configs/digits_expvar.py'\n"

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from configs import default
 from dissim_jax import objective, plan, sequence, train
 from dissim_jax.config.ensemble import member_names, training_folders
+from dissim_jax.configs import default
 from dissim_jax.data import load
 from dissim_jax.distributed import devices
 from dissim_jax.files.atomic import read_json

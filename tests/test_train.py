@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import default
 from dissim_jax import loop, train
+from dissim_jax.configs import default
 from dissim_jax.data import load
 from dissim_jax.distributed import devices
 from dissim_jax.game import make_game

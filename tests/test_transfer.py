@@ -12,7 +12,6 @@ import rich.console
 from absl import flags
 from PIL import Image
 
-from configs import default
 from dissim_jax import (
   command_line,
   evaluation,
@@ -24,6 +23,7 @@ from dissim_jax import (
 )
 from dissim_jax.attacks import Attack, perturb
 from dissim_jax.config.blocks import complete
+from dissim_jax.configs import default
 from dissim_jax.data import load
 from dissim_jax.data.augment import normalise
 from dissim_jax.data.examples import balanced_part

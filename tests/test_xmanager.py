@@ -25,9 +25,9 @@ except ImportError:
 
 from dissim_jax.errors import UserError
 from dissim_jax.files.atomic import write_json
-from launch import progress, sbatch, worker, xm_slurm, xm_units
-from launch.options import Request
-from launch.tasks import Task
+from dissim_jax.launch import progress, sbatch, worker, xm_slurm, xm_units
+from dissim_jax.launch.options import Request
+from dissim_jax.launch.tasks import Task
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 XMANAGER = [str(Path(sys.executable).with_name("xmanager")), "launch"]
@@ -182,7 +182,7 @@ def test_names_and_arguments_arrive_as_they_are_and_execute_nothing(tmp_path):
 
 
 def test_process_may_ask_to_be_started_again_and_a_killed_one_failed(tmp_path, monkeypatch):
-  monkeypatch.setattr("launch.worker._RETRY", 0.0)
+  monkeypatch.setattr("dissim_jax.launch.worker._RETRY", 0.0)
   log, code, marker = tmp_path / "log", tmp_path / "code", tmp_path / "marker"
   program = f"import pathlib, sys; p = pathlib.Path({str(marker)!r}); print('x'); "
   program += "sys.exit(0 if p.exists() else (p.touch(), 75)[1])"
@@ -223,7 +223,7 @@ def test_real_run_on_this_machine_and_what_is_left_on_slurm(tmp_path, home, slur
   good = "it's; $(touch PWNED)"
   sweep, root, cluster = tmp_path / "tiny.py", tmp_path / "the runs", tmp_path / "cluster.toml"
   sweep.write_text(f"""
-from launch.sweep import Run
+from dissim_jax.launch.sweep import Run
 TINY = {TINY}
 BAD = {{"data.name": "image_folder", "data.dir": "/nowhere"}}
 def get_sweep():
@@ -300,7 +300,7 @@ import pathlib
 import rich.console
 from xmanager import xm
 from dissim_jax import command_line
-from launch import options, tasks, xm_units
+from dissim_jax.launch import options, tasks, xm_units
 def launch(argv):
   todo, root = [tasks.Task("long", "run", ("-c", {program!r}))], pathlib.Path({str(tmp_path)!r})
   asked = options.Request("one", todo, root / "runs")

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from configs import default
+from dissim_jax.configs import default
 from dissim_jax.models import MODELS, Architecture, Design, Layered, variable_shapes, vit
 from dissim_jax.models.components import Components
 from dissim_jax.models.resnet import Head, Ops, Stem

@@ -62,7 +62,7 @@ def make_setting(given: dict[str, Any]):
   import jax
 
   from benchmarks.device import setting as settings
-  from configs import cifar10_expvar, digits_expvar
+  from dissim_jax.configs import cifar10_expvar, digits_expvar
   from dissim_jax.models import MODELS
 
   tiny = given["tiny"]

@@ -12,9 +12,9 @@ hour or two on two CPU cores.
 
 from collections.abc import Iterator, Sequence
 
-from launch.sweep import Run
+from dissim_jax.launch.sweep import Run
 
-CONFIG = "configs/cifar10_small.py"
+CONFIG = "cifar10_small"
 SEEDS = (0, 1, 2)
 TAP, TAPS, WEIGHT = 5, (3, 5, 7), 1.0
 

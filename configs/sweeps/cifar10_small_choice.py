@@ -10,7 +10,7 @@ independent one. It chose tap 5 at lambda 1. Of the candidates with several taps
 points, and lambda 1 came nearest. benchmarks/RESULTS.md has the table.
 """
 
-from configs.sweeps.cifar10_small import pairs
+from dissim_jax.configs.sweeps.cifar10_small import pairs
 
 SEED = 10
 CANDIDATES = (

@@ -10,8 +10,8 @@ within an accuracy band so that no category is only better or worse (the paper's
   python -m dissim_jax.analyse --folder=runs/categories_transfer --accuracy_band=0.9,0.96
 """
 
-from configs.sweeps.digits_zoo import ALONE, CONFIG, alone
-from launch.sweep import Run
+from dissim_jax.configs.sweeps.digits_zoo import ALONE, CONFIG, alone
+from dissim_jax.launch.sweep import Run
 
 BASE = "resnet14"
 SEEDS = (0, 1, 2, 3)

@@ -7,7 +7,7 @@ training images, 100 epochs; three seeds, 63 models.
   python -m dissim_jax.collect --root=runs/digits_table1
 """
 
-from configs.sweeps.wald_table1 import sequences
+from dissim_jax.configs.sweeps.wald_table1 import sequences
 
 SEEDS = (0, 1, 2)
 TAPS = (1, 2, 3, 5)
@@ -17,4 +17,4 @@ def get_sweep():
   """The baseline of every seed, and a sequence for every tap."""
   penalties = [("expvar", tap, 1.0) for tap in TAPS]
   overrides = {"ensemble.size": 5, "train.epochs": 100}
-  yield from sequences("configs/digits_expvar.py", SEEDS, penalties, overrides)
+  yield from sequences("digits_expvar", SEEDS, penalties, overrides)

@@ -12,10 +12,10 @@ Digits have 17 grey levels: an epsilon of 32/255 is two of them, and a network's
 always works.
 """
 
-from launch.sweep import Run
+from dissim_jax.launch.sweep import Run
 
 SEEDS = (0, 1)
-CONFIG = "configs/digits_expvar.py"
+CONFIG = "digits_expvar"
 ALONE = {
   "ensemble.size": 1, "dissim.weight": 0.0, "dissim.taps": (1,), "train.epochs": 200,
   "train.checkpoint_every_epochs": 200, "train.batch_size": 50,

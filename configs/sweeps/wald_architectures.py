@@ -11,7 +11,7 @@ Figure 9 lie elsewhere: see `wald_resnet101_cifar100.py`.)
   python -m dissim_jax.collect --root=runs/wald_architectures
 """
 
-from configs.sweeps.wald_tables2_4 import pairs
+from dissim_jax.configs.sweeps.wald_tables2_4 import pairs
 
 TAPS = {"resnet18": (1, 2, 5, 6), "resnet34": (1, 3, 8, 13), "resnet101": (1, 3, 8, 30)}
 
@@ -21,5 +21,5 @@ def get_sweep():
   for name, taps in TAPS.items():
     penalties = [("expvar", tap, 1.0) for tap in taps]
     yield from pairs(
-      "configs/cifar10_expvar.py", penalties, {"model.name": name}, prefix=f"{name}/"
+      "cifar10_expvar", penalties, {"model.name": name}, prefix=f"{name}/"
     )

@@ -9,11 +9,11 @@ five seeds that share their first member: 5 x (2 + 4) = 30 models.
   python -m dissim_jax.collect --root=runs/wald_multi_tap
 """
 
-from configs.sweeps.wald_tables2_4 import pairs
+from dissim_jax.configs.sweeps.wald_tables2_4 import pairs
 
 TAP_SETS = ((8,), (3, 8), (3, 8, 13), (1, 3, 8, 13))
 
 
 def get_sweep():
   """The baseline of every seed, and a pair for every set of taps."""
-  yield from pairs("configs/cifar10_expvar.py", [("expvar", taps, 1.0) for taps in TAP_SETS])
+  yield from pairs("cifar10_expvar", [("expvar", taps, 1.0) for taps in TAP_SETS])

@@ -8,11 +8,11 @@ Lambda 1 at taps 1, 3, 20 and 32, and an independent pair; five seeds that share
   python -m dissim_jax.collect --root=runs/wald_resnet101_cifar100
 """
 
-from configs.sweeps.wald_tables2_4 import pairs
+from dissim_jax.configs.sweeps.wald_tables2_4 import pairs
 
 TAPS = (1, 3, 20, 32)
 
 
 def get_sweep():
   """The baseline of every seed, and a pair for every tap."""
-  yield from pairs("configs/cifar100_lincka.py", [("lincka", tap, 1.0) for tap in TAPS])
+  yield from pairs("cifar100_lincka", [("lincka", tap, 1.0) for tap in TAPS])

@@ -11,7 +11,7 @@ of a seed is trained once, so that there are 5 x (5 + 4 x 4) = 105 models.
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from launch.sweep import Comparison, Run
+from dissim_jax.launch.sweep import Comparison, Run
 
 SEEDS = (0, 1, 2, 3, 4)
 TAPS = (1, 3, 8, 13)
@@ -19,7 +19,7 @@ TAPS = (1, 3, 8, 13)
 
 def get_sweep():
   """The baseline of every seed, and a sequence for every tap."""
-  yield from sequences("configs/cifar10_expvar.py", SEEDS, [("expvar", tap, 1.0) for tap in TAPS])
+  yield from sequences("cifar10_expvar", SEEDS, [("expvar", tap, 1.0) for tap in TAPS])
 
 
 def sequences(

@@ -13,8 +13,8 @@ import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from configs.sweeps.wald_table1 import SEEDS, TAPS, sequences
-from launch.sweep import Run
+from dissim_jax.configs.sweeps.wald_table1 import SEEDS, TAPS, sequences
+from dissim_jax.launch.sweep import Run
 
 METRICS = ("expvar", "lincka", "l2corr")
 LAMBDAS = (0.25, 1.0, 4.0)
@@ -22,7 +22,7 @@ LAMBDAS = (0.25, 1.0, 4.0)
 
 def get_sweep():
   """The baseline of every seed, and a pair for every metric, tap and lambda."""
-  yield from pairs("configs/cifar10_expvar.py", list(itertools.product(METRICS, TAPS, LAMBDAS)))
+  yield from pairs("cifar10_expvar", list(itertools.product(METRICS, TAPS, LAMBDAS)))
 
 
 def pairs(

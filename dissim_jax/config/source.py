@@ -3,6 +3,7 @@
 import inspect
 import json
 import os.path
+import re
 import runpy
 import traceback
 from pathlib import Path
@@ -14,18 +15,34 @@ from dissim_jax import texts
 from dissim_jax.config import blocks
 from dissim_jax.config.values import flat, put
 from dissim_jax.errors import UserError
+from dissim_jax.files import layout
 from dissim_jax.names import listed, nearest
 
 _READ = {int: texts.whole, float: texts.number, bool: texts.boolean, str: str}
-_RESULTS = "config.json"  # what a run writes
+PACKAGED = Path(__file__).resolve().parents[1] / "configs"
+
+
+def find(path: str, folder: Path) -> str:
+  """The file that a path names, or the packaged one of that name, such as `digits_expvar`.
+
+  Raises:
+    UserError: there is neither.
+  """
+  if os.path.exists(path):
+    return path
+  file = folder / f"{path}.py"
+  if re.fullmatch(r"\w{1,100}", path) and file.is_file():
+    return str(file)
+  known = sorted(each.stem for each in folder.glob("[!_]*.py"))
+  raise UserError(f"there is no such file{nearest(Path(path).stem, known)}")
 
 
 def load(path: str) -> ml_collections.ConfigDict:
   """The config that a Python file builds, or that a run was made with.
 
   Args:
-    path: a file with a function `get_config()`; of one that takes a text `FILE.py:TEXT`; the
-      `config.json` of a run, or its folder.
+    path: a file with a function `get_config()`; of one that takes a text `FILE.py:TEXT`; the name
+      of a packaged one, such as `digits_expvar`; the `config.json` of a run, or its folder.
 
   Raises:
     UserError: what is wrong with the file, in one sentence that does not name it.
@@ -33,12 +50,13 @@ def load(path: str) -> ml_collections.ConfigDict:
   file, colon, argument = path.partition(":")
   if os.path.exists(path) or not colon:
     file, colon = path, ""
+  file = find(file, PACKAGED)
   if os.path.isdir(file):
-    file = os.path.join(file, _RESULTS)
+    file = os.path.join(file, layout.CONFIG)
     if not os.path.isfile(file):
-      raise UserError(f"the folder holds no {_RESULTS}; give a Python file or the folder of a run")
-  if not os.path.isfile(file):
-    raise UserError("there is no such file")
+      raise UserError(
+        f"the folder holds no {layout.CONFIG}; give a Python file or the folder of a run"
+      )
   if file.endswith(".json"):
     return _of_run(Path(file))
   return _built(file, [argument] if colon else [])
