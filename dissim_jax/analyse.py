@@ -33,6 +33,7 @@ _NUMBERS = {
 
 def define_flags(values: flags.FlagValues = flags.FLAGS) -> dict[str, flags.FlagHolder]:
   """Defines the flags of this program; named as the arguments of `pool.write_page`."""
+  command_line.define_plugins(values)
   default, where = Settings(), {"flag_values": values}
   holders = [
     flags.DEFINE_string("folder", None, "Folder with transfer.json and transfer.npz.", **where),

@@ -22,6 +22,7 @@ def run(root: str | os.PathLike, output: str | os.PathLike | None = None) -> Non
 
 
 if __name__ == "__main__":
+  command_line.define_plugins()
   _ROOT = flags.DEFINE_string(
     "root", None, "Folder of a sweep (it holds sweep.json), or one that finished runs are in.")
   _OUTPUT = flags.DEFINE_string(

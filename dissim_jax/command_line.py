@@ -14,13 +14,15 @@ from typing import Any
 
 from absl import flags
 
-from dissim_jax import texts
+from dissim_jax import plugins, texts
 from dissim_jax.config import blocks, source
+from dissim_jax.config.values import put
 from dissim_jax.errors import TRY_AGAIN, BusyError, Stopped, UserError
 from dissim_jax.names import nearest
 
 flags.disclaim_key_flags()  # They are the program's that calls: `--help` shows them.
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)  # what the user can mend
+PLUGINS = "plugins"  # the flag, and the field of a config
 CONFIG = "config"  # the flag that names a config, and begins those that set its fields
 _SETTING = re.compile(rf"--?(no)?{CONFIG}\.([^=]*)(?:=(.*))?", re.DOTALL)
 _ABSL_SAYS = {
@@ -48,11 +50,15 @@ def parse(argv: list[str], values: flags.FlagValues = flags.FLAGS) -> list[str]:
   try:
     argv = ["--help" if arg == "-h" else arg for arg in argv]
     argv = values.read_flags_from_files(argv, force_gnu=False)
+    named = _plugins(argv)
+    plugins.load(named)  # Before configs and flags: they may name what these add.
     settings, argv = _settings(argv) if CONFIG in values else ([], argv)
     with _help_is_no_error():
       rest = values(argv)
     for field, text in settings:
       _set_field(values, field, text)
+    if named and CONFIG in values and values[CONFIG].value is not None:
+      put(values[CONFIG].value, PLUGINS, tuple(named))
     return rest
   except flags.UnrecognizedFlagError as error:
     known = [name for name in values if len(name) > 1]
@@ -68,6 +74,20 @@ def parse(argv: list[str], values: flags.FlagValues = flags.FLAGS) -> list[str]:
   except UserError as error:
     fail(str(error))
   return []
+
+
+def _plugins(argv: list[str]) -> list[str]:
+  """The modules that `--plugins` or `--config.plugins` name."""
+  found: list[str] = []
+  for word, after in zip(argv, [*argv[1:], ""], strict=True):
+    match = re.fullmatch(rf"--?(?:{CONFIG}\.)?{PLUGINS}(?:=(.*))?", word, re.DOTALL)
+    if match:
+      text = after if match[1] is None else match[1]
+      try:
+        found += map(str, texts.several(text, True))
+      except ValueError as error:
+        raise UserError(f"{PLUGINS}={text!r}: {error}") from error
+  return list(dict.fromkeys(found))
 
 
 @contextlib.contextmanager
@@ -164,6 +184,19 @@ def define_several(
 def _define(parser, name, default, told, values, serializer=None) -> flags.FlagHolder:
   serializer = serializer or flags.ArgumentSerializer()
   return flags.DEFINE(parser, name, default, told, values, serializer)
+
+
+def define_plugins(values: flags.FlagValues = flags.FLAGS) -> flags.FlagHolder:
+  """Defines `--plugins`, before flags whose help names what is registered."""
+  if values is flags.FLAGS:
+    try:
+      plugins.load(_plugins(sys.argv))
+    except UserError as error:
+      fail(str(error))
+  return define_several(
+    PLUGINS, [], "Modules of your own, imported first, that add measures, metrics, corruptions, "
+    "architectures, attacks or data sets: see dissim_jax.plugins.", values,
+  )  # fmt: skip
 
 
 def define_processes(values: flags.FlagValues = flags.FLAGS) -> dict[str, flags.FlagHolder]:

@@ -19,6 +19,7 @@ from dissim_jax.registry.measures import MEASURES
 
 def define_flags(values: flags.FlagValues = flags.FLAGS) -> dict[str, flags.FlagHolder]:
   """Defines the flags of this program; named as the arguments of `comparisons.run`."""
+  command_line.define_plugins(values)
   where = {"flag_values": values}
   comparable = [name for name, measure in MEASURES.items() if not measure.aligned]
   of = {

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import ml_collections
 from jax.sharding import Mesh
 
+from dissim_jax import plugins
 from dissim_jax.data import Dataset
 from dissim_jax.distributed import devices, processes
 from dissim_jax.distributed.checkpoint import load_weights, save_weights
@@ -20,6 +21,9 @@ from dissim_jax.files.atomic import read_json, write_json
 from dissim_jax.models import MODELS, Layered, nearest_stem, variable_shapes
 
 _FIRST_STEM = 32  # of members whose file does not say it
+# What the file of every version says.
+_FACTS = ("model", "width_multiplier", "num_classes", "image_shape", "mean", "std", "epochs",
+          "teachers", "parameters", "train_seconds")  # fmt: skip
 
 
 def compute_dtype(setting: str) -> Any:
@@ -54,6 +58,7 @@ def planned_facts(config: ml_collections.ConfigDict, dataset: Dataset, model: st
     "std": list(config.data.std),
     "data": config.data.name,
     "epochs": config.train.epochs,
+    **({"plugins": plugins.loaded()} if plugins.loaded() else {}),
   }
 
 
@@ -74,13 +79,17 @@ def read_facts(directory: Path, field: str) -> dict:
     raise UserError(
       f"{field}: {str(directory)!r} holds no finished member (a folder with member.json)"
     )
+  file = directory / layout.MEMBER
   try:
-    facts = read_json(directory / layout.MEMBER)
-    if facts["model"] not in MODELS:
-      raise UserError(f"{field}: {str(directory)!r} is of the unknown model {facts['model']!r}")
-    return facts
-  except (ValueError, KeyError) as error:
-    raise UserError(f"{field}: {str(directory / 'member.json')!r} cannot be read") from error
+    facts = read_json(file)
+  except ValueError as error:
+    raise UserError(f"{field}: {str(file)!r} cannot be read") from error
+  if lacking := [name for name in _FACTS if not isinstance(facts, dict) or name not in facts]:
+    raise UserError(f"{field}: {str(file)!r} has no {lacking[0]!r}")
+  plugins.require(facts.get("plugins", ()), f"{field}: {str(directory)!r}")
+  if facts["model"] not in MODELS:
+    raise UserError(f"{field}: {str(directory)!r} is of the unknown model {facts['model']!r}")
+  return facts
 
 
 def load_member(directory: Path, facts: dict, dtype: Any, mesh: Mesh) -> tuple[Layered, Any]:

@@ -131,6 +131,7 @@ def _seams(taps: str, target_tap: int | None, in_source: int, in_target: int):
 
 
 if __name__ == "__main__":
+  command_line.define_plugins()
   _SOURCE = flags.DEFINE_string("source", None, "Member folder: represents the images.")
   _TARGET = flags.DEFINE_string("target", None, "Member folder: classifies the representations.")
   _TAP = flags.DEFINE_string("tap", "all", "Where to join: a tap, several as 2,3, or all.")

@@ -21,6 +21,7 @@ from dissim_jax.registry.attacks import ATTACKS
 
 def define_flags(values: flags.FlagValues = flags.FLAGS) -> dict[str, flags.FlagHolder]:
   """Defines the flags of this program; named as the arguments of `transfers.run`."""
+  command_line.define_plugins(values)
   where = {"flag_values": values}
   holders = (
     flags.DEFINE_multi_string(

@@ -11,6 +11,7 @@ flags.disclaim_key_flags()  # They are the engine's: `--help` shows them.
 
 def define(values: flags.FlagValues = flags.FLAGS) -> dict[str, flags.FlagHolder]:
   """Defines the shared flags; by name."""
+  plugins = command_line.define_plugins(values)
   where: dict[str, Any] = {"flag_values": values}
   holders = (
     flags.DEFINE_string("sweep", None, "File that yields the runs, in configs/sweeps/.", **where),
@@ -29,4 +30,4 @@ def define(values: flags.FlagValues = flags.FLAGS) -> dict[str, flags.FlagHolder
       "Measured training speed of one model on one GPU: a dry run tells the GPU hours.", values,
     ),
   )  # fmt: skip
-  return {holder.name: holder for holder in holders}
+  return {holder.name: holder for holder in (plugins, *holders)}

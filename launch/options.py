@@ -48,7 +48,10 @@ def request(holders: dict[str, flags.FlagHolder]) -> Request:
 
   # The checks ask JAX for its devices: a launcher must not take the memory of those of its runs.
   jax.config.update("jax_platforms", "cpu")
-  found = tasks.make_tasks(entries, root, holders["override"].value)
+  overrides = list(holders["override"].value)
+  if named := holders[command_line.PLUGINS].value:
+    overrides.append(f"{command_line.PLUGINS}={','.join(named)}")
+  found = tasks.make_tasks(entries, root, overrides)
   for told in sharing.sentences(found):
     print(f"note: {told}", file=sys.stderr)
   return Request(name, found, root)

@@ -264,7 +264,7 @@ FILES = {
   "bool": (BUILD.format("") + "  config.seed = True\n  return config\n",
            "seed=True: must be a whole number"),
   "fields": ("from ml_collections import ConfigDict\ndef get_config():\n"
-             "  return ConfigDict({'seed': 1})\n", "dtype is missing: start from"),
+             "  return ConfigDict({'seed': 1})\n", "plugins is missing: start from"),
 }  # fmt: skip
 
 

@@ -146,5 +146,5 @@ def test_ranges(field, value, told):
 @pytest.mark.parametrize("field", FIELDS)
 def test_every_field_has_a_meaning_and_an_allowed_default(field):
   own = FIELDS[field]
-  assert own.doc and own.affects in ("images", "training", "speed", "measuring", "seed")
+  assert own.doc and own.affects in ("images", "training", "speed", "measuring", "seed", "command")
   own.verify(field, own.default)

@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[1]
 FLOORS = """
   dissim_jax errors names seeds texts lazy
   registry files files.layout files.atomic files.progress
+  plugins
   config files.training_log distributed similarity attribution models optimizer attacks metrics
   data projections joint_objectives
   corruptions objective loop members

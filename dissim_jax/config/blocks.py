@@ -59,6 +59,10 @@ def _check_stem(field: str, value: Any) -> None:
 
 
 _RUN = {
+  "plugins": several(
+    (), "modules that add to the registry, imported before anything else", anything,
+    of_texts=True, affects="command",
+  ),
   "seed": seed(0, "determines members' weights, order of the data, augmentation", affects="seed"),
   "dtype": name(
     "auto", "activations: float32, bfloat16; auto = bfloat16 on GPU and TPU",
@@ -132,7 +136,7 @@ _ENSEMBLE = {
 _OBJECTIVE = {
   "name": name(
     "sequential", "sequential; distill: from member 0; or of members trained jointly",
-    (*ONE_BY_ONE, *JOINT),
+    JOINT, *ONE_BY_ONE,
   ),
   "weight": number(0.2, "lambda of the objectives of members trained jointly"),
   "teacher_share": number(0.5, "distill: share of the teacher's hard labels in the loss", 0, 1),
@@ -197,7 +201,7 @@ _CORRUPTION = {
 }  # fmt: skip
 
 _TRANSFER = {
-  "attack": name("none", "whether images that fool one member fool the others", ("none", *ATTACKS)),
+  "attack": name("none", "whether images that fool one member fool the others", ATTACKS, "none"),
   "epsilon": number(Attack.epsilon, "largest change of a pixel, of images in 0..1", 0, 1),
   "step_size": number(Attack.step_size, "change in one iteration", 0, 1, above=True),
   "iterations": whole(Attack.iterations, "of pgd and momentum_pgd", 1),
@@ -211,7 +215,7 @@ _TRANSFER = {
 }  # fmt: skip
 
 _ATTRIBUTION = {
-  "method": name("none", "which pixels members decide by, on test images", ("none", *METHODS)),
+  "method": name("none", "which pixels members decide by, on test images", METHODS, "none"),
   "steps": whole(512, "integrated_gradients: points on the line from black", 1),
   "images": whole(500, "test images, as many of every class", 1),
 }

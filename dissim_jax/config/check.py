@@ -6,6 +6,7 @@ from typing import Any
 
 import ml_collections
 
+from dissim_jax import plugins
 from dissim_jax.config import blocks
 from dissim_jax.config.ensemble import member_names, model_names
 from dissim_jax.config.values import flat, get
@@ -18,6 +19,9 @@ from dissim_jax.registry.objectives import DISTILL, ONE_BY_ONE, SEQUENTIAL
 
 def check_config(config: ml_collections.ConfigDict) -> None:
   """Raises UserError at the first field whose value cannot be used."""
+  named = config.get("plugins", ())
+  blocks.fields()["plugins"].verify("plugins", named)
+  plugins.load(named)
   _check_fields(config)
   _check_model(config)
   _check_ensemble(config)

@@ -11,7 +11,7 @@ from typing import Any
 
 import ml_collections
 
-from dissim_jax import texts
+from dissim_jax import plugins, texts
 from dissim_jax.config import blocks
 from dissim_jax.config.values import flat, put
 from dissim_jax.errors import UserError
@@ -76,6 +76,9 @@ def _built(file: str, arguments: list[str]) -> ml_collections.ConfigDict:
     raise UserError(f"cannot be loaded: {_told(error, file)}") from error
   if not isinstance(config, ml_collections.ConfigDict):
     raise UserError(f"get_config() returns {type(config).__name__}, a ConfigDict is needed")
+  named = config.get("plugins", ())  # By the user's own Python file.
+  blocks.fields()["plugins"].check_type("plugins", named)
+  plugins.load(named)
   _check_fields(config)
   return config.lock()
 
@@ -127,6 +130,7 @@ def _of_run(file: Path) -> ml_collections.ConfigDict:
   if not isinstance(saved, dict) or "seed" not in saved:
     raise UserError("is not the config.json of a run")
   saved.pop("command", None)
+  plugins.require(saved.get("plugins", ()), "the run")
   config = blocks.config()
   for field, value in flat(saved):
     if value != {}:  # Measures without options have an empty block.

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import ml_collections
 
+from dissim_jax import plugins
 from dissim_jax.config.blocks import complete, fields
 from dissim_jax.config.source import canonical
 from dissim_jax.config.values import flat, plain
@@ -79,6 +80,8 @@ def check_workdir(config: ml_collections.ConfigDict, workdir: Path) -> bool:
 def _is_later(field: str) -> bool:
   """Whether a field is of what is measured of finished members: results say how they were made."""
   block = field.partition(".")[0]
+  if field in fields() and fields()[field].affects == "command":
+    return True
   return any(
     known.affects == "measuring" for name, known in fields().items() if name.startswith(f"{block}.")
   )
@@ -112,4 +115,5 @@ def read_config(
   values.pop("command", None)
   if missing := [key for key in needed if key not in values]:
     raise UserError(f"{field}={workdir}: its config.json has no {missing[0]!r}")
+  plugins.require(values.get("plugins", ()), f"{field}={workdir}")
   return ml_collections.ConfigDict(complete(values))

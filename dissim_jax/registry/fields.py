@@ -34,7 +34,8 @@ class Field:
     of_texts: of a tuple: its parts are texts, even those that look like numbers.
     affects: what another value changes. "images": which images there are; "training": what is
       trained; "speed": nothing but time and memory; "measuring": what is measured of finished
-      members, whose results say how they were made; "seed": the random numbers of the whole run.
+      members, whose results say how they were made; "seed": the random numbers of the whole run;
+      "command": how a command is called.
   """
 
   default: Any
@@ -100,9 +101,9 @@ def is_number(low: float = -math.inf, high: float = math.inf, above: bool = Fals
   return check
 
 
-def is_one_of(allowed: Iterable[str]) -> Check:
+def is_one_of(allowed: Iterable[str], *more: str) -> Check:
   """One of the names; of a table of the registry, also those that are added later."""
-  return lambda field, value: check_name(field, value, allowed)
+  return lambda field, value: check_name(field, value, (*allowed, *more))
 
 
 def are_names(allowed: Iterable[str], *more: str) -> Check:
@@ -173,9 +174,9 @@ def text(default: str, doc: str, **more: Any) -> Field:
   return Field(default=default, doc=doc, check=anything, kind=str, **more)
 
 
-def name(default: str | None, doc: str, allowed: Iterable[str], **more: Any) -> Field:
+def name(default: str | None, doc: str, allowed: Iterable[str], *others: str, **more: Any) -> Field:
   """One of several names."""
-  return Field(default=default, doc=doc, check=is_one_of(allowed), kind=str, **more)
+  return Field(default=default, doc=doc, check=is_one_of(allowed, *others), kind=str, **more)
 
 
 def several(default: tuple, doc: str, check: Check, **more: Any) -> Field:

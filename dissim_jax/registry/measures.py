@@ -199,4 +199,4 @@ _ALL = (
 MEASURES: dict[str, Measure] = {measure.name: measure for measure in _ALL}
 
 # What a member can be trained against.
-PENALTIES: tuple[str, ...] = tuple(name for name, measure in MEASURES.items() if measure.penalty)
+PENALTIES: list[str] = [name for name, measure in MEASURES.items() if measure.penalty]

@@ -27,6 +27,7 @@ def run(*workdirs: str | os.PathLike, output: str | None = None) -> None:
 
 
 if __name__ == "__main__":
+  command_line.define_plugins()
   _WORKDIR = flags.DEFINE_multi_string(
     "workdir", None, "Folder of a finished run. Give several that differ in the seed alone for "
     "means and standard deviations over seeds.")
