@@ -2,7 +2,7 @@
 
 ResNets of 14 layers on scikit-learn's 8x8 digits, 100 images for training and 1697 for the test, so
 that there are errors to compare. Made dissimilar by ExpVar at taps 2, 3 and 4, projection in closed
-form. The README has the results of five seeds.
+form. docs/results.md has the results of five seeds.
 
   python -m dissim_jax.main --config=configs/digits_expvar.py --workdir=runs/digits
 """

@@ -2,7 +2,7 @@
 
 The networks of digits_expvar.py with more training images (1000, and 797 for the test): T, a member
 made dissimilar to it at taps 2, 3 and 4, and an independent one. T's lower half is joined to the
-upper half of each at every tap. The README has the results of three seeds.
+upper half of each at every tap. docs/results.md has the results of three seeds.
 
   python -m dissim_jax.main --config=configs/stitch_digits.py --workdir=runs/stitch_digits
 
