@@ -3,7 +3,7 @@
   python -m benchmarks.cpu_step --torch_python=/path/to/python --width=1
 
 ResNet20 on random 32x32 colour images, batch 128, float32, SGD, cross-entropy, no augmentation: the
-step of `train.make_train_step` under `devices.pmapped`, and the same network in PyTorch, run by an
+step of `step.make_train_step` under `devices.pmapped`, and the same network in PyTorch, run by an
 interpreter that has it. Both processes stay alive and take a few steps in turn, so that other work
 on the machine meets both; the ratio is the median over the rounds. CPU seconds are of the whole
 process. Without `--torch_python` only the first is timed.
@@ -21,10 +21,12 @@ import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
 
-from dissim_jax import command_line, evaluation, members, train
+from dissim_jax import command_line, evaluation
 from dissim_jax.configs import default
 from dissim_jax.distributed import devices
-from dissim_jax.optimizer import make_optimizer
+from dissim_jax.members import store
+from dissim_jax.train import step
+from dissim_jax.train.optimizer import make_optimizer
 
 _TORCH = flags.DEFINE_string("torch_python", None, "Interpreter that can import torch.")
 _WIDTH = flags.DEFINE_float("width", 1.0, "Width multiplier of ResNet20.", lower_bound=0.01)
@@ -40,15 +42,15 @@ def ours() -> Callable[[int], tuple[float, float]]:
   config, mesh = default.get_config(), devices.make_mesh()
   config.data.mean, config.data.std = (0.5,) * 3, (0.25,) * 3
   facts = {"model": "resnet20", "width_multiplier": _WIDTH.value, "num_classes": 10}
-  model = members.build_model(facts, jnp.float32)
+  model = store.build_model(facts, jnp.float32)
   optimizer = make_optimizer(config.optimizer, 1000, 100)
   rng = np.random.default_rng(0)
   images = rng.integers(0, 256, (_BATCH.value, *_SHAPE), np.uint8)
   labels = rng.integers(0, 10, _BATCH.value).astype(np.int32)
   data, rows = devices.replicate((images, labels), mesh), np.arange(_BATCH.value)[None]
-  run = devices.pmapped(train.make_train_step(config, model, optimizer, None), mesh)
-  state = train.init_state(model, optimizer, None, _SHAPE, 0)
-  zeros = {name: np.float32(0) for name in train.metric_names(None)}
+  run = devices.pmapped(step.make_train_step(config, model, optimizer, None), mesh)
+  state = step.init_state(model, optimizer, None, _SHAPE, 0)
+  zeros = {name: np.float32(0) for name in step.metric_names(None)}
   carry = devices.replicate((state, zeros), mesh)
 
   def take(steps: int) -> tuple[float, float]:

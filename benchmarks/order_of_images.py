@@ -39,7 +39,7 @@ def main(argv: list[str]) -> None:
   from dissim_jax.data.examples import balanced_part
   from dissim_jax.evaluate import comparable, features
   from dissim_jax.evaluate.comparison import compare
-  from dissim_jax.finished import find_members
+  from dissim_jax.members.find import find_members
 
   found = find_members([_WORKDIR.value], ("member_0", "member_1"))
   data = comparisons.load_data(found)

@@ -21,7 +21,7 @@ from dissim_jax.evaluate.subjects import Chosen, Subject
 from dissim_jax.files import layout
 from dissim_jax.files.atomic import write_arrays, write_bytes, write_json
 from dissim_jax.files.progress import ProgressLine
-from dissim_jax.finished import Finished, find_members, load_member
+from dissim_jax.members.find import Finished, find_members, load_member
 from dissim_jax.registry.checks import check_int
 from dissim_jax.report import heatmaps
 

@@ -11,7 +11,6 @@ from typing import Any
 import ml_collections
 import numpy as np
 
-from dissim_jax import members as member_files
 from dissim_jax.corruptions import CORRUPTIONS
 from dissim_jax.data import Dataset
 from dissim_jax.data.augment import normalise
@@ -31,8 +30,9 @@ from dissim_jax.evaluate.diversity import diversity
 from dissim_jax.evaluate.streaming import Member
 from dissim_jax.files import layout
 from dissim_jax.files.atomic import read_json, write_arrays, write_json
+from dissim_jax.members import store as member_files
+from dissim_jax.members.plan import Plan
 from dissim_jax.names import expanded, listed
-from dissim_jax.plan import Plan
 
 
 def evaluate(

@@ -6,12 +6,12 @@ import jax
 import ml_collections
 import numpy as np
 
-from dissim_jax import members as member_files
 from dissim_jax.data import Dataset
 from dissim_jax.errors import UserError
 from dissim_jax.evaluate import streaming
+from dissim_jax.members import store as member_files
+from dissim_jax.members.plan import Plan
 from dissim_jax.models import MODELS, matching_tap
-from dissim_jax.plan import Plan
 
 
 def check_dataset(

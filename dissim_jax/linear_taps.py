@@ -22,11 +22,11 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from dissim_jax import members as member_files
 from dissim_jax.data import Dataset
 from dissim_jax.errors import UserError
+from dissim_jax.members import store as member_files
+from dissim_jax.members.plan import Plan
 from dissim_jax.models import Layered, matching_tap, resized
-from dissim_jax.plan import Plan
 from dissim_jax.registry.objectives import SEQUENTIAL
 from dissim_jax.similarity import MEASURES
 

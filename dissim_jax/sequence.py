@@ -12,8 +12,6 @@ from typing import Any
 import jax
 import ml_collections
 
-from dissim_jax import joint
-from dissim_jax import members as member_files
 from dissim_jax.config.check import check_config
 from dissim_jax.config.ensemble import member_seed
 from dissim_jax.config.values import plain
@@ -26,13 +24,15 @@ from dissim_jax.feasibility import check_dataset
 from dissim_jax.files import layout
 from dissim_jax.files.atomic import write_json
 from dissim_jax.files.workdir import check_workdir, locked
-from dissim_jax.game import make_game
 from dissim_jax.linear_taps import check_first_tap
-from dissim_jax.monitor import make_monitor
-from dissim_jax.objective import Tutor
-from dissim_jax.plan import Plan, make_plan
+from dissim_jax.members import store as member_files
+from dissim_jax.members.plan import Plan, make_plan
 from dissim_jax.registry.objectives import DISTILL
-from dissim_jax.train import train_member
+from dissim_jax.train import joint
+from dissim_jax.train.losses import Tutor
+from dissim_jax.train.monitor import make_monitor
+from dissim_jax.train.penalty import make_game
+from dissim_jax.train.step import train_member
 
 _log = logging.getLogger(__name__)
 

@@ -27,9 +27,9 @@ from dissim_jax.evaluate.streaming import Member
 from dissim_jax.files import layout
 from dissim_jax.files.atomic import read_json, write_arrays, write_json
 from dissim_jax.files.workdir import locked
-from dissim_jax.finished import load_member
+from dissim_jax.members.find import load_member
+from dissim_jax.members.plan import make_plan
 from dissim_jax.names import expanded, listed
-from dissim_jax.plan import make_plan
 from dissim_jax.registry.stitching import EXPERIMENTS
 
 # Settings that choose what is done; the others say how.

@@ -19,7 +19,7 @@ from dissim_jax.config.values import plain
 from dissim_jax.errors import UserError
 from dissim_jax.files import layout
 from dissim_jax.files.atomic import read_json, write_arrays
-from dissim_jax.finished import Finished
+from dissim_jax.members.find import Finished
 from dissim_jax.models import MODELS
 
 _FIRST_STEM = 32  # of members whose file does not say it

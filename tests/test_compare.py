@@ -18,7 +18,7 @@ from sklearn.linear_model import LinearRegression
 from sklearn.metrics import r2_score
 
 from dissim_jax import compare as program
-from dissim_jax import comparisons, finished, members
+from dissim_jax import comparisons
 from dissim_jax.config.blocks import complete
 from dissim_jax.data import load
 from dissim_jax.data.augment import normalise
@@ -28,6 +28,7 @@ from dissim_jax.evaluate import comparable, comparison
 from dissim_jax.evaluate.streaming import Member
 from dissim_jax.evaluate.subjects import Chosen, Subject
 from dissim_jax.files.atomic import read_json, write_json
+from dissim_jax.members import find, store
 from dissim_jax.models import MODELS, variable_shapes
 from dissim_jax.report import heatmaps
 from dissim_jax.similarity import MEASURES, comoments
@@ -52,7 +53,7 @@ DEEP = FACTS | {"model": "tiny_deep"}  # With a tap of 2x2 positions.
 
 @functools.cache
 def variables_of(seed):
-  return tiny.drawn(members.build_model(FACTS, jnp.float32), SHAPE, seed)
+  return tiny.drawn(store.build_model(FACTS, jnp.float32), SHAPE, seed)
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +63,7 @@ def workdir(tmp_path_factory):
   write_json(folder / "config.json", CONFIG)
   for seed, (name, (mean, std)) in enumerate(SCALES.items()):
     facts = FACTS | {"mean": list(mean), "std": list(std)}
-    members.save_member(folder / name, variables_of(seed), facts)
+    store.save_member(folder / name, variables_of(seed), facts)
   return folder
 
 
@@ -76,7 +77,7 @@ def images():
 @pytest.fixture(scope="module")
 def taps(images):
   """All their taps, by member, from one call of each network."""
-  model = members.build_model(FACTS, jnp.float32)
+  model = store.build_model(FACTS, jnp.float32)
   apply = jax.jit(lambda variables, images: model.apply(variables, images)[1])
   return {
     name: apply(variables_of(seed), normalise(images, *scale))
@@ -86,7 +87,7 @@ def taps(images):
 
 def compared(images, measures, taps=(0, 1, 2), option=(), batch_size=BATCH, **kwargs):
   """What a run compares, without its files."""
-  model = members.build_model(FACTS, jnp.float32)
+  model = store.build_model(FACTS, jnp.float32)
   subjects = [
     Subject(Member(name, model, variables_of(seed), *scale), taps)
     for seed, (name, scale) in enumerate(SCALES.items())
@@ -237,7 +238,7 @@ def test_pooled_taps(images, taps):
 
 
 def subjects(count):
-  model = members.build_model(FACTS, jnp.float32)
+  model = store.build_model(FACTS, jnp.float32)
   return [
     Subject(Member(f"m{i}", model, variables_of(i), (0.5,), (0.5,)), (0, 2)) for i in range(count)
   ]
@@ -322,15 +323,15 @@ def test_members_are_found_in_the_order_of_their_evaluation(tmp_path):
   for name in ("member_10", "member_2", "independent_1", "member_0"):
     bare(tmp_path, name)
   (tmp_path / "member_3").mkdir()  # Not finished.
-  assert names(finished.find_members([tmp_path])) == [
+  assert names(find.find_members([tmp_path])) == [
     "member_0", "member_2", "member_10", "independent_1"]  # fmt: skip
   evaluated = {"members": [{"name": n} for n in ("member_2", "gone", "independent_1", "member_0")]}
   write_json(tmp_path / "evaluation" / "metrics.json", evaluated)
-  assert names(finished.find_members([tmp_path])) == [
+  assert names(find.find_members([tmp_path])) == [
     "member_2", "independent_1", "member_0", "member_10"]  # fmt: skip
-  assert names(finished.find_members([tmp_path], ["member_10", "member_2"])) == [
+  assert names(find.find_members([tmp_path], ["member_10", "member_2"])) == [
     "member_2", "member_10"]  # fmt: skip
-  assert names(finished.find_members([tmp_path / "member_2"])) == ["member_2"]
+  assert names(find.find_members([tmp_path / "member_2"])) == ["member_2"]
 
 
 def test_members_of_two_runs_are_told_apart_and_a_shared_one_is_listed_once(tmp_path):
@@ -339,16 +340,16 @@ def test_members_of_two_runs_are_told_apart_and_a_shared_one_is_listed_once(tmp_
   write_json(two / "config.json", CONFIG | {"ensemble": {"teachers": ["x/one/member_0"]}})
   shared = bare(one, "member_0")
   bare(one, "member_1"), bare(two, "member_1"), bare(two, "independent_1")
-  found = finished.find_members([one, two])
+  found = find.find_members([one, two])
   assert names(found) == ["member_0", "one:member_1", "two:member_1", "independent_1"]
   assert found[0].folder == shared and found[2].folder == two / "member_1"
-  assert names(finished.find_members([two])) == ["member_0", "member_1", "independent_1"]
-  chosen = finished.find_members([one, two], ["two:member_1", "member_0"])
+  assert names(find.find_members([two])) == ["member_0", "member_1", "independent_1"]
+  chosen = find.find_members([one, two], ["two:member_1", "member_0"])
   assert names(chosen) == ["member_0", "two:member_1"]
   other = tmp_path / "y" / "one"
   write_json(other / "config.json", CONFIG)
   bare(other, "member_1")
-  assert names(finished.find_members([one, other])) == [
+  assert names(find.find_members([one, other])) == [
     "member_0", "x_one:member_1", "y_one:member_1"]  # fmt: skip
 
 
@@ -414,9 +415,9 @@ def deep(tmp_path_factory):
   """A run of two members of `DEEP`."""
   folder = tmp_path_factory.mktemp("runs") / "run"
   write_json(folder / "config.json", CONFIG)
-  variables = tiny.drawn(members.build_model(DEEP, jnp.float32), SHAPE)
+  variables = tiny.drawn(store.build_model(DEEP, jnp.float32), SHAPE)
   for name in SCALES:
-    members.save_member(folder / name, variables, DEEP)
+    store.save_member(folder / name, variables, DEEP)
   return folder
 
 
@@ -438,8 +439,8 @@ def test_taps_that_cannot_meet(tmp_path):
   write_json(folder / "config.json", CONFIG)
   for name, model in (("member_0", "tiny_deep"), ("member_1", "tiny_deeper")):
     facts = FACTS | {"model": model}
-    network = members.build_model(facts, jnp.float32)
-    members.save_member(folder / name, tiny.drawn(network, SHAPE), facts)
+    network = store.build_model(facts, jnp.float32)
+    store.save_member(folder / name, tiny.drawn(network, SHAPE), facts)
   with pytest.raises(UserError, match="--measures=r2: .* --resize or --samples=pooled makes"):
     comparisons.run([str(folder)], ["r2"], taps=["2"])
   assert not (folder / "comparison").exists()

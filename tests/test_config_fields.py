@@ -120,7 +120,7 @@ def test_a_block_that_is_none_is_refused(block, value):
   "field, value, told",
   [
     ("dissim.projection.optimizer.learning_rate", -1.0, "must be a finite number of at least 0"),
-    ("dissim.projection.optimizer.momentum", 7.0, "must be in 0..1"),
+    ("dissim.projection.optimizer.momentum", 7.0, "must be a number in 0..1"),
     ("dissim.projection.optimizer.weight_decay", math.nan, "must be a finite number"),
     ("dissim.options.expvar.alpha", 0.0, "must be a finite number above 0"),
     ("dissim.options.rbfcka.bandwidth", math.nan, "must be a finite number above 0"),

@@ -16,17 +16,17 @@ FLOORS = """
   dissim_jax errors names seeds texts lazy
   registry files files.layout files.atomic files.progress
   plugins
-  config files.training_log distributed similarity attribution models optimizer attacks metrics
-  data projections joint_objectives
-  corruptions objective loop members
-  game evaluate plan
-  monitor
+  config files.training_log distributed similarity attribution models attacks metrics
+  data
+  corruptions train.optimizer members.store
+  train.loop members members.plan
+  evaluate
   train linear_taps feasibility evaluation
-  joint launch.sweep
+  launch.sweep
   configs
   command_line
   report files.workdir
-  finished sequence
+  members.find sequence
   studies comparisons transfer_files
   transfer_pool console
   transfers

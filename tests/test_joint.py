@@ -12,14 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from dissim_jax import joint, joint_objectives, loop, train
 from dissim_jax.attribution import attribution_diversity
 from dissim_jax.configs import default
 from dissim_jax.data import load
 from dissim_jax.distributed import devices
-from dissim_jax.members import build_model
-from dissim_jax.optimizer import make_optimizer
+from dissim_jax.members.store import build_model
 from dissim_jax.registry.objectives import JOINT
+from dissim_jax.train import joint, joint_losses, loop
+from dissim_jax.train import step as train_step
+from dissim_jax.train.optimizer import make_optimizer
 
 MEMBERS, BATCH, CLASSES = 3, 7, 5
 
@@ -82,8 +83,8 @@ def gradients(logits, labels, weight):
   return {name: jax.grad(entry.function)(logits, labels, weight) for name, entry in JOINT.items()}
 
 
-diversity = jax.jit(joint_objectives.diversity)
-disagreements = jax.jit(joint_objectives.disagreements)
+diversity = jax.jit(joint_losses.diversity)
+disagreements = jax.jit(joint_losses.disagreements)
 
 
 @pytest.mark.parametrize("name", JOINT)
@@ -191,7 +192,7 @@ def test_extreme_logits_and_one_member():
 )
 def test_wrong_shapes_are_told(logits, labels, expected):
   with pytest.raises(ValueError, match=expected):
-    joint_objectives.gncl(logits, labels, 0.1)
+    joint_losses.gncl(logits, labels, 0.1)
 
 
 SHAPE = (8, 8, 1)
@@ -312,7 +313,7 @@ def whole(dataset, tmp_path_factory):
 
 def test_weight_zero_trains_each_member_as_if_it_were_alone(dataset, whole, tmp_path):
   together, _ = whole
-  alone, _ = train.train_member(
+  alone, _ = train_step.train_member(
     config_of(), models()[0], None, (), dataset, lambda variables, teachers: {},
     devices.make_mesh(jax.devices()[:1]), tmp_path / "alone", SEEDS[0],
   )  # fmt: skip

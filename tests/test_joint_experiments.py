@@ -8,14 +8,15 @@ import jax
 import numpy as np
 import pytest
 
-from dissim_jax import evaluation, joint, report, sequence
+from dissim_jax import evaluation, report, sequence
 from dissim_jax.config.check import check_config
 from dissim_jax.config.ensemble import member_names
 from dissim_jax.distributed.checkpoint import load_weights
 from dissim_jax.errors import UserError
-from dissim_jax.finished import find_members
-from dissim_jax.loop import TrainingDivergedError
-from dissim_jax.plan import make_plan
+from dissim_jax.members.find import find_members
+from dissim_jax.members.plan import make_plan
+from dissim_jax.train import joint
+from dissim_jax.train.loop import TrainingDivergedError
 from tests import tiny
 
 TINY = {
@@ -205,7 +206,7 @@ def test_taps_of_the_dissimilarity_do_not_matter_to_members_trained_together():
     ({"optimizer__name": "adam"}, "did you mean 'adamw'?"),
     ({"optimizer__warmup_epochs": 10.0, "train__epochs": 10}, "must be less than train.epochs=10"),
     ({"optimizer__b2": 1.0, "optimizer__name": "adamw"}, "optimizer.b2=1.0: adamw needs less"),
-    ({"optimizer__momentum": 1.5}, "optimizer.momentum=1.5: must be in 0..1"),
+    ({"optimizer__momentum": 1.5}, "optimizer.momentum=1.5: must be a number in 0..1"),
     ({"model__stem": 16}, "model.stem=16: choose 0"),
     ({"model__patch_size": 2}, "model.patch_size=2: tiny has no patches"),
     ({"corruption__names": ("gausian_noise",)}, "did you mean 'gaussian_noise'?"),
@@ -213,7 +214,7 @@ def test_taps_of_the_dissimilarity_do_not_matter_to_members_trained_together():
     ({"corruption__severities": ()}, "corruption.severities=(): name at least one"),
     ({"attribution__method": "salience"}, "did you mean 'saliency'?"),
     ({"attribution__steps": 0}, "attribution.steps=0: must be a whole number of at least 1"),
-    ({"features__shares": (1.5,)}, "features.shares=1.5: must be in 0..1"),
+    ({"features__shares": (1.5,)}, "features.shares=1.5: must be a number in 0..1"),
     ({"features__regularisation": 0.0}, "features.regularisation=0.0: must be a finite number"),
     ({"evaluate__ensemble_rule": "mean"}, "evaluate.ensemble_rule='mean'"),
   ],

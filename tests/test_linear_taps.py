@@ -14,8 +14,8 @@ from test_report import make_run, save_metrics
 from dissim_jax import sequence
 from dissim_jax.errors import UserError
 from dissim_jax.linear_taps import check_first_tap, first_tap, pixels_seen
+from dissim_jax.members.plan import make_plan
 from dissim_jax.models import MODELS
-from dissim_jax.plan import make_plan
 from dissim_jax.report import summary
 from dissim_jax.report.results import read_results
 from dissim_jax.similarity import MEASURES, PENALTIES, expvar, moments, solve_affine

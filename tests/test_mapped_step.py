@@ -10,15 +10,16 @@ import numpy as np
 import pytest
 from scipy.special import erfc
 
-from dissim_jax import joint, objective, train
 from dissim_jax.configs import default
 from dissim_jax.distributed import devices
-from dissim_jax.game import make_game
 from dissim_jax.models import MODELS, variable_shapes
 from dissim_jax.models.patches import gelu
-from dissim_jax.optimizer import make_optimizer
 from dissim_jax.registry.objectives import JOINT
 from dissim_jax.similarity import PENALTIES
+from dissim_jax.train import joint, losses
+from dissim_jax.train import step as train_step
+from dissim_jax.train.optimizer import make_optimizer
+from dissim_jax.train.penalty import make_game
 from tests.traced import shallow
 
 BATCH = 4
@@ -28,7 +29,7 @@ BATCH = 4
 def _weights_are_zeros(monkeypatch):
   """No program is compiled for initial weights either."""
   zeros = lambda model, key, shape: jax.tree.map(jnp.zeros_like, variable_shapes(model, shape))  # noqa: E731
-  monkeypatch.setattr(train, "init_variables", zeros)
+  monkeypatch.setattr(train_step, "init_variables", zeros)
   monkeypatch.setattr(joint, "init_variables", zeros)
 
 
@@ -66,10 +67,10 @@ def member(name, config, count, kind="against"):
   model, size, variables = network(name)
   optimizer = make_optimizer(config.optimizer, 10, 5)
   game = make_game(config, model, (model,), 5) if kind == "against" else None
-  tutor = objective.Tutor(model, 0.5) if kind == "taught" else None
-  state = jax.eval_shape(lambda: train.init_state(model, optimizer, game, (size, size, 3), 0))
-  step = train.make_train_step(config, model, optimizer, game, tutor)
-  names = ("steps", "finite", *train.shown_metrics(game, tutor))
+  tutor = losses.Tutor(model, 0.5) if kind == "taught" else None
+  state = jax.eval_shape(lambda: train_step.init_state(model, optimizer, game, (size, size, 3), 0))
+  step = train_step.make_train_step(config, model, optimizer, game, tutor)
+  names = ("steps", "finite", *train_step.shown_metrics(game, tutor))
   teachers = () if kind == "alone" else (variables,)
   new, sums = traced(step, state, names, teachers, size, count)
   assert new == shapes_of(state) and set(sums) == set(names)

@@ -9,7 +9,7 @@ from dissim_jax.configs import default
 from dissim_jax.errors import UserError
 from dissim_jax.files.atomic import write_json
 from dissim_jax.files.workdir import check_workdir, read_config
-from dissim_jax.finished import find_all
+from dissim_jax.members.find import find_all
 from dissim_jax.report import seeds
 from dissim_jax.report.collection import rows
 from tests.test_report_seeds import make_seeds

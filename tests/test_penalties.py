@@ -8,17 +8,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dissim_jax import loop, train
 from dissim_jax.config.check import check_config
 from dissim_jax.configs import default
 from dissim_jax.data import load
 from dissim_jax.data.augment import normalise
 from dissim_jax.distributed import devices
 from dissim_jax.errors import UserError
-from dissim_jax.game import make_game
-from dissim_jax.members import build_model
-from dissim_jax.optimizer import make_optimizer
+from dissim_jax.members.store import build_model
 from dissim_jax.similarity import MEASURES, PENALTIES, moments, solve_affine
+from dissim_jax.train import loop
+from dissim_jax.train import step as train_step
+from dissim_jax.train.optimizer import make_optimizer
+from dissim_jax.train.penalty import make_game
 
 FACTS = {"model": "tiniest", "width_multiplier": 0.25, "num_classes": 10}
 TAP = 1
@@ -57,7 +58,7 @@ def mesh():
 def fresh_state(seed):
   """Of any run: neither a closed-form projection nor none has a state of its own."""
   optimizer = make_optimizer(default.get_config().optimizer, STEPS, 1)
-  state = train.init_state(model(), optimizer, None, dataset().image_shape, seed)
+  state = train_step.init_state(model(), optimizer, None, dataset().image_shape, seed)
   # Placed as a step gives it back, or the second step would be compiled again.
   return devices.replicate(state, mesh())
 
@@ -85,7 +86,7 @@ def training_step():
 
     projection = games[0].projection._replace(fit=fit)
     game = dataclasses.replace(games[0], similarity=similarity, projection=projection)
-    own = train.make_train_step(configs[0], model(), optimizer, game)
+    own = train_step.make_train_step(configs[0], model(), optimizer, game)
     return own(state, batch, teachers)
 
   whole, split = jax.sharding.PartitionSpec(), jax.sharding.PartitionSpec(devices.BATCH_AXIS)
@@ -102,12 +103,12 @@ def trained(name, seed, teacher, first):
       batch = {"image": dataset().train_images[rows], "label": dataset().train_labels[rows]}
       state, metrics = training_step()(which, state, batch, (teacher,))
   assert np.isfinite(metrics["loss"])
-  return train.variables_of(state)
+  return train_step.variables_of(state)
 
 
 def free(seed):
   """A member that is trained with lambda 0, so that it does not matter against whom."""
-  return trained("expvar", seed, train.variables_of(fresh_state(seed)), first=0)
+  return trained("expvar", seed, train_step.variables_of(fresh_state(seed)), first=0)
 
 
 @functools.cache

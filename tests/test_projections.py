@@ -9,8 +9,8 @@ import optax
 import pytest
 from sklearn.linear_model import LinearRegression, Ridge
 
-from dissim_jax import projections
-from dissim_jax.objective import mean_similarity, penalty_weight
+from dissim_jax.train import projections
+from dissim_jax.train.losses import mean_similarity, penalty_weight
 
 
 @pytest.fixture(scope="module")

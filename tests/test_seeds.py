@@ -18,12 +18,12 @@ from dissim_jax.config.values import get
 from dissim_jax.errors import UserError
 from dissim_jax.evaluate import stitch_study
 from dissim_jax.files.workdir import check_workdir
-from dissim_jax.loop import epoch_order
 from dissim_jax.report import seeds, seeds_text
 from dissim_jax.report.pool import clusters
 from dissim_jax.report.pool import ensembles as pool_ensembles
 from dissim_jax.report.pool.settings import Settings
 from dissim_jax.seeds import folded
+from dissim_jax.train.loop import epoch_order
 
 SMALL = (0, 1, 12345, 2**31 - 1)
 LARGE = (2**31, 2**31 + 1, 2**32, 2**32 + 1, 2**63, 2**64, 2**64 + 1, 10**30, 10**30 + 1)

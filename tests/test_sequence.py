@@ -22,8 +22,8 @@ from dissim_jax.distributed import preemption
 from dissim_jax.distributed.checkpoint import Checkpoints, load_weights, save_weights
 from dissim_jax.errors import BusyError, Stopped, UserError
 from dissim_jax.files.workdir import locked
-from dissim_jax.loop import TrainingDivergedError
-from dissim_jax.plan import make_plan
+from dissim_jax.members.plan import make_plan
+from dissim_jax.train.loop import TrainingDivergedError
 from tests import tiny
 
 DIGITS = "--config=configs/digits_expvar.py"
@@ -148,15 +148,15 @@ def test_reused_members_keep_their_teachers(finished):
     ({"data__name": "cifar11"}, "did you mean 'cifar10'?"),
     ({"dissim__projection__name": "learnt"}, "did you mean 'learned'?"),
     ({"dissim__taps": (17,)}, "dissim.taps=[17]: tiniest has taps 0..1"),
-    ({"dissim__taps": (1, 1)}, "each tap may be named once"),
+    ({"dissim__taps": (1, 1)}, "1 is named twice"),
     ({"dissim__taps": ()}, "name at least one of taps 0..1"),
     ({"dissim__weight": float("nan")}, "dissim.weight=nan: must be a finite number"),
     ({"train__epochs": 0}, "train.epochs=0: must be a whole number of at least 1"),
     ({"train__batch_size": 101}, "there are only 100 training images"),
     ({"train__batch_size": 50}, "must be a multiple of the 4 devices"),
     ({"data__mean": (0.5, 0.5)}, "images have 1 channel(s)"),
-    ({"data__std": (0.0,)}, "every number must be above 0"),
-    ({"data__mean": ("grey",)}, "data.mean=('grey',): must be one finite number a channel"),
+    ({"data__std": (0.0,)}, "must be a finite number above 0"),
+    ({"data__mean": ("grey",)}, "data.mean='grey': must be a finite number"),
     ({"data__train_per_class": 174}, "train_per_class"),
     ({"augment__crop_fill": 300}, "augment.crop_fill=300"),
     ({"ensemble__teachers": ("nowhere",)}, "holds no finished member"),

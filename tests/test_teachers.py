@@ -6,17 +6,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dissim_jax import objective, plan, sequence, train
+from dissim_jax import sequence
 from dissim_jax.config.ensemble import member_names, training_folders
 from dissim_jax.configs import default
 from dissim_jax.data import load
 from dissim_jax.distributed import devices
 from dissim_jax.files.atomic import read_json
-from dissim_jax.game import make_game, teacher_taps
+from dissim_jax.members import plan
 from dissim_jax.models import MODELS, Layered, matching_tap, resnet
-from dissim_jax.optimizer import learning_rate, make_optimizer
 from dissim_jax.report import write_report
 from dissim_jax.report.results import read_results
+from dissim_jax.train import losses
+from dissim_jax.train import step as train_step
+from dissim_jax.train.optimizer import learning_rate, make_optimizer
+from dissim_jax.train.penalty import make_game, teacher_taps
 from tests import tiny
 
 SHAPE = (8, 8, 1)
@@ -93,13 +96,14 @@ def first_steps(teacher, config):
   """
   model, mesh = shallow(4), devices.make_mesh(jax.devices()[:1])
   optimizer = make_optimizer(config.optimizer, 4, 2)
-  first = jax.device_get(train.init_state(model, optimizer, None, SHAPE, 3))
+  first = jax.device_get(train_step.init_state(model, optimizer, None, SHAPE, 3))
 
   def taught(state, batch, frozen):
-    tutor = objective.Tutor(teacher, frozen[0])
-    return train.make_train_step(config, model, optimizer, None, tutor)(state, batch, frozen[1:])
+    tutor = losses.Tutor(teacher, frozen[0])
+    step = train_step.make_train_step(config, model, optimizer, None, tutor)
+    return step(state, batch, frozen[1:])
 
-  untaught = train.make_train_step(config, model, optimizer, None)
+  untaught = train_step.make_train_step(config, model, optimizer, None)
   runs = [devices.pmapped(step, mesh) for step in (untaught, taught)]
 
   def take(share, frozen, dataset):

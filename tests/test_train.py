@@ -7,13 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dissim_jax import loop, train
 from dissim_jax.configs import default
 from dissim_jax.data import load
 from dissim_jax.distributed import devices
-from dissim_jax.game import make_game
-from dissim_jax.members import build_model
-from dissim_jax.optimizer import make_optimizer
+from dissim_jax.members.store import build_model
+from dissim_jax.train import loop
+from dissim_jax.train import step as train_step
+from dissim_jax.train.optimizer import make_optimizer
+from dissim_jax.train.penalty import make_game
 from tests import tiny
 
 FACTS = {"model": "tiniest", "width_multiplier": 0.5, "num_classes": 10}
@@ -70,8 +71,8 @@ def parts(name):
   config = tiny_config(**GAMES[name])
   game = make_game(config, model(), (model(),) * (2 if name == "lincka, positions" else 1), STEPS)
   optimizer = make_optimizer(config.optimizer, config.train.epochs * STEPS, 1)
-  state = train.init_state(model(), optimizer, game, SHAPE, 3)
-  step = train.make_train_step(config, model(), optimizer, game)
+  state = train_step.init_state(model(), optimizer, game, SHAPE, 3)
+  step = train_step.make_train_step(config, model(), optimizer, game)
   return step, game, jax.device_get(state)
 
 
@@ -99,7 +100,7 @@ class Training:
 
   def take(self, state, rows):
     """The state after the steps of some rows, and the sums of their metrics."""
-    zeros = {name: np.float32(0) for name in train.metric_names(self.game)}
+    zeros = {name: np.float32(0) for name in train_step.metric_names(self.game)}
     return self.run(state, devices.replicate(zeros, self.mesh), self.data, rows, self.frozen)
 
   def losses(self, steps, **start):
@@ -188,15 +189,15 @@ def test_images_on_the_host_reach_the_step_as_those_on_the_devices_do(tmp_path):
     pixels = batch["image"].astype(jnp.int32).sum((1, 2, 3))
     own = jax.lax.psum(jnp.sum(pixels * (1 + batch["label"])), devices.BATCH_AXIS)
     state = state.replace(step=state.step + 1, params=3 * state.params + own)
-    return state, dict.fromkeys(train.metric_names(None), jnp.ones(()))
+    return state, dict.fromkeys(train_step.metric_names(None), jnp.ones(()))
 
   zero = np.int32(0)
-  first = train.TrainState(zero, zero, zero, {}, {}, {})
+  first = train_step.TrainState(zero, zero, zero, {}, {}, {})
   found = []
   for gib in (4.0, 0.0):
     config = tiny_config(train__epochs=1, train__steps_per_dispatch=2, data__resident_gib=gib)
     state, _ = loop.fit(
-      config, step, first, train.shown_metrics(None), (), few, lambda state: {},
+      config, step, first, train_step.shown_metrics(None), (), few, lambda state: {},
       devices.make_mesh(), tmp_path / str(gib), 3,
     )  # fmt: skip
     found.append(int(state.params))
@@ -213,7 +214,7 @@ def test_sixty_four_images_are_overfitted(tmp_path):
   )
   own = build_model(FACTS | {"model": "tiny"}, jnp.float32)
   config = tiny_config(train__batch_size=32, train__epochs=40, train__checkpoint_every_epochs=40)
-  train.train_member(
+  train_step.train_member(
     config, own, None, (), few, lambda variables, teachers: {},
     devices.make_mesh(jax.devices()[:1]), tmp_path / "member", 3,
   )  # fmt: skip
@@ -248,7 +249,7 @@ def test_members_of_one_place_start_from_the_same_weights():
   optimizer = make_optimizer(config.optimizer, 10, 1)
   game = make_game(config, model(), (model(),), 5)
   with_game, without, other = (
-    train.init_state(model(), optimizer, g, SHAPE, seed).params
+    train_step.init_state(model(), optimizer, g, SHAPE, seed).params
     for g, seed in ((game, 3), (None, 3), (None, 4))
   )
   jax.tree.map(np.testing.assert_array_equal, with_game, without)

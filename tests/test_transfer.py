@@ -12,15 +12,7 @@ import rich.console
 from absl import flags
 from PIL import Image
 
-from dissim_jax import (
-  command_line,
-  evaluation,
-  members,
-  sequence,
-  transfer,
-  transfer_files,
-  transfers,
-)
+from dissim_jax import command_line, evaluation, sequence, transfer, transfer_files, transfers
 from dissim_jax.attacks import Attack, perturb
 from dissim_jax.config.blocks import complete
 from dissim_jax.configs import default
@@ -43,7 +35,8 @@ from dissim_jax.evaluate.transferability import (
 )
 from dissim_jax.files.atomic import read_json, write_json
 from dissim_jax.files.workdir import locked
-from dissim_jax.finished import find_all
+from dissim_jax.members import store
+from dissim_jax.members.find import find_all
 from dissim_jax.models import init_variables
 from dissim_jax.models.components import Components
 from dissim_jax.report import pool as pool_page
@@ -74,7 +67,7 @@ def dataset():
 @functools.cache
 def network():
   """The architecture of all members, its fresh variables, and what its head sees."""
-  model = members.build_model(FACTS, jnp.float32)
+  model = store.build_model(FACTS, jnp.float32)
   last = len(model.layers) - 1
   apply = jax.jit(lambda variables, x: model.apply(variables, x, last, method="represent"))
   return model, init_variables(model, jax.random.key(0), SHAPE), apply
@@ -112,7 +105,7 @@ test_set.__test__ = False
 
 def save(folder, seed, config=None, **facts):
   """A finished member of a run."""
-  members.save_member(folder, fitted(seed), FACTS | facts)
+  store.save_member(folder, fitted(seed), FACTS | facts)
   write_json(folder.parent / "config.json", CONFIG | (config or {}))
   return folder
 
@@ -521,9 +514,9 @@ def test_members_of_other_resolution(tmp_path, monkeypatch):
     own = facts | {"image_shape": [side, side, 3]}
     data = CONFIG["data"] | {"name": "image_folder", "dir": str(tmp_path / "pictures"),
                              "image_size": side, "mean": [0.5] * 3, "std": [0.5] * 3}  # fmt: skip
-    model = members.build_model(own, jnp.float32)
+    model = store.build_model(own, jnp.float32)
     variables = tiny.drawn(model, own["image_shape"], side)
-    members.save_member(tmp_path / f"run_{side}" / "member_0", variables, own)
+    store.save_member(tmp_path / f"run_{side}" / "member_0", variables, own)
     write_json(tmp_path / f"run_{side}" / "config.json", CONFIG | {"data": data})
     people[side] = classifier(Member("", model, variables, (0.5,) * 3, (0.5,) * 3))
   folders = [tmp_path / f"run_{side}" for side in (8, 12)]
@@ -597,7 +590,7 @@ def odd(runs, tmp_path_factory):
   variables = fitted(0)
   dense = {k: -v for k, v in variables["params"]["head"]["dense"].items()}
   variables = variables | {"params": variables["params"] | {"head": {"dense": dense}}}
-  members.save_member(root / "wrong" / "member_0", variables, FACTS)
+  store.save_member(root / "wrong" / "member_0", variables, FACTS)
   (root / "file").write_text("")
   return root
 
@@ -680,7 +673,7 @@ def test_a_run_is_measured_further(tmp_path, monkeypatch):
   monkeypatch.setattr(evaluation, "diversity", lambda *_, **__: {})
   for seed in range(2):
     facts = FACTS | {"epochs": 1, "train_seconds": 1.0}
-    members.save_member(tmp_path / "run" / f"member_{seed}", fitted(seed), facts)
+    store.save_member(tmp_path / "run" / f"member_{seed}", fitted(seed), facts)
   plain = json.loads(json.dumps(config.to_dict()))
   write_json(tmp_path / "run" / "config.json", plain | {"transfer": {"attack": "none"}})
   sequence.run(config, tmp_path / "run")

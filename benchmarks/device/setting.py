@@ -7,8 +7,8 @@ import jax
 import ml_collections
 import numpy as np
 
-from dissim_jax import members
 from dissim_jax.distributed import devices
+from dissim_jax.members import store
 from dissim_jax.models import Layered, matching_tap, nearest_stem
 
 NUM_CLASSES = 10
@@ -90,7 +90,7 @@ class Setting:
   @property
   def dtype(self) -> str:
     """Of the networks."""
-    return members.compute_dtype(self.config.dtype).name
+    return store.compute_dtype(self.config.dtype).name
 
   @functools.cached_property
   def mesh(self) -> jax.sharding.Mesh:
@@ -125,7 +125,7 @@ class Setting:
       "patch_size": config.patch_size,
       "num_classes": NUM_CLASSES,
     }
-    return members.build_model(facts, members.compute_dtype(dtype or self.config.dtype))
+    return store.build_model(facts, store.compute_dtype(dtype or self.config.dtype))
 
   def taps(self, name: str) -> tuple[int, ...]:
     """The taps of this network that belong to the config's."""

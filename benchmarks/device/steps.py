@@ -10,12 +10,12 @@ import numpy as np
 
 from benchmarks.device.setting import Setting, varied
 from benchmarks.device.timing import NotHereError
-from dissim_jax import train
 from dissim_jax.distributed import devices
 from dissim_jax.distributed.checkpoint import Checkpoints
-from dissim_jax.game import make_game
 from dissim_jax.models import init_variables
-from dissim_jax.optimizer import make_optimizer
+from dissim_jax.train import step as train_step
+from dissim_jax.train.optimizer import make_optimizer
+from dissim_jax.train.penalty import make_game
 
 BATCH = 16
 
@@ -51,11 +51,11 @@ class Steps:
     self.device = setting.mesh.devices.flat[0]
 
   @functools.cached_property
-  def start(self) -> tuple[train.TrainState, tuple[dict, ...]]:
+  def start(self) -> tuple[train_step.TrainState, tuple[dict, ...]]:
     """The first state and the earlier member, on the host."""
     model, game, optimizer = self._parts("float32")
     shape = self._setting.image_shape
-    state = train.init_state(model, optimizer, game, shape, 0)
+    state = train_step.init_state(model, optimizer, game, shape, 0)
     return jax.device_get((state, (init_variables(model, jax.random.key(1), shape),)))
 
   def _parts(self, dtype: str):
@@ -63,13 +63,13 @@ class Steps:
     game = make_game(self._config, model, (model,), 10)
     return model, game, make_optimizer(self._config.optimizer, 10, 10)
 
-  def step(self, state: train.TrainState, number: int, dtype: str, device: jax.Device):
+  def step(self, state: train_step.TrainState, number: int, dtype: str, device: jax.Device):
     """The state after the step with the batch of this number, on the host."""
     mesh, (model, game, optimizer) = devices.make_mesh([device]), self._parts(dtype)
     if (dtype, device) not in self._programs:
-      step = train.make_train_step(self._config, model, optimizer, game)
+      step = train_step.make_train_step(self._config, model, optimizer, game)
       self._programs[dtype, device] = devices.pmapped(step, mesh)
-    zeros = {name: np.float32(0) for name in train.metric_names(game)}
+    zeros = {name: np.float32(0) for name in train_step.metric_names(game)}
     data = self._setting.images[: 2 * BATCH], self._setting.labels[: 2 * BATCH]
     placed = devices.replicate((state, zeros, data, self.start[1]), mesh)
     rows = np.arange(number * BATCH, (number + 1) * BATCH, dtype=np.int32)[None]
@@ -77,7 +77,7 @@ class Steps:
       run = self._programs[dtype, device]
       return jax.device_get(run(*placed[:3], rows, placed[3])[0])
 
-  def change(self, after: train.TrainState) -> np.ndarray:
+  def change(self, after: train_step.TrainState) -> np.ndarray:
     """What steps changed of the parameters, as one vector."""
     changed = jax.tree.map(lambda a, b: np.ravel(a - b), after.params, self.start[0].params)
     return np.concatenate(jax.tree.leaves(changed))
@@ -99,5 +99,5 @@ class Steps:
     twice = [self.step(state, 1, "float32", self.device) for state in (read, once)]
     return relative(*map(self.change, twice))
 
-  def _placed(self, state: train.TrainState) -> train.TrainState:
+  def _placed(self, state: train_step.TrainState) -> train_step.TrainState:
     return devices.replicate(state, devices.make_mesh([self.device]))

@@ -12,12 +12,13 @@ import numpy as np
 
 from benchmarks.device.setting import Setting, varied
 from benchmarks.device.timing import Case, Row
-from dissim_jax import joint, loop, train
 from dissim_jax.distributed import devices
-from dissim_jax.game import Game, make_game
 from dissim_jax.models import init_variables
-from dissim_jax.optimizer import make_optimizer
-from dissim_jax.projections import identity
+from dissim_jax.train import joint, loop
+from dissim_jax.train import step as train_step
+from dissim_jax.train.optimizer import make_optimizer
+from dissim_jax.train.penalty import Game, make_game
+from dissim_jax.train.projections import identity
 
 GAMES = {
   "ExpVar, learned": {"dissim__metric": "expvar", "dissim__projection__name": "learned"},
@@ -77,12 +78,12 @@ def member_case(
     played = make_game(config, model, (model,) * earlier, steps)
     played = game(played) if game else played
     optimizer = make_optimizer(config.optimizer, config.train.epochs * steps, steps)
-    state = train.init_state(model, optimizer, played, setting.image_shape, 0)
+    state = train_step.init_state(model, optimizer, played, setting.image_shape, 0)
     teachers = tuple(
       init_variables(model, jax.random.key(1 + i), setting.image_shape) for i in range(earlier)
     )
-    step = train.make_train_step(config, model, optimizer, played)
-    return stepper(setting, config, step, state, train.metric_names(played), teachers)
+    step = train_step.make_train_step(config, model, optimizer, played)
+    return stepper(setting, config, step, state, train_step.metric_names(played), teachers)
 
   images = block_size(setting) * setting.batch
   return Case(title, make, images, setting.batch, setting.dtype, gflop)

@@ -202,7 +202,10 @@ _CORRUPTION = {
 
 _TRANSFER = {
   "attack": name("none", "whether images that fool one member fool the others", ATTACKS, "none"),
-  "epsilon": number(Attack.epsilon, "largest change of a pixel, of images in 0..1", 0, 1),
+  "epsilon": number(
+    Attack.epsilon, "largest change of a pixel, of images in 0..1", 0, 1,
+    hint=", such as 8/255 for 8 grey levels",
+  ),
   "step_size": number(Attack.step_size, "change in one iteration", 0, 1, above=True),
   "iterations": whole(Attack.iterations, "of pgd and momentum_pgd", 1),
   "random_start": flag(True, "anywhere in the ball; False = at the image"),

@@ -19,8 +19,8 @@ from jax.sharding import Mesh
 from dissim_jax.distributed import devices
 from dissim_jax.evaluate.stitched import Pair
 from dissim_jax.evaluate.stitching import Stitch, apply_stitch
-from dissim_jax.loop import epoch_order, steps_per_dispatch
 from dissim_jax.similarity import lincka
+from dissim_jax.train.loop import epoch_order, steps_per_dispatch
 
 Params = dict[str, jax.Array]
 

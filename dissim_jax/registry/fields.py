@@ -84,10 +84,13 @@ def is_whole(low: int, high: int | None = _MOST) -> Check:
   return check
 
 
-def is_number(low: float = -math.inf, high: float = math.inf, above: bool = False) -> Check:
-  """A finite number in low..high, or above low."""
+def is_number(
+  low: float = -math.inf, high: float = math.inf, above: bool = False, hint: str = ""
+) -> Check:
+  """A finite number in low..high, or above low; the complaint ends with the hint."""
   if high < math.inf:
-    allowed = f"a number above {low:g} and up to {high:g}" if above else f"in {low:g}..{high:g}"
+    within = f"above {low:g} and up to {high:g}" if above else f"in {low:g}..{high:g}"
+    allowed = f"a number {within}"
   elif low > -math.inf:
     allowed = f"a finite number {'above' if above else 'of at least'} {low:g}"
   else:
@@ -96,7 +99,7 @@ def is_number(low: float = -math.inf, high: float = math.inf, above: bool = Fals
   def check(field: str, value: Any) -> None:
     real = isinstance(value, numbers.Real) and not isinstance(value, bool)
     if not real or not math.isfinite(value) or not low <= value <= high or (above and value <= low):
-      raise UserError(f"{field}={said(value)}: must be {allowed}")
+      raise UserError(f"{field}={said(value)}: must be {allowed}{hint}")
 
   return check
 
@@ -158,10 +161,12 @@ def number(
   high: float = math.inf,
   *,
   above: bool = False,
+  hint: str = "",
   **more: Any,
 ) -> Field:
   """A finite number in low..high, or above low."""
-  return Field(default=default, doc=doc, check=is_number(low, high, above), kind=float, **more)
+  check = is_number(low, high, above, hint)
+  return Field(default=default, doc=doc, check=check, kind=float, **more)
 
 
 def flag(default: bool | None, doc: str, **more: Any) -> Field:

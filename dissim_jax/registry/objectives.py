@@ -12,7 +12,7 @@ ATTRIBUTION = "attribution"
 # Eq. 8 (attribution) is `mean_member_loss` less the weighted diversity of the members' attribution
 # maps, which the training step adds: it is no function of logits.
 JOINT: dict[str, Entry] = {
-  name: Entry(name=name, label=label, code=f"joint_objectives:{function}", reference=reference)
+  name: Entry(name=name, label=label, code=f"train.joint_losses:{function}", reference=reference)
   for name, label, function, reference in (
     ("independent", "independent, trained jointly", "mean_member_loss", ""),
     ("gncl", "GNCL", "gncl", "Rosales et al. 2023, Eq. 2"),
@@ -24,12 +24,12 @@ JOINT: dict[str, Entry] = {
 
 # For measures that need aligned channels; others take `projections.identity`.
 PROJECTIONS: dict[str, Entry] = {
-  name: Entry(name=name, label=label, code=f"projections:{name}")
+  name: Entry(name=name, label=label, code=f"train.projections:{name}")
   for name, label in (("learned", "learned"), ("least_squares", "least squares"))
 }
 
 OPTIMIZERS: dict[str, Entry] = {
-  name: Entry(name=name, label=label, code=f"optimizer:{name}", reference=reference)
+  name: Entry(name=name, label=label, code=f"train.optimizer:{name}", reference=reference)
   for name, label, reference in (
     ("sgd", "SGD with momentum", ""),
     ("adamw", "AdamW", "Loshchilov & Hutter 2019"),

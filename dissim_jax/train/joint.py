@@ -14,12 +14,12 @@ from jax.sharding import Mesh
 from dissim_jax.attribution import attribution_diversity
 from dissim_jax.data import Dataset
 from dissim_jax.distributed import devices
-from dissim_jax.joint_objectives import diversity, mean_member_loss
-from dissim_jax.loop import fit
 from dissim_jax.models import Layered, init_variables
-from dissim_jax.optimizer import make_optimizer
 from dissim_jax.registry.objectives import ATTRIBUTION, JOINT
-from dissim_jax.train import TrainState, make_step
+from dissim_jax.train.joint_losses import diversity, mean_member_loss
+from dissim_jax.train.loop import fit
+from dissim_jax.train.optimizer import make_optimizer
+from dissim_jax.train.step import TrainState, make_step
 
 SHOWN = ("loss", "cross_entropy", "accuracy", "ensemble_accuracy", "diversity")
 

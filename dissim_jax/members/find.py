@@ -9,12 +9,12 @@ from pathlib import Path
 import ml_collections
 from jax.sharding import Mesh
 
-from dissim_jax import members as member_files
 from dissim_jax.errors import UserError
 from dissim_jax.evaluate.streaming import Member
 from dissim_jax.files import layout
 from dissim_jax.files.atomic import read_json
 from dissim_jax.files.workdir import read_config
+from dissim_jax.members import store as member_files
 from dissim_jax.names import nearest
 
 _FACTS = ("data", "image_shape", "num_classes", "mean", "std", "width_multiplier")

@@ -18,8 +18,8 @@ from dissim_jax.errors import Stopped, UserError
 from dissim_jax.files import layout
 from dissim_jax.files.progress import NoProgress, Progress
 from dissim_jax.files.training_log import MetricsLog, NoLog
-from dissim_jax.optimizer import learning_rate
 from dissim_jax.seeds import folded
+from dissim_jax.train.optimizer import learning_rate
 
 
 def epoch_order(seed: int, epoch: int, num_examples: int, batch_size: int) -> np.ndarray:

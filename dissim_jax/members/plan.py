@@ -115,9 +115,9 @@ def _joint(
 
 def _reused_plan(name: str, directory: Path, index: int, earlier: list[Plan]) -> Plan:
   """The plan of a member that another run trained, with those of its teachers that are here too."""
-  from dissim_jax import members as member_files  # Imports JAX, which a plan needs for this alone.
+  from dissim_jax.members import store  # Imports JAX, which a plan needs for this alone.
 
-  facts = member_files.read_facts(directory, "ensemble.teachers")
+  facts = store.read_facts(directory, "ensemble.teachers", store.TRAINED)
   its_teachers = {(directory / teacher).resolve() for teacher in facts["teachers"]}
   teachers = (plan for plan in earlier if plan.directory.resolve() in its_teachers)
   return Plan(name, directory, index, facts["model"], tuple(teachers), reused=True)

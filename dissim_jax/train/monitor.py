@@ -12,10 +12,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dissim_jax.game import Game, teacher_taps
 from dissim_jax.models import Layered
-from dissim_jax.projections import concatenated
 from dissim_jax.similarity import merge_moments, moments, r2_from_moments
+from dissim_jax.train.penalty import Game, teacher_taps
+from dissim_jax.train.projections import concatenated
 
 Monitor = Callable[[Any, tuple[Any, ...]], dict[str, float]]
 

@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import optax
 
 from dissim_jax.models import Layered
-from dissim_jax.projections import Similarity
 from dissim_jax.similarity import MEASURES
+from dissim_jax.train.projections import Similarity
 
 
 def mean_similarity(metric: str, options: dict, axis_name: str | None = None) -> Similarity:

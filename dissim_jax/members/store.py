@@ -3,6 +3,7 @@
 `member.json` is written last and marks the member as done; `weights/` holds its variables.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,9 @@ from dissim_jax.files.atomic import read_json, write_json
 from dissim_jax.models import MODELS, Layered, nearest_stem, variable_shapes
 
 _FIRST_STEM = 32  # of members whose file does not say it
-# What the file of every version says.
-_FACTS = ("model", "width_multiplier", "num_classes", "image_shape", "mean", "std", "epochs",
-          "teachers", "parameters", "train_seconds")  # fmt: skip
+# What a member is built from, and what is told of how it was trained.
+_BUILT = ("model", "width_multiplier", "num_classes", "image_shape", "mean", "std")
+TRAINED = ("teachers", "parameters", "epochs", "train_seconds")
 
 
 def compute_dtype(setting: str) -> Any:
@@ -73,8 +74,13 @@ def save_member(directory: Path, variables: Any, facts: dict) -> None:
   processes.first_does(lambda: write_json(directory / layout.MEMBER, facts))
 
 
-def read_facts(directory: Path, field: str) -> dict:
-  """What `member.json` says; `field` names who asked, for the error."""
+def read_facts(directory: Path, field: str, needed: Sequence[str] = ()) -> dict:
+  """What `member.json` says; `field` names who asked, for the error.
+
+  Raises:
+    UserError: the file is missing or damaged, lacks one of `needed` or what every member needs, or
+      is of an architecture that is not known.
+  """
   if not is_done(directory):
     raise UserError(
       f"{field}: {str(directory)!r} holds no finished member (a folder with member.json)"
@@ -84,7 +90,8 @@ def read_facts(directory: Path, field: str) -> dict:
     facts = read_json(file)
   except ValueError as error:
     raise UserError(f"{field}: {str(file)!r} cannot be read") from error
-  if lacking := [name for name in _FACTS if not isinstance(facts, dict) or name not in facts]:
+  there = facts if isinstance(facts, dict) else {}
+  if lacking := [name for name in (*_BUILT, *needed) if name not in there]:
     raise UserError(f"{field}: {str(file)!r} has no {lacking[0]!r}")
   plugins.require(facts.get("plugins", ()), f"{field}: {str(directory)!r}")
   if facts["model"] not in MODELS:

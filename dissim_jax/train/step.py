@@ -11,15 +11,15 @@ import ml_collections
 import optax
 from jax.sharding import Mesh
 
-from dissim_jax import objective
 from dissim_jax.data import Dataset
 from dissim_jax.data.augment import augment, normalise
 from dissim_jax.distributed import devices
-from dissim_jax.game import Game, teacher_taps
-from dissim_jax.loop import fit
 from dissim_jax.models import Layered, init_variables
-from dissim_jax.monitor import Monitor
-from dissim_jax.optimizer import make_optimizer
+from dissim_jax.train import losses
+from dissim_jax.train.loop import fit
+from dissim_jax.train.monitor import Monitor
+from dissim_jax.train.optimizer import make_optimizer
+from dissim_jax.train.penalty import Game, teacher_taps
 
 
 @flax.struct.dataclass
@@ -92,7 +92,7 @@ def make_train_step(
   model: Layered,
   optimizer: optax.GradientTransformation,
   game: Game | None,
-  tutor: objective.Tutor | None = None,
+  tutor: losses.Tutor | None = None,
 ) -> Callable:
   """The step of one member: cross-entropy, plus lambda times the similarity with a game.
 
@@ -106,14 +106,14 @@ def make_train_step(
   def loss_fn(params, state, images, labels, teachers):
     variables = variables_of(state.replace(params=params))
     (logits, taps), updates = model.apply(variables, images, True, mutable=["batch_stats"])
-    cross_entropy = objective.mean_cross_entropy(logits, labels, axis)
+    cross_entropy = losses.mean_cross_entropy(logits, labels, axis)
     accuracy = jax.lax.pmean(jnp.mean(jnp.argmax(logits, -1) == labels), axis)
     metrics = {"cross_entropy": cross_entropy, "accuracy": accuracy}
     loss, projection = cross_entropy, state.projection
     if tutor is not None:
       taught = tutor.labels(teachers[0], images)
       metrics["agreement"] = jax.lax.pmean(jnp.mean(jnp.argmax(logits, -1) == taught), axis)
-      with_teacher = objective.mean_cross_entropy(logits, taught, axis)
+      with_teacher = losses.mean_cross_entropy(logits, taught, axis)
       loss = (1 - tutor.share) * cross_entropy + tutor.share * with_teacher
     if game is not None:
       targets = [taps[tap] for tap in game.taps]
@@ -128,7 +128,7 @@ def make_train_step(
   return make_step(config, optimizer, loss_fn)
 
 
-def shown_metrics(game: Game | None, tutor: objective.Tutor | None = None) -> tuple[str, ...]:
+def shown_metrics(game: Game | None, tutor: losses.Tutor | None = None) -> tuple[str, ...]:
   """The means that are logged for every epoch.
 
   `similarity` to what the projection predicts, with a game; `agreement` with the teacher's labels,
@@ -191,7 +191,7 @@ def train_member(
   mesh: Mesh,
   directory: Path,
   seed: int,
-  tutor: objective.Tutor | None = None,
+  tutor: losses.Tutor | None = None,
 ) -> tuple[dict, float]:
   """Trains one member, or goes on where a killed run stopped.
 

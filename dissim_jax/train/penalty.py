@@ -8,12 +8,12 @@ import jax
 import ml_collections
 import optax
 
-from dissim_jax import objective, projections
 from dissim_jax.distributed import devices
 from dissim_jax.models import Layered, matching_tap, resized
-from dissim_jax.optimizer import make_optimizer
-from dissim_jax.projections import Projection
 from dissim_jax.similarity import MEASURES
+from dissim_jax.train import losses, projections
+from dissim_jax.train.optimizer import make_optimizer
+from dissim_jax.train.projections import Projection
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Game:
     teachers: the architectures of the earlier members; their variables go into every step.
     taps: the regularised taps of the new member.
     teacher_taps: for each teacher its taps that belong to these.
-    similarity: f(targets, predictions) -> scalar, see `objective.mean_similarity`.
+    similarity: f(targets, predictions) -> scalar, see `losses.mean_similarity`.
     projection: how the earlier members' taps predict the new member's.
     weight: lambda as a function of the step.
   """
@@ -73,9 +73,9 @@ def make_game(
       tuple(matching_tap(tap, model, teacher, dissim.match) for tap in dissim.taps)
       for teacher in teachers
     ),
-    objective.mean_similarity(dissim.metric, options, devices.BATCH_AXIS),
+    losses.mean_similarity(dissim.metric, options, devices.BATCH_AXIS),
     make_projection(config, steps_per_epoch),
-    objective.penalty_weight(dissim.weight, start, dissim.warmup_steps),
+    losses.penalty_weight(dissim.weight, start, dissim.warmup_steps),
   )
 
 

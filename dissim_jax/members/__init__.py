@@ -1,0 +1,1 @@
+"""Members: planned, on disk, found again."""
