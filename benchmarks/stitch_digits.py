@@ -21,9 +21,9 @@ from dissim_jax.configs import stitch_digits
 from dissim_jax.data import load
 from dissim_jax.distributed import devices
 from dissim_jax.evaluate.stitch_experiments import matching
-from dissim_jax.evaluate.streaming import Member
 from dissim_jax.files.atomic import read_json, write_json
-from dissim_jax.files.workdir import load_member
+from dissim_jax.members.member import Member
+from dissim_jax.members.store import load_member
 from dissim_jax.models import init_variables
 
 _ROOT = flags.DEFINE_string("root", "runs/stitch_digits", "Folder of the runs.")

@@ -16,12 +16,14 @@ from dissim_jax.distributed import devices
 from dissim_jax.distributed.environment import environment
 from dissim_jax.errors import UserError
 from dissim_jax.evaluate import comparable
+from dissim_jax.evaluate.comparable import Chosen
 from dissim_jax.evaluate.comparison import Arrays, compare
-from dissim_jax.evaluate.subjects import Chosen, Subject
 from dissim_jax.files import layout
 from dissim_jax.files.atomic import write_arrays, write_bytes, write_json
 from dissim_jax.files.progress import ProgressLine
-from dissim_jax.members.find import Finished, find_members, load_member
+from dissim_jax.members.find import Finished, find_members
+from dissim_jax.members.member import Subject
+from dissim_jax.members.store import load_member
 from dissim_jax.registry.checks import check_int
 from dissim_jax.report import heatmaps
 

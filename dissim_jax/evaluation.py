@@ -1,5 +1,6 @@
 """What is measured of an experiment's members once they are trained, and the files it leaves."""
 
+import dataclasses
 import functools
 import json
 import sys
@@ -27,10 +28,10 @@ from dissim_jax.evaluate import (
   transferability,
 )
 from dissim_jax.evaluate.diversity import diversity
-from dissim_jax.evaluate.streaming import Member
 from dissim_jax.files import layout
 from dissim_jax.files.atomic import read_json, write_arrays, write_json
 from dissim_jax.members import store as member_files
+from dissim_jax.members.member import Member
 from dissim_jax.members.plan import Plan
 from dissim_jax.names import expanded, listed
 
@@ -41,7 +42,7 @@ def evaluate(
   dataset: Dataset,
   plans: list[Plan],
   sequences: dict[str, list[str]],
-  frozen: dict[str, tuple[Any, Any]],
+  trained: dict[str, Member],
 ) -> dict:
   """Measures all members on the test set.
 
@@ -59,7 +60,8 @@ def evaluate(
   names, settings = [plan.name for plan in plans], config.evaluate
   preprocess = functools.partial(normalise, mean=config.data.mean, std=config.data.std)
   mean, std = tuple(config.data.mean), tuple(config.data.std)
-  members = [Member(name, *frozen[name], mean, std) for name in names]
+  # Also those of other runs see images as this run normalises them.
+  members = [dataclasses.replace(trained[name], mean=mean, std=std) for name in names]
   images, labels = dataset.test_images, dataset.test_labels
   logits, similarity = streaming.measure(
     members, images, preprocess, settings.batch_size, _compared(plans), config.dissim.match
@@ -106,7 +108,7 @@ def evaluate(
       "projection": config.dissim.projection.name,
     },
     "members": [
-      _member_row(plan, frozen[plan.name][0], logits[i], labels, bins)
+      _member_row(plan, trained[plan.name].model, logits[i], labels, bins)
       for i, plan in enumerate(plans)
     ],
     "sequences": sequences,

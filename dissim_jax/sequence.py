@@ -26,7 +26,9 @@ from dissim_jax.files.atomic import write_json
 from dissim_jax.files.workdir import check_workdir, locked
 from dissim_jax.linear_taps import check_first_tap
 from dissim_jax.members import store as member_files
+from dissim_jax.members.member import Member
 from dissim_jax.members.plan import Plan, make_plan
+from dissim_jax.models import Layered
 from dissim_jax.registry.objectives import DISTILL
 from dissim_jax.train import joint
 from dissim_jax.train.losses import Tutor
@@ -113,15 +115,15 @@ def _prepare(
 
 def _train_missing(
   config: ml_collections.ConfigDict, dataset: Dataset, plans: list[Plan]
-) -> dict[str, tuple[Any, Any]]:
-  """Trains the members that are not yet done; architecture and variables of all, by name."""
+) -> dict[str, Member]:
+  """Trains the members that are not yet done; all of them, by name."""
   mesh = devices.make_mesh()
-  frozen: dict[str, tuple[Any, Any]] = {}
+  frozen: dict[str, Member] = {}
   for plan in plans:
     if plan.reused or member_files.is_done(plan.directory):
-      facts = member_files.read_facts(plan.directory, plan.name)
-      dtype = member_files.compute_dtype(config.dtype)
-      frozen[plan.name] = member_files.load_member(plan.directory, facts, dtype, mesh)
+      frozen[plan.name] = member_files.load_member(
+        plan.name, plan.directory, config.dtype, mesh, plan.name
+      )
     elif plan.group is None:
       frozen[plan.name] = _train(config, plan, dataset, frozen, mesh)
     elif plan.name not in frozen:
@@ -134,15 +136,15 @@ def _train(
   config: ml_collections.ConfigDict,
   plan: Plan,
   dataset: Dataset,
-  frozen: dict[str, tuple[Any, Any]],
+  frozen: dict[str, Member],
   mesh: jax.sharding.Mesh,
-) -> tuple[Any, Any]:
-  """Trains a member by itself; its architecture and variables."""
+) -> Member:
+  """Trains a member by itself."""
   facts = member_files.planned_facts(config, dataset, plan.model)
   model = member_files.build_model(facts, member_files.compute_dtype(config.dtype))
   teachers = [frozen[teacher.name] for teacher in plan.teachers]
   steps = len(dataset.train_labels) // config.train.batch_size
-  models = tuple(teacher[0] for teacher in teachers)
+  models = tuple(teacher.model for teacher in teachers)
   game = tutor = None
   if plan.objective == DISTILL:
     tutor = Tutor(models[0], config.objective.teacher_share)
@@ -160,17 +162,17 @@ def _train(
     config.evaluate.batch_size, held_out,
   )
   variables, seconds = train_member(
-    config, model, game, tuple(teacher[1] for teacher in teachers), dataset, monitor, mesh,
+    config, model, game, tuple(teacher.variables for teacher in teachers), dataset, monitor, mesh,
     plan.directory, member_seed(config.seed, plan.index), tutor,
   )
   _save(plan, variables, facts | {"train_seconds": seconds})
-  return model, variables
+  return _member(config, plan, model, variables)
 
 
 def _train_group(
   config: ml_collections.ConfigDict, group: list[Plan], dataset: Dataset, mesh: jax.sharding.Mesh
-) -> dict[str, tuple[Any, Any]]:
-  """Trains members together; architecture and variables of each, by name.
+) -> dict[str, Member]:
+  """Trains members together; by name.
 
   Each is said to have taken its share of the time.
   """
@@ -190,9 +192,16 @@ def _train_group(
   for plan, member, planned in zip(group, variables, facts, strict=True):
     _save(plan, member, planned | own)
   return {
-    plan.name: (model, member)
+    plan.name: _member(config, plan, model, member)
     for plan, model, member in zip(group, models, variables, strict=True)
   }
+
+
+def _member(
+  config: ml_collections.ConfigDict, plan: Plan, model: Layered, variables: Any
+) -> Member:
+  """A member that was trained here."""
+  return Member(plan.name, model, variables, tuple(config.data.mean), tuple(config.data.std))
 
 
 def _save(plan: Plan, variables: Any, facts: dict) -> None:

@@ -45,7 +45,7 @@ def run(
   from dissim_jax.distributed import devices
   from dissim_jax.evaluate import stitch_study
   from dissim_jax.files.workdir import read_config
-  from dissim_jax.members.find import load_member
+  from dissim_jax.members.store import load_member
 
   names = _several("--methods", methods, of_texts=True)
   stitch_study.check_methods(names, rank, l1)

@@ -23,12 +23,12 @@ from dissim_jax.distributed.environment import environment
 from dissim_jax.errors import UserError
 from dissim_jax.evaluate.stitch_study import Study, make_study
 from dissim_jax.evaluate.stitched import Taps
-from dissim_jax.evaluate.streaming import Member
 from dissim_jax.files import layout
 from dissim_jax.files.atomic import read_json, write_arrays, write_json
 from dissim_jax.files.workdir import locked
-from dissim_jax.members.find import load_member
+from dissim_jax.members.member import Member
 from dissim_jax.members.plan import make_plan
+from dissim_jax.members.store import load_member
 from dissim_jax.names import expanded, listed
 from dissim_jax.registry.stitching import EXPERIMENTS
 

@@ -18,10 +18,11 @@ from dissim_jax.data import Dataset, load
 from dissim_jax.data.examples import balanced_part
 from dissim_jax.distributed import devices
 from dissim_jax.errors import UserError
-from dissim_jax.evaluate.attacked import classifier, logits_on
+from dissim_jax.evaluate.attacked import logits_on
 from dissim_jax.evaluate.transferability import check_floor
-from dissim_jax.members.find import Finished, find_all, load_member
-from dissim_jax.members.store import is_done
+from dissim_jax.members.find import Finished, find_all
+from dissim_jax.members.member import classifier
+from dissim_jax.members.store import is_done, load_member
 from dissim_jax.registry.checks import check_int
 from dissim_jax.transfer_files import Row
 

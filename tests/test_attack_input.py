@@ -14,7 +14,7 @@ from dissim_jax.attacks import Attack, perturb
 from dissim_jax.errors import UserError
 from dissim_jax.evaluate import robustness, transferability
 from dissim_jax.evaluate.attacked import attack_member, logits_on, predictions_on
-from dissim_jax.evaluate.streaming import Member
+from dissim_jax.members.member import Member
 from dissim_jax.registry.objectives import JOINT
 
 N, SHAPE, CLASSES = 6, (3, 4, 2), 4

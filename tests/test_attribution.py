@@ -14,7 +14,7 @@ from dissim_jax import attribution
 from dissim_jax.data.augment import normalise
 from dissim_jax.errors import UserError
 from dissim_jax.evaluate import attribution as evaluate
-from dissim_jax.evaluate.streaming import Member
+from dissim_jax.members.member import Member
 from dissim_jax.models import Layered
 
 SHAPE = (6, 5, 3)  # Not square.

@@ -25,10 +25,10 @@ from dissim_jax.data.augment import normalise
 from dissim_jax.data.examples import balanced_part
 from dissim_jax.errors import UserError
 from dissim_jax.evaluate import comparable, comparison
-from dissim_jax.evaluate.streaming import Member
-from dissim_jax.evaluate.subjects import Chosen, Subject
+from dissim_jax.evaluate.comparable import Chosen
 from dissim_jax.files.atomic import read_json, write_json
 from dissim_jax.members import find, store
+from dissim_jax.members.member import Member, Subject
 from dissim_jax.models import MODELS, variable_shapes
 from dissim_jax.report import heatmaps
 from dissim_jax.similarity import MEASURES, comoments

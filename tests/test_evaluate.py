@@ -11,6 +11,7 @@ from sklearn.metrics import cohen_kappa_score, r2_score
 
 from dissim_jax.data.augment import normalise
 from dissim_jax.evaluate import ensembles, streaming
+from dissim_jax.members.member import Member
 from dissim_jax.models import MODELS
 from tests import tiny
 
@@ -23,7 +24,7 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (40, *SHAPE), np.uint8)
 
 def member(name, architecture, seed):
   model = MODELS[architecture](4, width_multiplier=0.25)
-  return streaming.Member(name, model, tiny.drawn(model, SHAPE, seed))
+  return Member(name, model, tiny.drawn(model, SHAPE, seed))
 
 
 def outputs(members):

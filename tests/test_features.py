@@ -15,7 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from dissim_jax.data.augment import normalise
 from dissim_jax.errors import UserError
 from dissim_jax.evaluate import features
-from dissim_jax.evaluate.streaming import Member
+from dissim_jax.members.member import Member
 from dissim_jax.models import MODELS, Layered, variable_shapes
 from dissim_jax.models.resnet import Head
 from tests import tiny

@@ -18,8 +18,9 @@ FLOORS = """
   plugins
   config files.training_log distributed similarity attribution models attacks metrics
   data
-  corruptions train.optimizer members.store
-  train.loop members members.plan
+  corruptions train.optimizer members.member
+  train.loop members.store
+  members members.plan
   evaluate
   train linear_taps feasibility evaluation
   launch.sweep

@@ -11,7 +11,8 @@ from dissim_jax import evaluation
 from dissim_jax.data.augment import normalise
 from dissim_jax.errors import UserError
 from dissim_jax.evaluate import comparison, streaming
-from dissim_jax.evaluate.subjects import Chosen, Subject
+from dissim_jax.evaluate.comparable import Chosen
+from dissim_jax.members.member import Member, Subject
 from dissim_jax.models import MODELS, init_variables
 from dissim_jax.report import heatmaps
 from dissim_jax.similarity import MEASURES
@@ -32,7 +33,7 @@ def members():
     lambda path, x: x.at[1].set(np.nan) if bias(path) else x, variables[1]["params"]
   )
   return [
-    streaming.Member(name, model, own, (0.5,), (0.3,))
+    Member(name, model, own, (0.5,), (0.3,))
     for name, own in zip(("first", "second"), variables, strict=True)
   ]
 

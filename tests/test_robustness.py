@@ -15,7 +15,7 @@ from dissim_jax import corruptions
 from dissim_jax.data.augment import normalise
 from dissim_jax.errors import UserError
 from dissim_jax.evaluate.robustness import ensemble_row, robustness
-from dissim_jax.evaluate.streaming import Member
+from dissim_jax.members.member import Member
 from dissim_jax.models import MODELS
 from tests import tiny
 

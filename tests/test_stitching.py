@@ -16,7 +16,7 @@ from dissim_jax.data.augment import normalise
 from dissim_jax.distributed import devices
 from dissim_jax.evaluate import stitch_training, stitched, stitching
 from dissim_jax.evaluate.stitching import Stitch
-from dissim_jax.evaluate.streaming import Member
+from dissim_jax.members.member import Member
 from dissim_jax.models import MODELS
 from dissim_jax.similarity import lincka
 from tests import tiny

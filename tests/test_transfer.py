@@ -20,13 +20,7 @@ from dissim_jax.data import load
 from dissim_jax.data.augment import normalise
 from dissim_jax.data.examples import balanced_part
 from dissim_jax.errors import BusyError, UserError
-from dissim_jax.evaluate.attacked import (
-  attack_member,
-  classifier,
-  logits_on,
-  predictions_on,
-)
-from dissim_jax.evaluate.streaming import Member
+from dissim_jax.evaluate.attacked import attack_member, logits_on, predictions_on
 from dissim_jax.evaluate.transferability import (
   log_similarity,
   one_sided_log_similarity,
@@ -37,6 +31,7 @@ from dissim_jax.files.atomic import read_json, write_json
 from dissim_jax.files.workdir import locked
 from dissim_jax.members import store
 from dissim_jax.members.find import find_all
+from dissim_jax.members.member import Member, classifier
 from dissim_jax.models import init_variables
 from dissim_jax.models.components import Components
 from dissim_jax.report import pool as pool_page

@@ -12,7 +12,8 @@ from dissim_jax.attacks import Attack, perturb
 from dissim_jax.corruptions import CORRUPTIONS, corrupt
 from dissim_jax.data.augment import augment, normalise
 from dissim_jax.evaluate import streaming
-from dissim_jax.evaluate.attacked import classifier, in_unit
+from dissim_jax.evaluate.attacked import in_unit
+from dissim_jax.members.member import Member, classifier
 from dissim_jax.models import init_variables
 
 SEVERITY = 5
@@ -121,12 +122,12 @@ def corruption_sentence(rows: Sequence[Row]) -> str:
   )
 
 
-def member(setting: Setting, name: str, seed: int) -> streaming.Member:
+def member(setting: Setting, name: str, seed: int) -> Member:
   """An untrained network: its weights do not change the arithmetic."""
   model = setting.model(name)
   variables = init_variables(model, jax.random.key(seed), setting.image_shape)
   mean, std = tuple(setting.config.data.mean), tuple(setting.config.data.std)
-  return streaming.Member(f"{name}_{seed}", model, variables, mean, std)
+  return Member(f"{name}_{seed}", model, variables, mean, std)
 
 
 def evaluation(setting: Setting) -> Iterator[list[Case]]:

@@ -1,8 +1,6 @@
 """Members under attack: adversarial images of one member, and what others say of them."""
 
-import dataclasses
 import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,29 +9,6 @@ from jax.tree_util import Partial
 
 from dissim_jax.attacks import Attack, perturb
 from dissim_jax.attacks.inputs import check_arrays
-from dissim_jax.data.augment import normalise
-from dissim_jax.evaluate.streaming import Member
-from dissim_jax.models import Layered
-
-
-@dataclasses.dataclass(frozen=True)
-class Network:
-  """Images in 0..1 to logits; hashable, so that members of one kind share a program."""
-
-  model: Layered
-  mean: tuple[float, ...]
-  std: tuple[float, ...]
-
-  def __call__(self, variables: Any, images: jax.Array) -> jax.Array:
-    """float32 `[N, K]` from float `[N, H, W, C]`, in eval mode."""
-    images = normalise(255.0 * images, self.mean, self.std)
-    return self.model.apply(variables, images)[0].astype(jnp.float32)
-
-
-def classifier(member: Member) -> Partial:
-  """The member as a function from images in 0..1 to logits, on one device."""
-  network = Network(member.model, tuple(member.mean), tuple(member.std))
-  return Partial(network, jax.device_put(member.variables, jax.local_devices()[0]))
 
 
 def in_unit(images: np.ndarray) -> np.ndarray:

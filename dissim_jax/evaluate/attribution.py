@@ -13,7 +13,7 @@ from dissim_jax.attribution import normalise_maps
 from dissim_jax.data.augment import normalise
 from dissim_jax.data.pixels import check_images
 from dissim_jax.errors import UserError
-from dissim_jax.evaluate.streaming import Member
+from dissim_jax.members.member import Member
 from dissim_jax.models import Layered
 from dissim_jax.registry.attributions import CLASSES, METHODS
 

@@ -1,6 +1,7 @@
 """What can be compared by what: the choice of measures and options, and whether images suffice."""
 
 import bisect
+import dataclasses
 import functools
 import inspect
 import itertools
@@ -15,7 +16,6 @@ import numpy as np
 from dissim_jax import texts
 from dissim_jax.errors import UserError
 from dissim_jax.evaluate.streaming import SMALLEST_BATCH
-from dissim_jax.evaluate.subjects import Chosen
 from dissim_jax.names import nearest
 from dissim_jax.similarity import MEASURES, Measure, empty_moments
 from dissim_jax.similarity.comoments import Size, common_size
@@ -25,6 +25,14 @@ _FITTED: dict[str, Callable[[int, int], int]] = {
   "both": lambda x, y: x + y, "second": lambda x, y: y, "larger": max,
 }  # fmt: skip
 _MANY_IMAGES = 2**14  # Larger than any batch; nothing of it is computed.
+
+
+@dataclasses.dataclass(frozen=True)
+class Chosen:
+  """A measure and the options it is called with, as (name, value) pairs; hashable."""
+
+  measure: Measure
+  options: tuple[tuple[str, Any], ...] = ()
 
 
 def choose(names: Iterable[str], options: Iterable[str]) -> tuple[Chosen, ...]:

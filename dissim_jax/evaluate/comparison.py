@@ -14,7 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from dissim_jax.evaluate import nonfinite
-from dissim_jax.evaluate.subjects import Chosen, Reader, Subject
+from dissim_jax.evaluate.comparable import Chosen
+from dissim_jax.members.member import Reader, Subject
 from dissim_jax.similarity import swap_moments
 from dissim_jax.similarity.comoments import (
   Comoments,

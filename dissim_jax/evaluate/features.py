@@ -23,7 +23,8 @@ from dissim_jax.evaluate.feature_choice import (
   share_features,
   standardise,
 )
-from dissim_jax.evaluate.streaming import Member, batches
+from dissim_jax.evaluate.streaming import batches
+from dissim_jax.members.member import Member
 from dissim_jax.models import Layered
 
 __all__ = [

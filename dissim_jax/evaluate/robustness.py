@@ -16,7 +16,7 @@ import numpy as np
 from dissim_jax import corruptions, metrics
 from dissim_jax.data.augment import normalise
 from dissim_jax.data.pixels import check_images
-from dissim_jax.evaluate.streaming import Member
+from dissim_jax.members.member import Member
 from dissim_jax.registry.metrics import metrics_of
 from dissim_jax.seeds import folded
 

@@ -21,7 +21,7 @@ from dissim_jax.evaluate.stitch_training import (
 )
 from dissim_jax.evaluate.stitched import Pair, Taps, collect_moments, make_pair, score_stitches
 from dissim_jax.evaluate.stitching import Stitch
-from dissim_jax.evaluate.streaming import Member
+from dissim_jax.members.member import Member
 from dissim_jax.names import nearest
 from dissim_jax.seeds import folded
 from dissim_jax.similarity import Moments

@@ -11,7 +11,8 @@ import optax
 
 from dissim_jax.data.augment import normalise
 from dissim_jax.evaluate.stitching import Stitch, apply_stitch
-from dissim_jax.evaluate.streaming import Member, batches
+from dissim_jax.evaluate.streaming import batches
+from dissim_jax.members.member import Member
 from dissim_jax.models import Layered, resized
 from dissim_jax.similarity import Moments, merge_moments, moments
 

@@ -4,15 +4,14 @@ Activations never outlive a batch: LinCKA needs sums of HSIC between all taps, r
 co-moments of channels.
 """
 
-import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from dissim_jax.evaluate import nonfinite
+from dissim_jax.members.member import Member
 from dissim_jax.models import Layered, matching_tap, resized
 from dissim_jax.similarity import (
   Moments,
@@ -24,18 +23,6 @@ from dissim_jax.similarity import (
   r2_from_moments,
   swap_moments,
 )
-
-
-@dataclasses.dataclass(frozen=True)
-class Member:
-  """A frozen member: its name, architecture, variables, and how images are normalised for it."""
-
-  name: str
-  model: Layered
-  variables: Any
-  mean: tuple[float, ...] = (0.0,)
-  std: tuple[float, ...] = (1.0,)
-
 
 SMALLEST_BATCH = 4  # Of the unbiased HSIC.
 

@@ -14,8 +14,8 @@ from dissim_jax import metrics
 from dissim_jax.attacks import Attack, check_attack
 from dissim_jax.data.examples import balanced_part
 from dissim_jax.errors import UserError
-from dissim_jax.evaluate.attacked import attack_member, classifier, logits_on
-from dissim_jax.evaluate.streaming import Member
+from dissim_jax.evaluate.attacked import attack_member, logits_on
+from dissim_jax.members.member import Member, classifier
 from dissim_jax.metrics import checks
 
 SHOWN = 8  # adversarial images that are kept to look at

@@ -7,10 +7,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import ml_collections
-from jax.sharding import Mesh
 
 from dissim_jax.errors import UserError
-from dissim_jax.evaluate.streaming import Member
 from dissim_jax.files import layout
 from dissim_jax.files.atomic import read_json
 from dissim_jax.files.workdir import read_config
@@ -209,15 +207,3 @@ def _check_same_data(found: Sequence[Finished]) -> None:
     if data(member) != data(found[0]):
       one, other = (f"{m.name} ({data(m)})" for m in (found[0], member))
       raise UserError(f"members of different data sets: {one} and {other}")
-
-
-def load_member(name: str, directory: Path, dtype: str, mesh: Mesh, field: str) -> Member:
-  """A finished member, ready to be evaluated.
-
-  Raises:
-    UserError: the folder holds no finished member, or one that cannot be read.
-  """
-  facts = member_files.read_facts(directory, field)
-  dtype = member_files.compute_dtype(dtype)
-  model, variables = member_files.load_member(directory, facts, dtype, mesh)
-  return Member(name, model, variables, tuple(facts["mean"]), tuple(facts["std"]))

@@ -19,6 +19,7 @@ from dissim_jax.distributed.checkpoint import load_weights, save_weights
 from dissim_jax.errors import UserError
 from dissim_jax.files import layout
 from dissim_jax.files.atomic import read_json, write_json
+from dissim_jax.members.member import Member
 from dissim_jax.models import MODELS, Layered, nearest_stem, variable_shapes
 
 _FIRST_STEM = 32  # of members whose file does not say it
@@ -99,12 +100,24 @@ def read_facts(directory: Path, field: str, needed: Sequence[str] = ()) -> dict:
   return facts
 
 
-def load_member(directory: Path, facts: dict, dtype: Any, mesh: Mesh) -> tuple[Layered, Any]:
-  """The architecture and the variables of a finished member, replicated over the mesh."""
-  model = build_model(facts, dtype)
+def load_member(name: str, directory: Path, dtype: str, mesh: Mesh, field: str) -> Member:
+  """A finished member, its variables replicated over the mesh.
+
+  Args:
+    name: what it is called.
+    directory: its folder.
+    dtype: of activations, see `compute_dtype`.
+    mesh: the devices.
+    field: names who asked, for the error.
+
+  Raises:
+    UserError: the folder holds no finished member, or one that cannot be read.
+  """
+  facts = read_facts(directory, field)
+  model = build_model(facts, compute_dtype(dtype))
   shapes = variable_shapes(model, facts["image_shape"])
-  like = devices.replicated_shapes(shapes, mesh)
   try:
-    return model, load_weights(directory / layout.WEIGHTS, like)
+    variables = load_weights(directory / layout.WEIGHTS, devices.replicated_shapes(shapes, mesh))
   except Exception as error:  # orbax raises many types for a damaged file.
     raise UserError(f"the weights in {str(directory)!r} cannot be read") from error
+  return Member(name, model, variables, tuple(facts["mean"]), tuple(facts["std"]))
