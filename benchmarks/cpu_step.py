@@ -21,9 +21,10 @@ import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
 
-from dissim_jax import command_line, evaluation
+from dissim_jax import command_line
 from dissim_jax.configs import default
 from dissim_jax.distributed import devices
+from dissim_jax.experiment import measure
 from dissim_jax.members import store
 from dissim_jax.train import step
 from dissim_jax.train.optimizer import make_optimizer
@@ -96,7 +97,7 @@ def main(argv: list[str]) -> None:
     ratio = statistics.median(a / b for a, b in pairs)
     numbers = (1000 * x for x in (statistics.median(wall), min(wall), statistics.median(cpu)))
     print(f"| {name} | " + " | ".join(f"{x:.0f}" for x in numbers) + f" | {ratio:.2f} |")
-  print(", ".join(f"{name} {value}" for name, value in evaluation.environment().items()))
+  print(", ".join(f"{name} {value}" for name, value in measure.environment().items()))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from absl import app, flags, logging
 
-from dissim_jax import command_line, report, sequence
+from dissim_jax import command_line, experiment, report
 from dissim_jax.configs import digits_compare
 
 _ROOT = flags.DEFINE_string("root", "runs/compare", "Folder of the runs.")
@@ -31,7 +31,7 @@ def run_seed(root: Path, seed: int) -> dict[str, dict[str, list[float]]]:
   """By kind of images and ensemble: the numbers of COLUMNS, in percent."""
   config, workdir = digits_compare.get_config(), root / f"seed_{seed}"
   config.seed = seed
-  sequence.run(config, workdir, f"python -m benchmarks.digits_compare --root={root}")
+  experiment.run(config, workdir, f"python -m benchmarks.digits_compare --root={root}")
   report.write_report(workdir)
   found = json.loads((workdir / "evaluation" / "robustness.json").read_text())
   kinds = {"clean": [found["clean"]], "corrupted": found["conditions"]}

@@ -15,7 +15,7 @@ import numpy as np
 from absl import app, flags, logging
 from ml_collections import ConfigDict
 
-from dissim_jax import command_line, sequence
+from dissim_jax import command_line, experiment
 from dissim_jax.configs import digits_expvar
 
 _ROOT = flags.DEFINE_string("root", "runs/digits_game", "Folder of the runs.")
@@ -68,7 +68,7 @@ def run_seed(root: Path, seed: int) -> Iterator[tuple[str, list[float]]]:
   first = root / f"seed_{seed}"
   baseline = config_of(seed, {})
   baseline.dissim.weight = 0.0
-  sequence.run(baseline, first / "independent")
+  experiment.run(baseline, first / "independent")
   taps = digits_expvar.get_config().dissim.taps
   yield "independent", numbers(first / "independent", "member_1", "baseline", taps)
   for name, variant in VARIANTS.items():
@@ -76,7 +76,7 @@ def run_seed(root: Path, seed: int) -> Iterator[tuple[str, list[float]]]:
     config.ensemble.teachers = (str(first / "independent" / "member_0"),)
     config.ensemble.baseline = False
     workdir = first / name.replace(" ", "_").replace(",", "")
-    sequence.run(config, workdir)
+    experiment.run(config, workdir)
     yield name, numbers(workdir, "member_1", "dissimilar", config.dissim.taps)
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from absl import app, flags, logging
 from ml_collections import ConfigDict
 
-from dissim_jax import command_line, sequence
+from dissim_jax import command_line, experiment
 from dissim_jax.configs import digits_expvar
 from dissim_jax.report import write_report
 
@@ -80,14 +80,14 @@ def run_seed(root: Path, seed: int) -> Iterator[tuple[str, list[float]]]:
   """(kind, row) of one seed; T and the independent member are trained once."""
   first = root / f"seed_{seed}"
   independent = first / "independent"
-  sequence.run(config_of(seed), independent)
+  experiment.run(config_of(seed), independent)
   yield "independent", numbers(independent)
   for name, (taps, projection) in VARIANTS.items():
     config = config_of(seed, taps, projection)
     config.ensemble.teachers = (str(independent / "member_0"),)
     config.ensemble.baseline = False
     workdir = first / name.replace(" ", "_").replace(",", "")
-    sequence.run(config, workdir)
+    experiment.run(config, workdir)
     write_report(str(workdir))
     yield name, numbers(workdir)
 

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from absl import app, flags
+from absl import app, flags, logging
 
 from dissim_jax import command_line
 from dissim_jax.errors import UserError
@@ -62,8 +62,10 @@ MEASURES = ("lincka,lincka_position,rbfcka,cca,cca_squared,svcca,pwcca,r2,procru
             "jaccard")  # fmt: skip
 STOPPED = 75  # exit code of a run that was told to stop
 
-# What may differ between two runs of one version: keys of JSON files, and words of pages.
-TIMES = ("seconds", "images_per_second", "train_seconds", "environment", "command")
+# What may differ between two runs of one version: times, and what follows from them (a member's
+# identity is a digest of its files).
+TIMES = ("seconds", "images_per_second", "train_seconds", "environment", "command", "identity",
+         "targets")  # fmt: skip
 SKIPPED = ("checkpoints", "tensorboard", "launch", "logs")
 
 
@@ -151,20 +153,43 @@ def _make(maker: Maker, old: Path | None) -> None:
     maker.run(name, "dissim_jax.compare", f"--measures={MEASURES}", f"--out={folder}", *options)
   ends = (f"--{end}={out / 'one' / member}"
           for end, member in (("source", "member_0"), ("target", "member_1")))  # fmt: skip
-  maker.run("stitch", "dissim_jax.stitch", *ends, "--tap=all", f"--out={out / 'stitch'}",
-            "--methods=least_squares,orthogonal,task_loss,identity,sparse", "--l1=0.1")
+  maker.run(
+    "stitch",
+    "dissim_jax.stitch",
+    *ends,
+    "--tap=all",
+    f"--out={out / 'stitch'}",
+    "--methods=least_squares,orthogonal,task_loss,identity,sparse",
+    "--l1=0.1",
+  )
   pool = (f"--out={out / 'pool'}", "--iterations=3", "--epsilon=32/255", "--images=100")
   members = (f"--members={out / name}" for name in (
     "one/member_0", "one/member_1", "one/independent_1", "seed_1/member_0"))  # fmt: skip
   maker.run("transfer", "dissim_jax.transfer", *members, *pool)
-  maker.run("transfer_added", "dissim_jax.transfer",
-            f"--members={out / 'seed_1' / 'member_1'}", f"--out={out / 'pool'}")
-  maker.run("analyse", "dissim_jax.analyse", f"--folder={out / 'pool'}", "--clusters=2",
-            f"--out={out / 'analysis'}")
+  maker.run(
+    "transfer_added",
+    "dissim_jax.transfer",
+    f"--members={out / 'seed_1' / 'member_1'}",
+    f"--out={out / 'pool'}",
+  )
+  maker.run(
+    "analyse",
+    "dissim_jax.analyse",
+    f"--folder={out / 'pool'}",
+    "--clusters=2",
+    f"--out={out / 'analysis'}",
+  )
   sweep = f"--root={out / 'sweep'}"
-  maker.run("sweep", "launch.local", "--sweep=configs/sweeps/digits_table1.py", sweep,
-            "--only=seed_[01]*", "--override=ensemble.size=2", "--override=train.epochs=2",
-            "--override=data.train_per_class=10")
+  maker.run(
+    "sweep",
+    "launch.local",
+    "--sweep=configs/sweeps/digits_table1.py",
+    sweep,
+    "--only=seed_[01]*",
+    "--override=ensemble.size=2",
+    "--override=train.epochs=2",
+    "--override=data.train_per_class=10",
+  )
   maker.run("collect", "dissim_jax.collect", sweep)
 
 
@@ -173,14 +198,20 @@ def _make(maker: Maker, old: Path | None) -> None:
 
 def compare(one: Path, other: Path, within: float) -> list[str]:
   """A line for every difference between two folders of `make`."""
-  names = [set(_files(folder)) for folder in (one, other)]
+  names = [{_without_place(name, folder): name for name in _files(folder)}
+           for folder in (one, other)]  # fmt: skip
   lines = [f"{name}: only in {one if name in names[0] else other}"
-           for name in sorted(names[0] ^ names[1])]  # fmt: skip
-  for name in sorted(names[0] & names[1]):
-    found = [_differences(*values, within) for values in zip(
-      *(_read(folder, name) for folder in (one, other)), strict=True)]  # fmt: skip
+           for name in sorted(set(names[0]) ^ set(names[1]))]  # fmt: skip
+  for name in sorted(set(names[0]) & set(names[1])):
+    read = (_read(folder, own[name]) for folder, own in zip((one, other), names, strict=True))
+    found = [_differences(*values, within) for values in zip(*read, strict=True)]
     lines += [f"{name}: {line}" for line in itertools.chain(*found)]
   return lines
+
+
+def _without_place(name: str, folder: Path) -> str:
+  """A file's name without what it owes to where the folder is."""
+  return re.sub(r"-[0-9a-f]{8}(?=\.npz$)", "", name.replace(f"/{folder.name}_", "/"))
 
 
 def _files(folder: Path) -> Iterator[str]:
@@ -214,6 +245,11 @@ def _read(folder: Path, name: str) -> tuple[Any, ...]:
     return ([json.loads(line) for line in text.splitlines()],)
   if path.suffix == ".html":
     text = re.sub(r'"data:image/[^"]*"', '"picture"', text)
+    text = re.sub(r"python -m dissim_jax[^<&]*", "a command", text)
+    # Seconds: of a whole run, and at the end of a member's row.
+    text = re.sub(
+      r"(<th>seconds</th><td>)[\d.,]+|<td class=\"n\">[\d,]+\.\d</td>(?=</tr>)", r"\1", text
+    )
   return (text.splitlines(),)
 
 
@@ -245,6 +281,7 @@ def _equal(a: Any, b: Any, within: float) -> bool:
 
 def main(argv: list[str]) -> None:
   """Makes, or compares."""
+  logging.set_verbosity(logging.WARNING)  # Orbax tells every step of a restore.
   if argv[1:] == ["make"]:
     command_line.require(_OUT)
     make(Path(_OUT.value), Path(_OLD.value) if _OLD.value else None)

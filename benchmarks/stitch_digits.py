@@ -16,7 +16,7 @@ import numpy as np
 from absl import app, flags, logging
 from ml_collections import ConfigDict
 
-from dissim_jax import command_line, report, sequence, studies
+from dissim_jax import command_line, experiment, report, studies
 from dissim_jax.configs import stitch_digits
 from dissim_jax.data import load
 from dissim_jax.distributed import devices
@@ -39,7 +39,7 @@ def run_seed(root: Path, seed: int) -> dict[str, dict]:
   config, workdir = stitch_digits.get_config(), root / f"seed_{seed}"
   config.seed = seed
   config.stitch.experiments = ("matching",)
-  sequence.run(config, workdir)
+  experiment.run(config, workdir)
   studies.run(config, workdir)
   report.write_report(workdir)
   found = {}

@@ -23,16 +23,16 @@ def main(argv: list[str]) -> None:
   command_line.require(_CONFIG, _WORKDIR)
   logging.set_verbosity(logging.WARNING)  # Orbax tells every step of a save.
   command_line.loading()  # Slow to import: not before the flags are right.
-  from dissim_jax import report, sequence, studies
+  from dissim_jax import experiment, report, studies
   from dissim_jax.distributed import compilation, preemption, processes
 
   command = shlex.join(["python", "-m", "dissim_jax.main", *sys.argv[1:]])
   several = processes.connect(**{name: holder.value for name, holder in _PROCESSES.items()})
   with preemption.handled(), compilation.cache():
     if several:
-      sequence.train(_CONFIG.value, _WORKDIR.value, command)
+      experiment.train(_CONFIG.value, _WORKDIR.value, command)
     else:
-      sequence.run(_CONFIG.value, _WORKDIR.value, command)
+      experiment.run(_CONFIG.value, _WORKDIR.value, command)
       studies.run(_CONFIG.value, _WORKDIR.value)
   if several:
     processes.leave()

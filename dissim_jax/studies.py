@@ -15,7 +15,7 @@ import jax
 import ml_collections
 import numpy as np
 
-from dissim_jax import sequence
+from dissim_jax import experiment
 from dissim_jax.config.ensemble import member_names
 from dissim_jax.data import Dataset, load
 from dissim_jax.distributed import devices
@@ -60,7 +60,7 @@ def _do(config: ml_collections.ConfigDict, workdir: Path, left: list[dict[str, A
   study, joined, trained = None, None, {workdir}
   for task in left:
     if task["workdir"] not in trained:
-      sequence.run(width_config(config, task["width"]), task["workdir"])
+      experiment.run(width_config(config, task["width"]), task["workdir"])
       trained.add(task["workdir"])
     folders = [_folder(config, task["workdir"], name) for name in (task["source"], task["target"])]
     for folder, name in zip(folders, (task["source"], task["target"]), strict=True):
@@ -98,9 +98,9 @@ def tasks(config: ml_collections.ConfigDict, workdir: Path) -> Iterator[dict[str
     }
 
   for source, target in joined:
-    for experiment in experiments:
-      if experiment != "low_cka":
-        yield task(experiment, source, target)
+    for name in experiments:
+      if name != "low_cka":
+        yield task(name, source, target)
   if "low_cka" in experiments:  # A network joined to itself.
     for source in dict.fromkeys(source for source, _ in joined):
       yield task("low_cka", source, source)

@@ -22,12 +22,12 @@ FLOORS = """
   train.loop members.store
   members members.plan
   evaluate
-  train linear_taps feasibility evaluation
+  train
   launch.sweep
   configs
   command_line
   report files.workdir
-  members.find sequence
+  members.find experiment
   studies comparisons transfer_files
   transfer_pool console
   transfers
@@ -111,7 +111,7 @@ def test_imports_run_down():
 
 
 @pytest.mark.parametrize("source", [
-  "from dissim_jax import sequence",
+  "from dissim_jax import experiment",
   "def f():\n  import dissim_jax.report.page",
   "from dissim_jax.report.page import X",
   "from dissim_jax.data import load",

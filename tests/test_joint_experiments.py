@@ -8,11 +8,12 @@ import jax
 import numpy as np
 import pytest
 
-from dissim_jax import evaluation, report, sequence
+from dissim_jax import experiment, report
 from dissim_jax.config.check import check_config
 from dissim_jax.config.ensemble import member_names
 from dissim_jax.distributed.checkpoint import load_weights
 from dissim_jax.errors import UserError
+from dissim_jax.experiment import measure
 from dissim_jax.members.find import find_members
 from dissim_jax.members.plan import make_plan
 from dissim_jax.train import joint
@@ -63,7 +64,7 @@ def weights(directory):
 def finished(tmp_path_factory):
   """Two GNCL members, two independent ones, two of the balanced loss; of two architectures."""
   workdir = tmp_path_factory.mktemp("joint") / "finished"
-  return workdir, sequence.run(mixed_config(), workdir, "a command")
+  return workdir, experiment.run(mixed_config(), workdir, "a command")
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -117,19 +118,19 @@ def test_measured_further_without_training_again(finished, tmp_path, monkeypatch
   # What is measured every time is that of before.
   with np.load(workdir / "evaluation" / "predictions.npz", allow_pickle=False) as saved:
     logits, held_out = saved["logits"], saved["validation_logits"]
-  monkeypatch.setattr(evaluation.streaming, "measure", lambda *_: (logits, {}))
-  monkeypatch.setattr(evaluation.streaming, "predict", lambda *_: held_out)
+  monkeypatch.setattr(measure.streaming, "measure", lambda *_: (logits, {}))
+  monkeypatch.setattr(measure.streaming, "predict", lambda *_: held_out)
   monkeypatch.setattr(
-    evaluation, "diversity", lambda *_, **__: read(finished[0] / "evaluation" / "diversity.json")
+    measure, "diversity", lambda *_, **__: read(finished[0] / "evaluation" / "diversity.json")
   )
-  sequence.run(mixed_config(corruption__severities=(3,)), workdir)
+  experiment.run(mixed_config(corruption__severities=(3,)), workdir)
   found = read(workdir / "evaluation" / "robustness.json")
   assert [condition["severity"] for condition in found["conditions"]] == [3]
   assert found["settings"]["severities"] == [3]
   assert {p: p.stat().st_mtime_ns for p in before} == before
   assert (workdir / "evaluation" / "features.json").stat().st_mtime_ns == kept
   with pytest.raises(UserError, match=r"objective.weight \(0.2 there, 0.3 now\)"):
-    sequence.run(mixed_config(objective__weight=0.3), workdir)
+    experiment.run(mixed_config(objective__weight=0.3), workdir)
 
 
 def test_killed_while_members_were_saved_ends_the_same(finished, tmp_path):
@@ -139,7 +140,7 @@ def test_killed_while_members_were_saved_ends_the_same(finished, tmp_path):
   shutil.rmtree(workdir / "evaluation")
   shutil.rmtree(workdir / "gncl" / "checkpoints" / "10")
   (workdir / "member_1" / "member.json").unlink()
-  sequence.train(mixed_config(), workdir)
+  experiment.train(mixed_config(), workdir)
   for name in ("member_0", "member_1"):
     for a, b in zip(weights(workdir / name), weights(finished[0] / name), strict=True):
       np.testing.assert_array_equal(a, b)
@@ -159,7 +160,7 @@ def test_diverging_objective_is_told(tmp_path, monkeypatch):
   monkeypatch.setattr(joint, "init_joint_state", broken)
   config = mixed_config(ensemble__baseline=False, ensemble__compare=())
   with pytest.raises(TrainingDivergedError, match="gncl: the loss is not finite"):
-    sequence.run(config, tmp_path / "run")
+    experiment.run(config, tmp_path / "run")
 
 
 @pytest.mark.parametrize(
@@ -221,6 +222,6 @@ def test_taps_of_the_dissimilarity_do_not_matter_to_members_trained_together():
 )  # fmt: skip
 def test_bad_config_is_told_before_anything_is_written(tmp_path, overrides, expected):
   with pytest.raises(UserError) as error:
-    sequence.run(tiny_config(**overrides), tmp_path / "run")
+    experiment.run(tiny_config(**overrides), tmp_path / "run")
   assert expected in str(error.value) and "\n" not in str(error.value)
   assert not (tmp_path / "run").exists()

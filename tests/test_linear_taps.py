@@ -11,9 +11,10 @@ import tiny
 from sklearn.datasets import load_digits
 from test_report import make_run, save_metrics
 
-from dissim_jax import sequence
+from dissim_jax import experiment
 from dissim_jax.errors import UserError
-from dissim_jax.linear_taps import check_first_tap, first_tap, pixels_seen
+from dissim_jax.experiment import runner
+from dissim_jax.experiment.linear_taps import check_first_tap, first_tap, pixels_seen
 from dissim_jax.members.plan import make_plan
 from dissim_jax.models import MODELS
 from dissim_jax.report import summary
@@ -175,16 +176,16 @@ def test_nothing_is_trained_or_written(tmp_path):
   config, _ = plans_of(tmp_path)
   workdir = tmp_path / "run"
   with pytest.raises(UserError, match="cannot be dissimilar"):
-    sequence.run(config, workdir)
+    experiment.run(config, workdir)
   assert not workdir.exists()
 
 
 def test_what_is_told_stands_in_the_report(tmp_path, monkeypatch, caplog):
   config, _ = plans_of(tmp_path, channels=6)
-  monkeypatch.setattr(sequence, "_train_missing", lambda *_: {})
-  monkeypatch.setattr(sequence, "evaluate", lambda *_: {})
+  monkeypatch.setattr(runner, "_train_missing", lambda *_: {})
+  monkeypatch.setattr(runner, "evaluate", lambda *_: {})
   with caplog.at_level(logging.WARNING):
-    metrics = sequence.run(config, tmp_path / "run")
+    metrics = experiment.run(config, tmp_path / "run")
   note, = metrics["notes"]
   assert note in caplog.text
   shown = make_run(tmp_path / "shown", count=3, taps=(1,))

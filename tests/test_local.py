@@ -17,7 +17,7 @@ import pytest
 import rich.console
 from absl import flags
 
-from dissim_jax import command_line, sequence
+from dissim_jax import command_line, experiment
 from dissim_jax.distributed.checkpoint import load_weights
 from dissim_jax.launch import local, options, pool, progress
 from dissim_jax.launch.options import Request
@@ -460,7 +460,7 @@ def test_killed_with_a_worker_and_started_again_it_gives_the_same_results(
   assert not list(HOME.glob("pwned*")) and not list(tmp_path.rglob("pwned"))
 
   config = tiny_config(ensemble__baseline=False)
-  sequence.train(config, tmp_path / "undisturbed")
+  experiment.train(config, tmp_path / "undisturbed")
   for name in ("member_0", "member_1"):
     pairs = zip(weights(root / NAME / name), weights(tmp_path / "undisturbed" / name), strict=True)
     for a, b in pairs:

@@ -7,11 +7,11 @@ import jax
 import numpy as np
 import pytest
 
-from dissim_jax import evaluation
 from dissim_jax.data.augment import normalise
 from dissim_jax.errors import UserError
 from dissim_jax.evaluate import comparison, streaming
 from dissim_jax.evaluate.comparable import Chosen
+from dissim_jax.experiment import measure
 from dissim_jax.members.member import Member, Subject
 from dissim_jax.models import MODELS, init_variables
 from dissim_jax.report import heatmaps
@@ -90,10 +90,10 @@ def test_predictions_that_are_none_end_in_a_sentence():
   ]
   logits = np.zeros((2, 5, 3), np.float32)
   logits[:, 0, 1] = -np.inf  # Not a class at all, which is a prediction.
-  evaluation._check_logits(plans, logits)
+  measure._check_logits(plans, logits)
   logits[0, 3] = np.nan
   with pytest.raises(UserError, match=r"^a: the logits of 1 of 5 test images .* 'run/a' it is"):
-    evaluation._check_logits(plans, logits)
+    measure._check_logits(plans, logits)
   logits[0, 3], logits[1, :2, 0] = 0.0, np.inf
   with pytest.raises(UserError, match=r"^b: the logits of 2 of 5 .* cannot be measured$"):
-    evaluation._check_logits(plans, logits)
+    measure._check_logits(plans, logits)

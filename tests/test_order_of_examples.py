@@ -6,7 +6,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from dissim_jax import sequence
+from dissim_jax import experiment
 from dissim_jax.data import load
 from dissim_jax.data.examples import balanced_part, canonical_order, first_of_each_class
 from dissim_jax.errors import UserError
@@ -148,7 +148,7 @@ def two_runs(tmp_path_factory):
     config.features.shares, config.features.images = (0.5,), 30
     config.corruption.names, config.corruption.severities = ("fog",), (3,)
     config.transfer.attack, config.transfer.images, config.transfer.iterations = "pgd", 20, 2
-    sequence.run(config, root / f"run_{folder}")
+    experiment.run(config, root / f"run_{folder}")
     runs.append(root / f"run_{folder}" / "evaluation")
   return runs
 

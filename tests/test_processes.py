@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import pytest
 
-from dissim_jax import sequence
+from dissim_jax import experiment
 from dissim_jax.distributed import devices, processes
 from dissim_jax.errors import BusyError, UserError
 from tests import tiny
@@ -59,7 +59,7 @@ def trained(tmp_path_factory):
   two = start_two(folder / "two")
   config = tiny.get_config()
   config.update_from_flattened_dict(SETTINGS)
-  sequence.train(config, folder / "one")
+  experiment.train(config, folder / "one")
   # Both are read from at once: one that waits to write would hold up the other.
   with concurrent.futures.ThreadPoolExecutor(2) as pool:
     told = list(pool.map(lambda process: process.communicate(timeout=DEADLINE)[0], two))

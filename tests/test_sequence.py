@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dissim_jax import command_line, report, sequence
+from dissim_jax import command_line, experiment, report
 from dissim_jax.distributed import preemption
 from dissim_jax.distributed.checkpoint import Checkpoints, load_weights, save_weights
 from dissim_jax.errors import BusyError, Stopped, UserError
@@ -43,7 +43,7 @@ def tiny_config(**overrides):
 def finished(tmp_path_factory):
   """A finished experiment: member_0, member_1 and independent_1."""
   workdir = tmp_path_factory.mktemp("runs") / "finished"
-  metrics = sequence.run(tiny_config(), workdir, "a command")
+  metrics = experiment.run(tiny_config(), workdir, "a command")
   return workdir, metrics
 
 
@@ -74,7 +74,7 @@ def test_images_that_are_too_small_for_the_network_are_refused(tmp_path):
   config = tiny_config(model__name="tiny10")
   told = "model.name='tiny10': images of 8x8 are too small, nothing is left of them at tap 3"
   with pytest.raises(UserError, match=told):
-    sequence.run(config, tmp_path / "run")
+    experiment.run(config, tmp_path / "run")
   assert not (tmp_path / "run").exists()
 
 
@@ -112,7 +112,7 @@ def test_penalty_makes_another_member(finished):
 def test_started_again_nothing_is_trained_again(finished):
   workdir, metrics = finished
   before = {p: p.stat().st_mtime_ns for p in workdir.glob("*/weights/**/*") if p.is_file()}
-  again = sequence.run(tiny_config(), workdir)
+  again = experiment.run(tiny_config(), workdir)
   assert {p: p.stat().st_mtime_ns for p in before} == before
   assert again["ensembles"] == metrics["ensembles"]
 
@@ -122,7 +122,7 @@ def test_teachers_of_another_run_are_reused(finished, tmp_path):
   config = tiny_config(
     ensemble__teachers=(str(workdir / "member_0"),), ensemble__baseline=False
   )
-  reused = sequence.run(config, tmp_path / "second")
+  reused = experiment.run(config, tmp_path / "second")
   assert not (tmp_path / "second" / "member_0").exists()
   assert reused["members"][0]["reused_from"] == str(workdir / "member_0")
   assert reused["members"][0]["accuracy"] == metrics["members"][0]["accuracy"]
@@ -166,7 +166,7 @@ def test_reused_members_keep_their_teachers(finished):
 )
 def test_bad_config_is_told_before_anything_is_written(tmp_path, overrides, expected):
   with pytest.raises(UserError) as error:
-    sequence.run(tiny_config(**overrides), tmp_path / "run")
+    experiment.run(tiny_config(**overrides), tmp_path / "run")
   assert expected in str(error.value) and "\n" not in str(error.value)
   assert not (tmp_path / "run").exists()
 
@@ -175,14 +175,14 @@ def test_workdir_of_another_config_is_refused_and_untouched(finished):
   workdir = finished[0]
   before = {p: p.read_bytes() for p in workdir.rglob("*.json*")}
   with pytest.raises(UserError, match=r"weight \(1.0 there, 2.0 now\), seed \(0 there, 5"):
-    sequence.run(tiny_config(dissim__weight=2.0, seed=5), workdir)
+    experiment.run(tiny_config(dissim__weight=2.0, seed=5), workdir)
   assert {p: p.read_bytes() for p in workdir.rglob("*.json*")} == before
 
 
 def test_workdir_with_other_files_is_refused(tmp_path):
   (tmp_path / "thesis.tex").write_text("mine")
   with pytest.raises(UserError, match="is not empty"):
-    sequence.run(tiny_config(), tmp_path)
+    experiment.run(tiny_config(), tmp_path)
   assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
 
 
@@ -203,10 +203,10 @@ def test_teachers_of_another_class_count_are_refused(finished, tmp_path):
     ensemble__teachers=(str(finished[0] / "member_0"),),
   )
   with pytest.raises(UserError, match="num_classes=10, but image_folder here has 2"):
-    sequence.run(config, tmp_path / "run")
+    experiment.run(config, tmp_path / "run")
   (tmp_path / "images" / "test" / "cat" / "3.png").write_bytes(b"no image")
   with pytest.raises(UserError, match="3.png"):
-    sequence.run(config, tmp_path / "run")
+    experiment.run(config, tmp_path / "run")
   assert not (tmp_path / "run").exists()
 
 
@@ -218,7 +218,7 @@ def test_diverging_loss_stops_at_the_last_good_checkpoint(finished, tmp_path):
     ensemble__teachers=(str(finished[0] / "member_0"),),
   )
   with pytest.raises(TrainingDivergedError, match=r"member_1: .* at step ([6-9]|10) .*step 5 in"):
-    sequence.run(config, tmp_path / "run")
+    experiment.run(config, tmp_path / "run")
   folder = tmp_path / "run" / "member_1"
   assert (folder / "checkpoints" / "5").exists() and not (folder / "checkpoints" / "10").exists()
   assert not (folder / "member.json").exists()
@@ -245,7 +245,7 @@ def test_truncated_newest_checkpoint_is_skipped_with_a_warning(finished, tmp_pat
     if path.is_file() and path.stat().st_size > 100:
       path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
   with caplog.at_level(logging.WARNING):
-    sequence.train(tiny_config(), workdir)
+    experiment.train(tiny_config(), workdir)
   assert "set aside" in caplog.text and (newest.parent / f"unreadable-{newest.name}").exists()
   for a, b in zip(weights(workdir / "member_1"), weights(finished[0] / "member_1"), strict=True):
     np.testing.assert_array_equal(a, b)
@@ -259,7 +259,7 @@ def test_killed_at_any_moment_and_resumed_is_the_same_run(finished, tmp_path):
   program = (
     f"import sys; sys.path.insert(0, {str(Path(__file__).parents[1])!r});"
     "from tests.test_sequence import tiny_config;"
-    f"from dissim_jax import sequence; sequence.run(tiny_config(), {str(workdir)!r})"
+    f"from dissim_jax import experiment; experiment.run(tiny_config(), {str(workdir)!r})"
   )
   rng = np.random.default_rng(int(time.time()))
   # A kill comes a random moment after a file of that stage has appeared.
@@ -273,7 +273,7 @@ def test_killed_at_any_moment_and_resumed_is_the_same_run(finished, tmp_path):
     time.sleep(rng.uniform(0, 0.3))
     process.kill()
     process.wait()
-  sequence.train(tiny_config(), workdir)
+  experiment.train(tiny_config(), workdir)
   for name in ("member_0", "member_1", "independent_1"):
     for a, b in zip(weights(workdir / name), weights(finished[0] / name), strict=True):
       np.testing.assert_array_equal(a, b)
@@ -291,11 +291,11 @@ def test_told_to_stop_it_saves_the_step_and_goes_on_from_there(
   looks = itertools.count(1)
   monkeypatch.setattr(preemption, "asked", lambda: next(looks) == step)
   with pytest.raises(Stopped, match=f"member_1: told to stop, saved after step {step}"):
-    sequence.train(config, tmp_path / "run")
+    experiment.train(config, tmp_path / "run")
   folder = tmp_path / "run" / "member_1"
   assert [int(path.name) for path in (folder / "checkpoints").iterdir()] == [step]
   monkeypatch.undo()
-  sequence.train(config, tmp_path / "run")
+  experiment.train(config, tmp_path / "run")
   for a, b in zip(weights(folder), weights(finished[0] / "member_1"), strict=True):
     np.testing.assert_array_equal(a, b)
   assert measured(folder) == measured(finished[0] / "member_1")
@@ -355,7 +355,7 @@ def test_checkpoints_and_weights_in_a_folder_of_any_name(tmp_path, name):
 def test_folder_in_use_is_left_alone(finished):
   before = sorted(finished[0].rglob("*"))
   with locked(finished[0]), pytest.raises(BusyError, match="another process works there"):
-    sequence.run(tiny_config(), finished[0])
+    experiment.run(tiny_config(), finished[0])
   assert sorted(finished[0].rglob("*")) == before
 
 

@@ -17,7 +17,7 @@ import rich.console
 import slurm_cluster
 from absl import flags
 
-from dissim_jax import sequence
+from dissim_jax import experiment
 from dissim_jax.distributed.checkpoint import load_weights
 from dissim_jax.errors import UserError
 from dissim_jax.files.atomic import write_json
@@ -270,7 +270,7 @@ def sweep(files):
     words = [word.partition("=") for word in task.argv if word.startswith("--config.")]
     values = {field.removeprefix("--config."): value for field, _, value in words}
     _, config = commands.for_run(task.name, "tests/tiny.py", values, files / task.name)
-    sequence.run(config, files / task.name)
+    experiment.run(config, files / task.name)
   return files
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dissim_jax import sequence, stitch, studies
+from dissim_jax import experiment, stitch, studies
 from dissim_jax.config.check import check_config
 from dissim_jax.errors import UserError
 from dissim_jax.evaluate import stitch_study
@@ -45,7 +45,7 @@ def finished(tmp_path_factory):
   """A run of two members at two widths with every experiment done on them."""
   workdir = tmp_path_factory.mktemp("runs") / "run"
   config = tiny_config(dissim__weight=0.0)
-  metrics = sequence.run(config, workdir)
+  metrics = experiment.run(config, workdir)
   assert metrics["sequences"] == {"baseline": ["member_0", "member_1"]}  # Lambda is 0.
   studies.run(config, workdir)
   return config, workdir
@@ -231,7 +231,7 @@ def test_batches_of_stitches_are_shared_by_the_devices(tmp_path):
   with pytest.raises(UserError, match="stitch.batch_size=50: must be a multiple of the 4 devices"):
     stitch_study._batch_size(50, 1000, 4)
   with pytest.raises(UserError, match="stitch.batch_size=50: must be a multiple of the 4 devices"):
-    sequence.run(tiny_config(stitch__batch_size=50), tmp_path / "run")
+    experiment.run(tiny_config(stitch__batch_size=50), tmp_path / "run")
   assert not (tmp_path / "run").exists()
 
 

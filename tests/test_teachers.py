@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dissim_jax import sequence
+from dissim_jax import experiment
 from dissim_jax.config.ensemble import member_names, training_folders
 from dissim_jax.configs import default
 from dissim_jax.data import load
@@ -185,7 +185,7 @@ def test_plan_of_students(tmp_path):
 def dissimilar(tmp_path_factory):
   """A run of a ResNet and a vision transformer made dissimilar to it."""
   folder = tmp_path_factory.mktemp("teachers") / "dissimilar"
-  sequence.run(two_architectures(), folder)
+  experiment.run(two_architectures(), folder)
   return folder
 
 
@@ -215,7 +215,7 @@ def test_student_of_a_member_of_another_run(dissimilar, tmp_path):
   config = two_architectures(
     "tiniest", objective__name="distill", ensemble__teachers=(str(dissimilar / "member_0"),)
   )
-  metrics = sequence.run(config, tmp_path / "run")
+  metrics = experiment.run(config, tmp_path / "run")
   assert metrics["sequences"] == {"distill": ["member_0", "member_1"]}
   facts = read_json(tmp_path / "run" / "member_1" / "member.json")
   assert facts["model"] == "tiniest" and facts["objective"] == "distill"

@@ -12,7 +12,7 @@ import rich.console
 from absl import flags
 from PIL import Image
 
-from dissim_jax import command_line, evaluation, sequence, transfer, transfer_files, transfers
+from dissim_jax import command_line, experiment, transfer, transfer_files, transfers
 from dissim_jax.attacks import Attack, perturb
 from dissim_jax.config.blocks import complete
 from dissim_jax.configs import default
@@ -27,6 +27,7 @@ from dissim_jax.evaluate.transferability import (
   pair_arrays,
   transferability,
 )
+from dissim_jax.experiment import measure as measuring
 from dissim_jax.files.atomic import read_json, write_json
 from dissim_jax.files.workdir import locked
 from dissim_jax.members import store
@@ -664,14 +665,14 @@ def test_a_run_is_measured_further(tmp_path, monkeypatch):
   })  # fmt: skip
   # Nothing else is measured here.
   nothing = np.zeros((2, len(load(config.data).test_labels), 10), np.float32)
-  monkeypatch.setattr(evaluation.streaming, "measure", lambda *_: (nothing, {}))
-  monkeypatch.setattr(evaluation, "diversity", lambda *_, **__: {})
+  monkeypatch.setattr(measuring.streaming, "measure", lambda *_: (nothing, {}))
+  monkeypatch.setattr(measuring, "diversity", lambda *_, **__: {})
   for seed in range(2):
     facts = FACTS | {"epochs": 1, "train_seconds": 1.0}
     store.save_member(tmp_path / "run" / f"member_{seed}", fitted(seed), facts)
   plain = json.loads(json.dumps(config.to_dict()))
   write_json(tmp_path / "run" / "config.json", plain | {"transfer": {"attack": "none"}})
-  sequence.run(config, tmp_path / "run")
+  experiment.run(config, tmp_path / "run")
   found = read_json(tmp_path / "run" / "evaluation" / "transferability.json")
   assert found["settings"]["attack"] == "pgd" and found["attack"]["epsilon"] == 0.1
   assert found["members"] == ["member_0", "member_1"] and len(found["pairs"]) == 1
@@ -680,7 +681,7 @@ def test_a_run_is_measured_further(tmp_path, monkeypatch):
     assert file["adversarial"].shape == (2, 8, *SHAPE)
   config.transfer.epsilon = -1.0
   with pytest.raises(UserError, match="transfer.epsilon=-1.0: must be a number in 0..1"):
-    sequence.run(config, tmp_path / "run")
+    experiment.run(config, tmp_path / "run")
   config.transfer.update({"epsilon": 0.1, "attack": "pdg"})
   with pytest.raises(UserError, match="transfer.attack='pdg': choose one of .*'pgd'"):
-    sequence.run(config, tmp_path / "run")
+    experiment.run(config, tmp_path / "run")

@@ -19,12 +19,12 @@ from dissim_jax.data import Dataset, load
 from dissim_jax.data.augment import normalise
 from dissim_jax.data.examples import balanced_part
 from dissim_jax.distributed import devices, processes
-from dissim_jax.evaluation import evaluate
-from dissim_jax.feasibility import check_dataset
+from dissim_jax.experiment.checks import check_dataset
+from dissim_jax.experiment.linear_taps import check_first_tap
+from dissim_jax.experiment.measure import evaluate
 from dissim_jax.files import layout
 from dissim_jax.files.atomic import write_json
 from dissim_jax.files.workdir import check_workdir, locked
-from dissim_jax.linear_taps import check_first_tap
 from dissim_jax.members import store as member_files
 from dissim_jax.members.member import Member
 from dissim_jax.members.plan import Plan, make_plan
