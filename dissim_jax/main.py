@@ -10,6 +10,7 @@ import sys
 from absl import app, flags, logging
 
 from dissim_jax import command_line
+from dissim_jax.config.check import check_config
 
 _PLUGINS = command_line.define_plugins()
 _CONFIG = command_line.define_config()
@@ -21,6 +22,7 @@ def main(argv: list[str]) -> None:
   """Runs the experiment that the flags describe."""
   command_line.no_arguments(argv)
   command_line.require(_CONFIG, _WORKDIR)
+  check_config(_CONFIG.value)
   logging.set_verbosity(logging.WARNING)  # Orbax tells every step of a save.
   command_line.loading()  # Slow to import: not before the flags are right.
   from dissim_jax import experiment, report, studies

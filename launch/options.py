@@ -43,11 +43,6 @@ def request(holders: dict[str, flags.FlagHolder]) -> Request:
   if not str(root).isprintable():
     raise UserError(f"--root={str(root)!r}: must not hold characters that cannot be printed")
   entries = sweep.choose(sweep.load(path), holders["only"].value)
-  command_line.loading()  # Slow to import: not before the flags and the sweep are right.
-  import jax
-
-  # The checks ask JAX for its devices: a launcher must not take the memory of those of its runs.
-  jax.config.update("jax_platforms", "cpu")
   overrides = list(holders["override"].value)
   if named := holders[command_line.PLUGINS].value:
     overrides.append(f"{command_line.PLUGINS}={','.join(named)}")

@@ -17,8 +17,10 @@ from dissim_jax.config.values import plain
 from dissim_jax.errors import UserError
 from dissim_jax.files import layout
 from dissim_jax.files.atomic import is_part, read_json, write_json
+from dissim_jax.launch import commands
 from dissim_jax.launch.sweep import Comparison, Entry, Run
 from dissim_jax.names import nearest
+from dissim_jax.registry.measures import check_comparable
 
 PLAN = layout.SWEEP
 _DONE = {"run": layout.REPORT_PAGE, "comparison": layout.COMPARISON_PAGE}  # written last
@@ -79,10 +81,6 @@ def make_tasks(
     UserError: a config that cannot be built or used, a teacher or member that no run has; the run
       is named.
   """
-  from dissim_jax.launch import (
-    commands,  # Imports JAX, which most of what a launcher does needs not.
-  )
-
   for_all = dict(_split(override) for override in overrides)
   configs: dict[str, ml_collections.ConfigDict] = {}
   teachers: dict[str, tuple[str, ...]] = {}  # of each run, "run/member" as trained
@@ -134,10 +132,9 @@ def _trained(
 
 def _check_comparison(entry: Comparison, configs: Mapping[str, Any]) -> None:
   """Its measures must exist, and its members be of one of its runs."""
-  from dissim_jax.evaluate import comparable  # Slow to import; most engines' work needs it not.
-
   try:
-    comparable.choose(entry.measures, ())
+    for name in entry.measures:
+      check_comparable(name)
   except UserError as error:
     told = str(error).replace("--measures", "measures", 1)
     raise UserError(f"comparison {entry.name!r}: {told}") from error

@@ -7,7 +7,6 @@ import os
 import random
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 import rich.console
@@ -357,15 +356,6 @@ def saved(written, tmp_path):
   request = options.request(parsed(written(RUN), tmp_path / "root"))
   tasks.save_plan(request.name, request.tasks, request.root)
   return request
-
-
-def test_a_launcher_leaves_the_devices_to_its_runs(written, tmp_path):
-  jax.config.update("jax_platforms", None)
-  try:
-    options.request(parsed(written(RUN), tmp_path / "root"))
-    assert jax.config.jax_platforms == "cpu"
-  finally:
-    jax.config.update("jax_platforms", "cpu")
 
 
 def everything(folder):

@@ -17,6 +17,7 @@ from dissim_jax import texts
 from dissim_jax.errors import UserError
 from dissim_jax.evaluate.streaming import SMALLEST_BATCH
 from dissim_jax.names import nearest
+from dissim_jax.registry.measures import check_comparable
 from dissim_jax.similarity import MEASURES, Measure, empty_moments
 from dissim_jax.similarity.comoments import Size, common_size
 
@@ -46,7 +47,7 @@ def choose(names: Iterable[str], options: Iterable[str]) -> tuple[Chosen, ...]:
   if not given:
     raise UserError("--measures is missing")
   for name in given:
-    _check_measure(name)
+    check_comparable(name)
   for text in options:
     name, option, value = _read_option(text, given)
     given[name][option] = value
@@ -54,18 +55,6 @@ def choose(names: Iterable[str], options: Iterable[str]) -> tuple[Chosen, ...]:
   for c in chosen:
     _check_values(c)
   return chosen
-
-
-def _check_measure(name: str) -> None:
-  comparable = sorted(key for key, measure in MEASURES.items() if not measure.aligned)
-  if name in MEASURES and MEASURES[name].aligned:
-    raise UserError(
-      f"--measures={name}: it compares channel c with channel c, and the channels of two networks "
-      "do not correspond; r2 compares them after the best linear map"
-    )
-  if name not in MEASURES:
-    near = nearest(name, comparable)
-    raise UserError(f"--measures={name}: choose among {', '.join(comparable)}{near}")
 
 
 def default_options(measure: Measure) -> dict[str, Any]:

@@ -4,6 +4,8 @@ import dataclasses
 from collections.abc import Callable
 from typing import NamedTuple
 
+from dissim_jax.errors import UserError
+from dissim_jax.names import nearest
 from dissim_jax.registry import fields
 from dissim_jax.registry.entry import Entry, load
 
@@ -200,3 +202,16 @@ MEASURES: dict[str, Measure] = {measure.name: measure for measure in _ALL}
 
 # What a member can be trained against.
 PENALTIES: list[str] = [name for name, measure in MEASURES.items() if measure.penalty]
+
+
+def check_comparable(name: str) -> None:
+  """Raises UserError unless taps of two networks can be compared by a measure."""
+  comparable = sorted(key for key, measure in MEASURES.items() if not measure.aligned)
+  if name in MEASURES and MEASURES[name].aligned:
+    raise UserError(
+      f"--measures={name}: it compares channel c with channel c, and the channels of two networks "
+      "do not correspond; r2 compares them after the best linear map"
+    )
+  if name not in MEASURES:
+    near = nearest(name, comparable)
+    raise UserError(f"--measures={name}: choose among {', '.join(comparable)}{near}")
