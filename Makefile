@@ -48,6 +48,7 @@ smoke: versions
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --quiet .
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache

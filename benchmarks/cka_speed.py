@@ -98,10 +98,13 @@ def report_positions(repeats: int) -> None:
   y = mixed + rng.standard_normal(x.shape, np.float32)
   on_device = jnp.asarray(x), jnp.asarray(y)
   features, gram = jax.jit(lambda a, b: lincka(a, b, samples="position")), jax.jit(hsic_matrix)
-  seconds = seconds_of({
-    "feature space": lambda: float(features(*on_device)),
-    "Gram matrix": lambda: float(cka_from_hsic(gram(on_device))[0, 1]),
-  }, repeats)  # fmt: skip
+  seconds = seconds_of(
+    {
+      "feature space": lambda: float(features(*on_device)),
+      "Gram matrix": lambda: float(cka_from_hsic(gram(on_device))[0, 1]),
+    },
+    repeats,
+  )
   k, m = u_centred(x), u_centred(y)
   exact = float(np.sum(k * m) / np.sqrt(np.sum(k * k) * np.sum(m * m)))
   print("\n| 8192 positions, 256 channels | seconds | ratio | error |\n|---|---|---|---|")

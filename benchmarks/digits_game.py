@@ -58,8 +58,13 @@ def numbers(workdir: Path, other: str, sequence_name: str, taps: tuple[int, ...]
       for kind in ("lincka_position", "r2")
     ]
   row = next(r for r in metrics["ensembles"] if r["sequence"] == sequence_name)
-  fields = ("member_accuracy", "error_consistency", "cohens_kappa_label",
-            "jensen_shannon_divergence", "ensemble_accuracy")  # fmt: skip
+  fields = (
+    "member_accuracy",
+    "error_consistency",
+    "cohens_kappa_label",
+    "jensen_shannon_divergence",
+    "ensemble_accuracy",
+  )
   return similar + [row[field] for field in fields]
 
 

@@ -70,10 +70,15 @@ def numbers(workdir: Path) -> list[float]:
   pair = next(row for row in found["pairs"] if (row["a"], row["b"]) == ("member_0", "member_1"))
   both = {row["source"]: row for row in found["ensembles"] if row["size"] == 2}
   return [
-    found["accuracy"]["member_1"], found["white_box"]["member_1"], pair["a_to_b"], pair["b_to_a"],
-    pair["similarity"], both["member_0"]["clean"], both["member_0"]["attacked"],
+    found["accuracy"]["member_1"],
+    found["white_box"]["member_1"],
+    pair["a_to_b"],
+    pair["b_to_a"],
+    pair["similarity"],
+    both["member_0"]["clean"],
+    both["member_0"]["attacked"],
     both["member_1"]["attacked"],
-  ]  # fmt: skip
+  ]
 
 
 def run_seed(root: Path, seed: int) -> Iterator[tuple[str, list[float]]]:

@@ -36,36 +36,67 @@ _OLD = flags.DEFINE_string("old", None, "make: the folder old/ that another vers
 _ONE = flags.DEFINE_string("one", None, "compare: a folder of make.")
 _OTHER = flags.DEFINE_string("other", None, "compare: another one.")
 _WITHIN = command_line.define_number(
-  "within", 0.0, "compare: relative difference of numbers that is none. 0 = bit for bit.",
+  "within",
+  0.0,
+  "compare: relative difference of numbers that is none. 0 = bit for bit.",
   flags.FLAGS,
-)  # fmt: skip
+)
 
 TRAINED = {
-  "train.epochs": 3, "train.checkpoint_every_epochs": 1, "train.batch_size": 20,
-  "model.name": "resnet8", "dtype": "float32", "dissim.taps": "2,3",
-  "data.validation": 40, "data.train_per_class": 14,
-}  # fmt: skip
+  "train.epochs": 3,
+  "train.checkpoint_every_epochs": 1,
+  "train.batch_size": 20,
+  "model.name": "resnet8",
+  "dtype": "float32",
+  "dissim.taps": "2,3",
+  "data.validation": 40,
+  "data.train_per_class": 14,
+}
 STUDIES = {
-  "corruption.names": "gaussian_noise,fog", "corruption.severities": "1,4",
-  "transfer.attack": "pgd", "transfer.iterations": 3, "transfer.images": 100,
-  "attribution.method": "saliency", "attribution.images": 100,
-  "features.shares": "0,0.5,1", "features.dimensions": "2,8", "features.draws": 2,
-  "stitch.experiments": "all", "stitch.epochs": 1, "stitch.decay_epochs": "", "stitch.starts": 2,
-  "stitch.connected_points": 3, "stitch.connected_accuracy": 0, "stitch.taps": "1,2",
-  "stitch.widths": "0.5", "stitch.ranks": "2,4", "stitch.l1_direct": "0.01,0.1",
-  "stitch.l1_task": "0.001,0.01", "stitch.pairs": "member_0:member_1",
-}  # fmt: skip
+  "corruption.names": "gaussian_noise,fog",
+  "corruption.severities": "1,4",
+  "transfer.attack": "pgd",
+  "transfer.iterations": 3,
+  "transfer.images": 100,
+  "attribution.method": "saliency",
+  "attribution.images": 100,
+  "features.shares": "0,0.5,1",
+  "features.dimensions": "2,8",
+  "features.draws": 2,
+  "stitch.experiments": "all",
+  "stitch.epochs": 1,
+  "stitch.decay_epochs": "",
+  "stitch.starts": 2,
+  "stitch.connected_points": 3,
+  "stitch.connected_accuracy": 0,
+  "stitch.taps": "1,2",
+  "stitch.widths": "0.5",
+  "stitch.ranks": "2,4",
+  "stitch.l1_direct": "0.01,0.1",
+  "stitch.l1_task": "0.001,0.01",
+  "stitch.pairs": "member_0:member_1",
+}
 NO_STUDIES = {
-  "corruption.names": "", "attribution.method": "none", "features.shares": "",
-}  # fmt: skip
-MEASURES = ("lincka,lincka_position,rbfcka,cca,cca_squared,svcca,pwcca,r2,procrustes,rsa,relative,"
-            "jaccard")  # fmt: skip
+  "corruption.names": "",
+  "attribution.method": "none",
+  "features.shares": "",
+}
+MEASURES = (
+  "lincka,lincka_position,rbfcka,cca,cca_squared,svcca,pwcca,r2,procrustes,rsa,relative,jaccard"
+)
 STOPPED = 75  # exit code of a run that was told to stop
 
 # What may differ between two runs of one version: times, and what follows from them (a member's
 # identity is a digest of its files).
-TIMES = ("seconds", "images_per_second", "train_seconds", "environment", "command", "identity",
-         "targets")  # fmt: skip
+TIMES = (
+  "seconds",
+  "images_per_second",
+  "train_seconds",
+  "environment",
+  "command",
+  "identity",
+  "targets",
+)
 SKIPPED = ("checkpoints", "tensorboard", "launch", "logs")
 
 
@@ -78,9 +109,11 @@ class Maker:
   def start(self, *command: str, devices: int = 1) -> subprocess.Popen:
     """A command of the program, such as `dissim_jax.main` and its flags, that goes on."""
     environment = os.environ | {
-      "JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": self._cache, "COLUMNS": "100",
+      "JAX_PLATFORMS": "cpu",
+      "JAX_COMPILATION_CACHE_DIR": self._cache,
+      "COLUMNS": "100",
       "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
-    }  # fmt: skip
+    }
     print(" ".join(command)[:150], flush=True)
     return subprocess.Popen(
       [sys.executable, "-m", *command], env=environment, stdout=subprocess.PIPE, text=True
@@ -103,9 +136,11 @@ class Maker:
     """The command that does `configs/digits_compare.py` with other fields."""
     settings = (f"--config.{field}={value}" for field, value in fields.items())
     return (
-      "dissim_jax.main", "--config=configs/digits_compare.py", f"--workdir={self.out / folder}",
+      "dissim_jax.main",
+      "--config=configs/digits_compare.py",
+      f"--workdir={self.out / folder}",
       *settings,
-    )  # fmt: skip
+    )
 
   def stop_in_epoch_2(self, folder: str) -> None:
     """Starts the run in `folder` and tells it to stop when an epoch of member 1 is done."""
@@ -151,8 +186,10 @@ def _make(maker: Maker, old: Path | None) -> None:
   ):
     folder = out / name
     maker.run(name, "dissim_jax.compare", f"--measures={MEASURES}", f"--out={folder}", *options)
-  ends = (f"--{end}={out / 'one' / member}"
-          for end, member in (("source", "member_0"), ("target", "member_1")))  # fmt: skip
+  ends = (
+    f"--{end}={out / 'one' / member}"
+    for end, member in (("source", "member_0"), ("target", "member_1"))
+  )
   maker.run(
     "stitch",
     "dissim_jax.stitch",
@@ -163,8 +200,10 @@ def _make(maker: Maker, old: Path | None) -> None:
     "--l1=0.1",
   )
   pool = (f"--out={out / 'pool'}", "--iterations=3", "--epsilon=32/255", "--images=100")
-  members = (f"--members={out / name}" for name in (
-    "one/member_0", "one/member_1", "one/independent_1", "seed_1/member_0"))  # fmt: skip
+  members = (
+    f"--members={out / name}"
+    for name in ("one/member_0", "one/member_1", "one/independent_1", "seed_1/member_0")
+  )
   maker.run("transfer", "dissim_jax.transfer", *members, *pool)
   maker.run(
     "transfer_added",
@@ -198,10 +237,13 @@ def _make(maker: Maker, old: Path | None) -> None:
 
 def compare(one: Path, other: Path, within: float) -> list[str]:
   """A line for every difference between two folders of `make`."""
-  names = [{_without_place(name, folder): name for name in _files(folder)}
-           for folder in (one, other)]  # fmt: skip
-  lines = [f"{name}: only in {one if name in names[0] else other}"
-           for name in sorted(set(names[0]) ^ set(names[1]))]  # fmt: skip
+  names = [
+    {_without_place(name, folder): name for name in _files(folder)} for folder in (one, other)
+  ]
+  lines = [
+    f"{name}: only in {one if name in names[0] else other}"
+    for name in sorted(set(names[0]) ^ set(names[1]))
+  ]
   for name in sorted(set(names[0]) & set(names[1])):
     read = (_read(folder, own[name]) for folder, own in zip((one, other), names, strict=True))
     found = [_differences(*values, within) for values in zip(*read, strict=True)]

@@ -64,10 +64,12 @@ def main(argv: list[str]) -> None:
   labels, count = data.train_labels, min(PROBED, len(data.train_labels) // 5)
   stored = np.argsort(data.train_origin.index)[:count]
   for name, used in (("the first stored", stored), ("every class", balanced_part(labels, count))):
-    both = features.standardise(*(
-      features.last_features(subjects[0].member, images, BATCH)
-      for images in (data.train_images[used], data.test_images)
-    ))
+    both = features.standardise(
+      *(
+        features.last_features(subjects[0].member, images, BATCH)
+        for images in (data.train_images[used], data.test_images)
+      )
+    )
     accuracy = features.linear_accuracy(
       both[0], labels[used], both[1], data.test_labels, regularisation=1.0, max_iter=1000
     )

@@ -40,13 +40,20 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> dict[str, flags.Flag
     flags.DEFINE_string("out", None, "Folder for the results. Default: FOLDER/analysis.", **where),
     command_line.define_number("rate", default.rate, "Learning rate of boosting.", values),
     command_line.define_number(
-      "confidence", default.confidence, "Of the band around trend lines.", values),
+      "confidence", default.confidence, "Of the band around trend lines.", values
+    ),
     command_line.define_several(
-      "accuracy_band", default.accuracy_band,
-      "Lowest and highest accuracy of models whose categories are compared.", values, False),
-  ]  # fmt: skip
-  holders += [command_line.define_whole(name, getattr(default, name), told, values)
-              for name, told in _NUMBERS.items()]
+      "accuracy_band",
+      default.accuracy_band,
+      "Lowest and highest accuracy of models whose categories are compared.",
+      values,
+      False,
+    ),
+  ]
+  holders += [
+    command_line.define_whole(name, getattr(default, name), told, values)
+    for name, told in _NUMBERS.items()
+  ]
   return {holder.name: holder for holder in holders}
 
 
@@ -64,5 +71,4 @@ def main(argv: list[str], holders: dict[str, flags.FlagHolder]) -> None:
 
 if __name__ == "__main__":
   _HOLDERS = define_flags()
-  app.run(command_line.guarded(lambda argv: main(argv, _HOLDERS)),
-          flags_parser=command_line.parse)
+  app.run(command_line.guarded(lambda argv: main(argv, _HOLDERS)), flags_parser=command_line.parse)

@@ -24,9 +24,11 @@ def run(root: str | os.PathLike, output: str | os.PathLike | None = None) -> Non
 if __name__ == "__main__":
   command_line.define_plugins()
   _ROOT = flags.DEFINE_string(
-    "root", None, "Folder of a sweep (it holds sweep.json), or one that finished runs are in.")
+    "root", None, "Folder of a sweep (it holds sweep.json), or one that finished runs are in."
+  )
   _OUTPUT = flags.DEFINE_string(
-    "output", None, "Folder for tables and figures. Default: ROOT/tables.")
+    "output", None, "Folder for tables and figures. Default: ROOT/tables."
+  )
 
   def main(argv: list[str]) -> None:
     """Collects what the flags name."""

@@ -156,25 +156,34 @@ def define_config(values: flags.FlagValues = flags.FLAGS, told: str = "") -> fla
 
 
 def define_whole(
-  name: str, default: int | None, told: str, values: flags.FlagValues = flags.FLAGS,
+  name: str,
+  default: int | None,
+  told: str,
+  values: flags.FlagValues = flags.FLAGS,
   least: int | None = None,
-) -> flags.FlagHolder:  # fmt: skip
+) -> flags.FlagHolder:
   """Defines a flag that is a whole number."""
   return _define(_Parser(texts.whole, "a whole number", least), name, default, told, values)
 
 
 def define_number(
-  name: str, default: float | None, told: str, values: flags.FlagValues = flags.FLAGS,
+  name: str,
+  default: float | None,
+  told: str,
+  values: flags.FlagValues = flags.FLAGS,
   least: float | None = None,
-) -> flags.FlagHolder:  # fmt: skip
+) -> flags.FlagHolder:
   """Defines a flag that is a number, or a fraction such as 8/255."""
   return _define(_Parser(texts.number, "a number", least), name, default, told, values)
 
 
 def define_several(
-  name: str, default: Sequence[Any], told: str, values: flags.FlagValues = flags.FLAGS,
+  name: str,
+  default: Sequence[Any],
+  told: str,
+  values: flags.FlagValues = flags.FLAGS,
   of_texts: bool = True,
-) -> flags.FlagHolder:  # fmt: skip
+) -> flags.FlagHolder:
   """Defines a flag that is a list of values, see `texts.SEVERAL`."""
   read = lambda text: list(texts.several(text, of_texts))  # noqa: E731
   parser = _Parser(read, "values such as a,b")
@@ -194,9 +203,12 @@ def define_plugins(values: flags.FlagValues = flags.FLAGS) -> flags.FlagHolder:
     except UserError as error:
       fail(str(error))
   return define_several(
-    PLUGINS, [], "Modules of your own, imported first, that add measures, metrics, corruptions, "
-    "architectures, attacks or data sets: see dissim_jax.plugins.", values,
-  )  # fmt: skip
+    PLUGINS,
+    [],
+    "Modules of your own, imported first, that add measures, metrics, corruptions, "
+    "architectures, attacks or data sets: see dissim_jax.plugins.",
+    values,
+  )
 
 
 def define_processes(values: flags.FlagValues = flags.FLAGS) -> dict[str, flags.FlagHolder]:
@@ -204,12 +216,14 @@ def define_processes(values: flags.FlagValues = flags.FLAGS) -> dict[str, flags.
   where = {"flag_values": values}
   holders = (
     flags.DEFINE_string(
-      "coordinator", None, "HOST:PORT of the first of several processes. srun needs none of these "
-      "flags.", **where,
+      "coordinator",
+      None,
+      "HOST:PORT of the first of several processes. srun needs none of these flags.",
+      **where,
     ),
     define_whole("num_processes", None, "How many processes train together.", values, 1),
     define_whole("process_id", None, "Which of them this is, from 0.", values, 0),
-  )  # fmt: skip
+  )
   return {holder.name: holder for holder in holders}
 
 

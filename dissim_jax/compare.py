@@ -31,39 +31,39 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> dict[str, flags.Flag
       "workdir", None, "Folder of a run or of one member. Give it twice to compare two", **where
     ),
     command_line.define_several(
-      "measures", ["lincka"],
-      f"What to measure by: {', '.join(comparable)}.", values,
+      "measures",
+      ["lincka"],
+      f"What to measure by: {', '.join(comparable)}.",
+      values,
     ),
     command_line.define_several(
       "members", [], "Names of the members to compare. Default: all.", values
     ),
-    command_line.define_several(
-      "taps", ["all"], "Numbers of the taps to compare, or all.", values
-    ),
-    flags.DEFINE_multi_string(
-      "option", [], "Option of a measure: svcca.variance=0.95", **where
-    ),
+    command_line.define_several("taps", ["all"], "Numbers of the taps to compare, or all.", values),
+    flags.DEFINE_multi_string("option", [], "Option of a measure: svcca.variance=0.95", **where),
     flags.DEFINE_string(
-      "samples", "position",
+      "samples",
+      "position",
       f"What {', '.join(of['position'])} take for a sample: position is every position of every "
       "image; pooled is every image, its taps averaged over space.",
       **where,
     ),
     flags.DEFINE_bool(
-      "resize", False,
+      "resize",
+      False,
       "With samples=position: compare taps of different sizes too, the larger resized to the "
-      "smaller (bilinear, antialiased). Without, these pairs have no value.", **where,
+      "smaller (bilinear, antialiased). Without, these pairs have no value.",
+      **where,
     ),
     command_line.define_whole(
-      "batch_size", 128,
+      "batch_size",
+      128,
       f"Images at a time. {', '.join(of['example'])} compare images within a batch.",
       values,
     ),
-    command_line.define_whole(
-      "images", None, "So many test images, of every class alike.", values
-    ),
+    command_line.define_whole("images", None, "So many test images, of every class alike.", values),
     flags.DEFINE_string("out", None, "Folder for the results. Default: RUN/comparison.", **where),
-  )  # fmt: skip
+  )
   return {holder.name: holder for holder in holders}
 
 
@@ -93,6 +93,4 @@ def main(argv: list[str], holders: dict[str, flags.FlagHolder]) -> None:
 
 if __name__ == "__main__":
   _HOLDERS = define_flags()
-  app.run(
-    command_line.guarded(lambda argv: main(argv, _HOLDERS)), flags_parser=command_line.parse
-  )
+  app.run(command_line.guarded(lambda argv: main(argv, _HOLDERS)), flags_parser=command_line.parse)

@@ -79,9 +79,7 @@ def run(
   comparable.check_positions(
     chosen, [s.name for s in subjects], [s.taps for s in subjects], shapes, len(test_images), resize
   )
-  arrays = compare(
-    subjects, chosen, batches, pooled=pooled, resize=resize, progress=ProgressLine()
-  )
+  arrays = compare(subjects, chosen, batches, pooled=pooled, resize=resize, progress=ProgressLine())
   facts = {
     "measures": [_measure_facts(c, samples) for c in chosen],
     "members": [_member_facts(f, s) for f, s in zip(found, subjects, strict=True)],

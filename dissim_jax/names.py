@@ -9,7 +9,7 @@ _TURNING = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
 
 
 def nearest(value: Any, allowed: Iterable[str]) -> str:
-  """", did you mean …?" for a misspelt name, or nothing."""
+  """ ", did you mean …?" for a misspelt name, or nothing."""
   by_lower = {name.lower(): name for name in allowed}
   close = difflib.get_close_matches(str(value).lower(), by_lower, n=1, cutoff=0.5)
   return f", did you mean {by_lower[close[0]]!r}?" if close else ""

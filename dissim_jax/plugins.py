@@ -75,8 +75,9 @@ def require(needed: Iterable[str], where: str) -> None:
   They are not imported: a file of results may come from anywhere.
   """
   if missing := [name for name in listed(needed) if name not in _loaded]:
-    raise UserError(f"{where} was made with modules that are not named here: give "
-                    f"--plugins={','.join(missing)}")
+    raise UserError(
+      f"{where} was made with modules that are not named here: give --plugins={','.join(missing)}"
+    )
 
 
 def _add(table: dict[str, Any], entry: Entry) -> None:
@@ -117,8 +118,15 @@ def register_measure(
   if unknown := [option for option in options or {} if option not in own]:
     raise UserError(f"{name!r} cannot be registered: its function takes no {unknown[0]!r}")
   called = function if "axis_name" in own else _gathered(function)
-  entry = Measure(name=name, label=label or name, code=called, describe=describe or label or name,
-                  options=dict(options or {}), penalty=penalty, **properties)  # fmt: skip
+  entry = Measure(
+    name=name,
+    label=label or name,
+    code=called,
+    describe=describe or label or name,
+    options=dict(options or {}),
+    penalty=penalty,
+    **properties,
+  )
   _add(MEASURES, entry)
   if penalty and name not in PENALTIES:
     PENALTIES.append(name)
@@ -173,8 +181,18 @@ def register_metric(
       f"{', '.join(TAKES[of])}"
     )
   tables = properties.pop("tables", ("gains",) if of == "ensemble" else ("diversity",))
-  _add(METRICS, Metric(name=name, label=label or name, code=function, of=of, takes=tuple(takes),
-                       tables=tables, **properties))  # fmt: skip
+  _add(
+    METRICS,
+    Metric(
+      name=name,
+      label=label or name,
+      code=function,
+      of=of,
+      takes=tuple(takes),
+      tables=tables,
+      **properties,
+    ),
+  )
 
 
 def register_corruption(
@@ -211,8 +229,17 @@ def register_corruption(
         f"{name!r} cannot be registered: {constant} has {len(values)} values, {_SEVERITIES} are "
         "needed, for severities 0 to 5"
       )
-  _add(CORRUPTIONS, Corruption(name=name, label=label or name, code=function, reference=reference,
-                               constants=dict(constants), host=host))  # fmt: skip
+  _add(
+    CORRUPTIONS,
+    Corruption(
+      name=name,
+      label=label or name,
+      code=function,
+      reference=reference,
+      constants=dict(constants),
+      host=host,
+    ),
+  )
 
 
 def register_architecture(
@@ -243,8 +270,12 @@ def register_architecture(
     register_architecture("mine", Design(build, lambda stem: Components("CNN", "conv", "BN", …)),
                           taps=2)
   """
-  _add(MODELS, Architecture(name=name, label=label or name, code=design, taps=taps,
-                            patches=patches, reference=reference))  # fmt: skip
+  _add(
+    MODELS,
+    Architecture(
+      name=name, label=label or name, code=design, taps=taps, patches=patches, reference=reference
+    ),
+  )
 
 
 def register_attack(
@@ -297,5 +328,14 @@ def register_data_set(
 
     register_data_set("stripes", stripes, classes=3, images=40)
   """
-  _add(DATASETS, DataSet(name=name, label=label or name, code=function, classes=classes,
-                         images=images, reference=reference))  # fmt: skip
+  _add(
+    DATASETS,
+    DataSet(
+      name=name,
+      label=label or name,
+      code=function,
+      classes=classes,
+      images=images,
+      reference=reference,
+    ),
+  )

@@ -135,13 +135,12 @@ if __name__ == "__main__":
   _SOURCE = flags.DEFINE_string("source", None, "Member folder: represents the images.")
   _TARGET = flags.DEFINE_string("target", None, "Member folder: classifies the representations.")
   _TAP = flags.DEFINE_string("tap", "all", "Where to join: a tap, several as 2,3, or all.")
-  _TARGET_TAP = command_line.define_whole(
-    "target_tap", None, "The target's tap, if it is another."
-  )
+  _TARGET_TAP = command_line.define_whole("target_tap", None, "The target's tap, if it is another.")
   _METHODS = flags.DEFINE_string(
-    "methods", METHODS,
+    "methods",
+    METHODS,
     "Of identity, least_squares, linear, orthogonal, reduced_rank, sparse, task_loss.",
-  )  # fmt: skip
+  )
   _RANK = command_line.define_whole("rank", 0, "Rank of reduced_rank and task_loss; 0 = full.")
   _L1 = command_line.define_number(
     "l1", 0.0, "sparse: share of what makes all zero; task_loss: weight of the sum of |entries|."
@@ -160,9 +159,16 @@ if __name__ == "__main__":
 
     with compilation.cache():
       run(
-        _SOURCE.value, _TARGET.value, taps=_TAP.value, target_tap=_TARGET_TAP.value,
-        methods=_METHODS.value, rank=_RANK.value, l1=_L1.value, resize=_RESIZE.value,
-        config=_CONFIG.value, out=_OUT.value,
-      )  # fmt: skip
+        _SOURCE.value,
+        _TARGET.value,
+        taps=_TAP.value,
+        target_tap=_TARGET_TAP.value,
+        methods=_METHODS.value,
+        rank=_RANK.value,
+        l1=_L1.value,
+        resize=_RESIZE.value,
+        config=_CONFIG.value,
+        out=_OUT.value,
+      )
 
   app.run(command_line.guarded(main), flags_parser=command_line.parse)

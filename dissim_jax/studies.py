@@ -70,9 +70,13 @@ def _do(config: ml_collections.ConfigDict, workdir: Path, left: list[dict[str, A
       source, target = (members[folder] for folder in folders)
       study, joined = run_study(config, settings, dataset, source, target, mesh), folders
     began = time.monotonic()
-    print(f"stitching {task['source']} to {task['target']}: {task['experiment']}"
-          + (f", width {task['width']:g}" if task["experiment"] == "width" else ""),
-          end="", flush=True, file=sys.stderr)  # fmt: skip
+    print(
+      f"stitching {task['source']} to {task['target']}: {task['experiment']}"
+      + (f", width {task['width']:g}" if task["experiment"] == "width" else ""),
+      end="",
+      flush=True,
+      file=sys.stderr,
+    )
     results, arrays = EXPERIMENTS[task["experiment"]].function(study)
     save(task["file"], describe(study, task) | {"results": results}, arrays)
     print(f" ({time.monotonic() - began:.0f} s)", file=sys.stderr)
@@ -147,10 +151,16 @@ def run_study(
   """The study of one pair with the settings of a run, by default at equal taps."""
   taps = tuple(settings.taps) or range(len(target.model.layers))
   return make_study(
-    source, target, seams or tuple((tap, tap) for tap in taps), dataset, settings,
-    batch_size=config.evaluate.batch_size, seed=config.seed,
-    resident_bytes=config.data.resident_gib * 2**30, mesh=mesh,
-  )  # fmt: skip
+    source,
+    target,
+    seams or tuple((tap, tap) for tap in taps),
+    dataset,
+    settings,
+    batch_size=config.evaluate.batch_size,
+    seed=config.seed,
+    resident_bytes=config.data.resident_gib * 2**30,
+    mesh=mesh,
+  )
 
 
 def describe(study: Study, task: dict[str, Any]) -> dict[str, Any]:

@@ -25,13 +25,17 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> dict[str, flags.Flag
   where = {"flag_values": values}
   holders = (
     flags.DEFINE_multi_string(
-      "members", [], "Folder of a member, of a run, or of runs. Give it as often as needed.",
+      "members",
+      [],
+      "Folder of a member, of a run, or of runs. Give it as often as needed.",
       **where,
     ),
     flags.DEFINE_string("out", None, "Folder for the results; members that it has stay.", **where),
     flags.DEFINE_string(
-      "attack", None, f"{', '.join(ATTACKS)}. Default of this and the next: as in the folder; of a "
-      "new one pgd.", **where,
+      "attack",
+      None,
+      f"{', '.join(ATTACKS)}. Default of this and the next: as in the folder; of a new one pgd.",
+      **where,
     ),
     command_line.define_number(
       "epsilon", None, "Largest change of a pixel, of images in 0..1. Default: 8/255.", values
@@ -51,18 +55,22 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> dict[str, flags.Flag
       "images", None, "Test images, as many of every class. Default: 1000.", values
     ),
     command_line.define_number(
-      "floor", None, "eps_s: the percentage that a similarity of nothing counts as. Default: "
-      "0.01.", values,
+      "floor",
+      None,
+      "eps_s: the percentage that a similarity of nothing counts as. Default: 0.01.",
+      values,
     ),
     command_line.define_whole("batch_size", 128, "Images at a time.", values),
     flags.DEFINE_bool(
-      "one_sided", False, "Compare added members with those of the folder by the attack on the "
-      "added one alone.", **where,
+      "one_sided",
+      False,
+      "Compare added members with those of the folder by the attack on the added one alone.",
+      **where,
     ),
     flags.DEFINE_bool(
       "keep_images", True, "Keep adversarial images for members that are added later.", **where
     ),
-  )  # fmt: skip
+  )
   return {holder.name: holder for holder in holders}
 
 
@@ -91,6 +99,4 @@ def main(argv: list[str], holders: dict[str, flags.FlagHolder]) -> None:
 
 if __name__ == "__main__":
   _HOLDERS = define_flags()
-  app.run(
-    command_line.guarded(lambda argv: main(argv, _HOLDERS)), flags_parser=command_line.parse
-  )
+  app.run(command_line.guarded(lambda argv: main(argv, _HOLDERS)), flags_parser=command_line.parse)

@@ -1,8 +1,8 @@
 """The folder of attack transfers: what is kept of each member, and what analyses read.
 
-  transfer.json, transfer.npz   what analyses read, written last
-  rows/<member>.npz             a member's clean logits, and what all say to its adversarial images
-  images/<member>.npz           its adversarial images, for members that are added later
+transfer.json, transfer.npz   what analyses read, written last
+rows/<member>.npz             a member's clean logits, and what all say to its adversarial images
+images/<member>.npz           its adversarial images, for members that are added later
 """
 
 import dataclasses
@@ -87,12 +87,15 @@ def read_row(folder: Path, found: Finished, identity: str) -> Row:
 
 def write_row(folder: Path, found: Finished, identity: str, row: Row) -> None:
   """Writes what is known of a member, whole or not at all."""
-  write_arrays(place(folder, "rows", found), {
-    "identity": np.array(identity),
-    "logits": row.logits,
-    "targets": np.array(list(row.predictions)),
-    "predictions": np.stack(list(row.predictions.values())),
-  })  # fmt: skip
+  write_arrays(
+    place(folder, "rows", found),
+    {
+      "identity": np.array(identity),
+      "logits": row.logits,
+      "targets": np.array(list(row.predictions)),
+      "predictions": np.stack(list(row.predictions.values())),
+    },
+  )
 
 
 def has_images(folder: Path, found: Finished) -> bool:

@@ -113,8 +113,9 @@ def find(members: Sequence[str], folder: Path, before: dict | None) -> list[Fini
   task = lambda each: (each.facts["data"], each.facts["num_classes"], each.facts["image_shape"][2])  # noqa: E731
   for each in found[1:]:
     if task(each) != task(found[0]):
-      one, other = ("{} ({}, {} classes, {} channels)".format(m.name, *task(m))
-                    for m in (found[0], each))  # fmt: skip
+      one, other = (
+        "{} ({}, {} classes, {} channels)".format(m.name, *task(m)) for m in (found[0], each)
+      )
       raise UserError(f"members of different data sets: {one} and {other}")
   return found
 
@@ -134,8 +135,10 @@ def prepare(
   ]
   rows = [transfer_files.read_row(folder, *pair) for pair in zip(found, keys, strict=True)]
   known = {each["folder"] for each in (before or {"members": ()})["members"]}
-  earlier = [str(each.folder) in known and bool(row.predictions)
-             for each, row in zip(found, rows, strict=True)]  # fmt: skip
+  earlier = [
+    str(each.folder) in known and bool(row.predictions)
+    for each, row in zip(found, rows, strict=True)
+  ]
   mesh = devices.make_mesh(jax.local_devices()[:1])
 
   @functools.cache
@@ -199,8 +202,11 @@ def _data(found: Finished) -> str:
 def _difference(a: Finished, b: Finished) -> str:
   """The fields in which their data differ."""
   one, other = (json.loads(_data(each)) for each in (a, b))
-  told = [f"data.{key} is {one.get(key)!r} and {other.get(key)!r}"
-          for key in sorted(one | other) if one.get(key) != other.get(key)]  # fmt: skip
+  told = [
+    f"data.{key} is {one.get(key)!r} and {other.get(key)!r}"
+    for key in sorted(one | other)
+    if one.get(key) != other.get(key)
+  ]
   return f" ({', '.join(told)})" if told else ""
 
 

@@ -72,9 +72,15 @@ def run(
   began, folder = time.monotonic(), Path(out)
   check_int("--batch_size", batch_size, 1, None)
   before = transfer_files.read_result(folder, "--out")
-  given = {"name": attack, "epsilon": parse_number("epsilon", epsilon), "iterations": iterations,
-           "step_size": parse_number("step_size", step_size), "random_start": random_start,
-           "momentum": momentum, "seed": seed}  # fmt: skip
+  given = {
+    "name": attack,
+    "epsilon": parse_number("epsilon", epsilon),
+    "iterations": iterations,
+    "step_size": parse_number("step_size", step_size),
+    "random_start": random_start,
+    "momentum": momentum,
+    "seed": seed,
+  }
   settings = transfer_pool.resolve(given, images, floor, before)
   found = transfer_pool.find(members, folder, before)
   _check_writable(folder)
@@ -146,9 +152,13 @@ def _adversarial(
     if images is not None:
       return images
   images = attack_member(
-    pool.network(source), pool.images[source], pool.labels, settings.attack, batch_size,
+    pool.network(source),
+    pool.images[source],
+    pool.labels,
+    settings.attack,
+    batch_size,
     pool.right[source],
-  )  # fmt: skip
+  )
   if keep_images:
     transfer_files.write_images(folder, found, key, images)
   return images
@@ -159,25 +169,31 @@ def _write(folder: Path, pool: Pool, settings: Settings, facts: dict[str, Any]) 
   names, right, predictions = [each.name for each in pool.found], pool.right, pool.predictions()
   found = pair_arrays(predictions, right, pool.labels, settings.floor)
   computed = found.pop("computed")
-  write_arrays(folder / ARRAYS, {
-    "names": np.array(names),
-    "labels": pool.labels,
-    "logits": np.stack([row.logits for row in pool.rows]),
-    "predictions": predictions,
-    **found,
-  })  # fmt: skip
-  write_json(folder / RESULT, {
-    "attack": dataclasses.asdict(settings.attack),
-    "floor": settings.floor,
-    "images": len(pool.labels),
-    "data": pool.found[0].config.data.to_dict(),
-    "members": [
-      transfer_files.member_facts(each, float(own.mean()))
-      for each, own in zip(pool.found, right, strict=True)
-    ],
-    "one_sided": [[names[s], names[t]] for s, t in np.argwhere(computed & ~computed.T)],
-    **facts,
-  })  # fmt: skip
+  write_arrays(
+    folder / ARRAYS,
+    {
+      "names": np.array(names),
+      "labels": pool.labels,
+      "logits": np.stack([row.logits for row in pool.rows]),
+      "predictions": predictions,
+      **found,
+    },
+  )
+  write_json(
+    folder / RESULT,
+    {
+      "attack": dataclasses.asdict(settings.attack),
+      "floor": settings.floor,
+      "images": len(pool.labels),
+      "data": pool.found[0].config.data.to_dict(),
+      "members": [
+        transfer_files.member_facts(each, float(own.mean()))
+        for each, own in zip(pool.found, right, strict=True)
+      ],
+      "one_sided": [[names[s], names[t]] for s, t in np.argwhere(computed & ~computed.T)],
+      **facts,
+    },
+  )
 
 
 def print_table(folder: Path, console: rich.console.Console | None = None) -> None:
@@ -187,9 +203,13 @@ def print_table(folder: Path, console: rich.console.Console | None = None) -> No
     fooled, similarity = file["fooled"], file["similarity"]
   others = np.where(np.eye(len(fooled), dtype=bool), np.nan, similarity)
   rows = [
-    [each["name"], f"{100 * each['accuracy']:.1f}", f"{100 * fooled[i, i]:.1f}",
-     f"{np.nanmean(others[i]):.2f}"]
+    [
+      each["name"],
+      f"{100 * each['accuracy']:.1f}",
+      f"{100 * fooled[i, i]:.1f}",
+      f"{np.nanmean(others[i]):.2f}",
+    ]
     for i, each in enumerate(facts["members"])
-  ]  # fmt: skip
+  ]
   heads = ["acc %", "white-box %", "similarity"]
   terminal.print_fitting(["member"], heads, rows, console or rich.console.Console())

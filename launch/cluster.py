@@ -14,9 +14,26 @@ from dissim_jax.names import nearest
 DIRECTIVES = ("partition", "account", "qos", "constraint", "gres", "time", "mem", "cpus_per_task")
 _LONGEST_WARNING = 65535  # seconds; Slurm's own limit of --signal
 # What the scripts rely on: given in the cluster file they would be given twice.
-_OWN = ("array", "chdir", "dependency", "export", "job-name", "kill-on-invalid-dep", "nodes",
-        "no-requeue", "ntasks", "ntasks-per-node", "open-mode", "output", "parsable", "requeue",
-        "signal", "test-only", "wait", "wrap")  # fmt: skip
+_OWN = (
+  "array",
+  "chdir",
+  "dependency",
+  "export",
+  "job-name",
+  "kill-on-invalid-dep",
+  "nodes",
+  "no-requeue",
+  "ntasks",
+  "ntasks-per-node",
+  "open-mode",
+  "output",
+  "parsable",
+  "requeue",
+  "signal",
+  "test-only",
+  "wait",
+  "wrap",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,8 +111,11 @@ def _problem(key: str, value: Any, kind: Any) -> str:
     return _option_problem(lines) if key == "options" else ""
   if isinstance(value, bool) or not isinstance(value, kind):
     names = {str: 'a text in quotes, such as "12:00:00"' if key == "time" else "a text"}
-    names |= {int: "a whole number", str | int: 'a text in quotes, such as "12:00:00" or "32G", or '
-              "a whole number", int | float: "a number"}  # fmt: skip
+    names |= {
+      int: "a whole number",
+      str | int: 'a text in quotes, such as "12:00:00" or "32G", or a whole number',
+      int | float: "a number",
+    }
     return f"must be {names[kind]}"
   if isinstance(value, str) and not value.isprintable():
     return "must not hold line breaks or other characters that cannot be printed"

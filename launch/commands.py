@@ -67,9 +67,13 @@ def for_comparison(
   """The arguments of the Python interpreter that do a comparison of runs."""
   members = [f"--members={','.join(members)}"] if members else []
   return [
-    "-m", "dissim_jax.compare", *(f"--workdir={folder}" for folder in folders),
-    f"--measures={','.join(measures)}", f"--out={out}", *members,
-  ]  # fmt: skip
+    "-m",
+    "dissim_jax.compare",
+    *(f"--workdir={folder}" for folder in folders),
+    f"--measures={','.join(measures)}",
+    f"--out={out}",
+    *members,
+  ]
 
 
 def _flags(file: str, texts: Mapping[str, str]) -> list[str]:
@@ -83,4 +87,3 @@ def _plain(value: Any) -> Any:
   if isinstance(value, list | tuple):
     return tuple(_plain(part) for part in value)
   return value
-

@@ -15,19 +15,24 @@ def define(values: flags.FlagValues = flags.FLAGS) -> dict[str, flags.FlagHolder
   where: dict[str, Any] = {"flag_values": values}
   holders = (
     flags.DEFINE_string("sweep", None, "File that yields the runs, in configs/sweeps/.", **where),
-    flags.DEFINE_string("root", None, "Folder of all runs. Default: runs/<name of the sweep>.",
-                        **where),
+    flags.DEFINE_string(
+      "root", None, "Folder of all runs. Default: runs/<name of the sweep>.", **where
+    ),
     flags.DEFINE_multi_string(
       "only", [], "Only runs whose name matches, such as seed_0/*, and the runs they need.", **where
     ),
     flags.DEFINE_multi_string(
-      "override", [], "FIELD=VALUE of the config of every run, such as train.epochs=2. "
-      + texts.SEVERAL, **where,
+      "override",
+      [],
+      "FIELD=VALUE of the config of every run, such as train.epochs=2. " + texts.SEVERAL,
+      **where,
     ),
     flags.DEFINE_bool("dry_run", False, "Print what would be done, and do nothing.", **where),
     command_line.define_number(
-      "images_per_second", None,
-      "Measured training speed of one model on one GPU: a dry run tells the GPU hours.", values,
+      "images_per_second",
+      None,
+      "Measured training speed of one model on one GPU: a dry run tells the GPU hours.",
+      values,
     ),
-  )  # fmt: skip
+  )
   return {holder.name: holder for holder in (plugins, *holders)}

@@ -144,9 +144,11 @@ def main(argv: list[str], holders: dict[str, flags.FlagHolder]) -> None:
 
 
 def _run(
-  tasks: Sequence[Task], root: Path, holders: dict[str, flags.FlagHolder],
+  tasks: Sequence[Task],
+  root: Path,
+  holders: dict[str, flags.FlagHolder],
   console: rich.console.Console,
-) -> dict[str, str]:  # fmt: skip
+) -> dict[str, str]:
   """The last states of the tasks."""
   devices = find_devices(holders["devices"].value)
   parallel = holders["parallel"].value or max(1, len(devices))
@@ -164,6 +166,4 @@ def _run(
 
 if __name__ == "__main__":
   _HOLDERS = define_flags()
-  app.run(
-    command_line.guarded(lambda argv: main(argv, _HOLDERS)), flags_parser=command_line.parse
-  )
+  app.run(command_line.guarded(lambda argv: main(argv, _HOLDERS)), flags_parser=command_line.parse)

@@ -62,6 +62,10 @@ def dry_run(
 
   tasks.check_root(asked.name, asked.tasks, asked.root)
   table.print_plan(
-    asked.name, asked.tasks, asked.root, lambda task: training_images(task.config["data"]),
-    rate, console,
-  )  # fmt: skip
+    asked.name,
+    asked.tasks,
+    asked.root,
+    lambda task: training_images(task.config["data"]),
+    rate,
+    console,
+  )

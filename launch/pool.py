@@ -62,9 +62,13 @@ class Pool:
     with progress.log_file(task, self._root).open("ab") as log:
       # A session of its own: Ctrl-C reaches the launcher alone, which tells the others to stop.
       process = subprocess.Popen(
-        [sys.executable, *task.argv], stdin=subprocess.DEVNULL, stdout=log,
-        stderr=subprocess.STDOUT, env={**os.environ, **own}, start_new_session=True,
-      )  # fmt: skip
+        [sys.executable, *task.argv],
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        env={**os.environ, **own},
+        start_new_session=True,
+      )
     self._free.remove(own)
     self._running[task.name] = (task, process, own)
 
@@ -101,8 +105,13 @@ class Pool:
       self.collect(stopped=True)
 
 
-def run(tasks: Sequence[Task], root: Path, environments: Sequence[Mapping[str, str]],
-        table: LiveTable, stop: threading.Event) -> dict[str, str]:  # fmt: skip
+def run(
+  tasks: Sequence[Task],
+  root: Path,
+  environments: Sequence[Mapping[str, str]],
+  table: LiveTable,
+  stop: threading.Event,
+) -> dict[str, str]:
   """Does every task whose parents are done, until none is left; the last states.
 
   Raises:

@@ -19,8 +19,13 @@ from dissim_jax.files.atomic import is_held
 from dissim_jax.launch.tasks import Task, folder, is_done
 
 WAITING, READY, RUNNING, DONE, FAILED, BLOCKED = (
-  "waiting", "ready", "running", "done", "failed", "blocked",
-)  # fmt: skip
+  "waiting",
+  "ready",
+  "running",
+  "done",
+  "failed",
+  "blocked",
+)
 ELSEWHERE = "elsewhere"  # a process that this engine did not start works in the task's folder
 _TAIL = 4096  # bytes at the end of a file that are read
 

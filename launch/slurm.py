@@ -143,9 +143,12 @@ def wait(tasks: Sequence[Task], root: Path, period: float, table: LiveTable) -> 
 
 
 def dry_run(
-  tasks: Sequence[Task], root: Path, cluster: sbatch.Cluster, nodes: int,
+  tasks: Sequence[Task],
+  root: Path,
+  cluster: sbatch.Cluster,
+  nodes: int,
   console: rich.console.Console,
-) -> None:  # fmt: skip
+) -> None:
   """Prints the scripts that would be submitted, the first one in full."""
 
   def say(text: str) -> None:
@@ -173,7 +176,7 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> dict[str, flags.Flag
     flags.DEFINE_bool(
       "wait", False, "Show the runs until none is running or queued; exit 1 if one failed.", **where
     ),
-  )  # fmt: skip
+  )
   return common.define(values) | {holder.name: holder for holder in own}
 
 
@@ -252,6 +255,4 @@ def _wait(
 
 if __name__ == "__main__":
   _HOLDERS = define_flags()
-  app.run(
-    command_line.guarded(lambda argv: main(argv, _HOLDERS)), flags_parser=command_line.parse
-  )
+  app.run(command_line.guarded(lambda argv: main(argv, _HOLDERS)), flags_parser=command_line.parse)

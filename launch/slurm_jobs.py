@@ -50,8 +50,9 @@ def look(tasks: Sequence[Task], root: Path) -> dict[str, Job]:
     UserError: Slurm cannot be reached.
   """
   known = read(root)
-  own = {task.name: known[task.name] for task in tasks
-         if task.name in known and not is_done(task, root)}  # fmt: skip
+  own = {
+    task.name: known[task.name] for task in tasks if task.name in known and not is_done(task, root)
+  }
   if not own:
     return {}
   found = squeue.jobs()
@@ -61,9 +62,10 @@ def look(tasks: Sequence[Task], root: Path) -> dict[str, Job]:
   )
   # Numbers begin anew when a cluster is set up again: a job is ours if it has our name as well.
   return {
-    name: found[entry["job"]] for name, entry in own.items()
+    name: found[entry["job"]]
+    for name, entry in own.items()
     if entry["job"] in found and found[entry["job"]].name == entry["name"]
-  }  # fmt: skip
+  }
 
 
 def states(tasks: Sequence[Task], root: Path) -> dict[str, str]:

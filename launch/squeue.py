@@ -8,8 +8,17 @@ from collections.abc import Iterable, Sequence
 from dissim_jax.errors import UserError
 
 _FORMAT = ",".join(f"{name}:|" for name in ("JobArrayID", "State", "Reason", "RestartCnt", "Name"))
-_ENDED = ("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL",
-          "OUT_OF_MEMORY", "PREEMPTED", "TIMEOUT")  # fmt: skip
+_ENDED = (
+  "BOOT_FAIL",
+  "CANCELLED",
+  "COMPLETED",
+  "DEADLINE",
+  "FAILED",
+  "NODE_FAIL",
+  "OUT_OF_MEMORY",
+  "PREEMPTED",
+  "TIMEOUT",
+)
 _KEPT = ("SLURM_CONF", "SLURM_CLUSTERS")
 
 
@@ -45,9 +54,13 @@ def call(command: Sequence[str]) -> str:
   """
   try:
     done = subprocess.run(
-      command, capture_output=True, text=True, errors="replace", env=environment(os.environ),
+      command,
+      capture_output=True,
+      text=True,
+      errors="replace",
+      env=environment(os.environ),
       stdin=subprocess.DEVNULL,
-    )  # fmt: skip
+    )
   except FileNotFoundError as error:
     raise UserError(f"{command[0]}: there is no such program; is Slurm installed here?") from error
   except OSError as error:
@@ -96,8 +109,15 @@ def accounted(numbers: Iterable[str]) -> dict[str, Job]:
   numbers = list(numbers)
   if not numbers:
     return {}
-  command = ["sacct", "--noheader", "--parsable2", "--allocations", "--array",
-             f"--jobs={','.join(numbers)}", "--format=JobID,State,JobName"]  # fmt: skip
+  command = [
+    "sacct",
+    "--noheader",
+    "--parsable2",
+    "--allocations",
+    "--array",
+    f"--jobs={','.join(numbers)}",
+    "--format=JobID,State,JobName",
+  ]
   try:
     text = call(command)
   except UserError:

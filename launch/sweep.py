@@ -184,8 +184,7 @@ def _check_parents(entry: Entry, by_name: Mapping[str, Entry]) -> None:
   for parent in entry.needs:
     if parent not in runs:
       raise UserError(
-        f"run {entry.name!r} needs {parent!r}, which is no run of the sweep"
-        f"{nearest(parent, runs)}"
+        f"run {entry.name!r} needs {parent!r}, which is no run of the sweep{nearest(parent, runs)}"
       )
 
 

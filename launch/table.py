@@ -16,10 +16,14 @@ from dissim_jax.launch import progress
 from dissim_jax.launch.tasks import Task, is_done
 
 _STYLES = {
-  progress.DONE: "green", progress.RUNNING: "bold", progress.FAILED: "bold red",
-  progress.BLOCKED: "red", progress.ELSEWHERE: "bold", progress.WAITING: "dim",
+  progress.DONE: "green",
+  progress.RUNNING: "bold",
+  progress.FAILED: "bold red",
+  progress.BLOCKED: "red",
+  progress.ELSEWHERE: "bold",
+  progress.WAITING: "dim",
   progress.READY: "dim",
-}  # fmt: skip
+}
 _PERIOD = 0.5  # seconds between two looks at the files
 _NAME = 28  # least cells of a terminal for the name of a run
 _FRAME = 6  # lines of a terminal that a table needs besides its rows
@@ -73,7 +77,10 @@ def counts(states: Mapping[str, str]) -> str:
 
 
 def make(
-  tasks: Sequence[Task], root: Path, states: Mapping[str, str], height: int | None = None,
+  tasks: Sequence[Task],
+  root: Path,
+  states: Mapping[str, str],
+  height: int | None = None,
   width: int = 80,
 ) -> rich.console.Group:
   """The runs and how far they are.
@@ -105,9 +112,7 @@ def make(
   return rich.console.Group(table, rich.text.Text(told, no_wrap=True, overflow="ellipsis"))
 
 
-def _fitting(
-  tasks: Sequence[Task], states: Mapping[str, str], height: int | None
-) -> list[Task]:
+def _fitting(tasks: Sequence[Task], states: Mapping[str, str], height: int | None) -> list[Task]:
   """The tasks that are shown, in order; the most interesting ones where not all fit."""
   if height is None or len(tasks) <= height:
     return list(tasks)

@@ -67,9 +67,7 @@ def is_done(task: Task, root: Path) -> bool:
   return (folder(task, root) / _DONE[task.kind]).is_file()
 
 
-def make_tasks(
-  entries: Sequence[Entry], root: Path, overrides: Sequence[str] = ()
-) -> list[Task]:
+def make_tasks(entries: Sequence[Entry], root: Path, overrides: Sequence[str] = ()) -> list[Task]:
   """The tasks of a checked sweep, in its order.
 
   Args:

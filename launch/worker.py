@@ -47,9 +47,11 @@ def run(arguments: Sequence[str], log: Path, stop: threading.Event) -> int:
   while True:
     with log.open("ab") as file:
       process = subprocess.Popen(
-        [sys.executable, *arguments], stdin=subprocess.DEVNULL, stdout=file,
+        [sys.executable, *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=file,
         stderr=subprocess.STDOUT,
-      )  # fmt: skip
+      )
     code = _wait(process, stop)
     if code == -signal.SIGTERM and stop.wait(0):  # Told to stop before it could listen.
       code = os.EX_TEMPFAIL

@@ -67,9 +67,7 @@ _HOLDERS["engine"] = flags.DEFINE_enum("engine", "local", ["local", "slurm"], "W
 _HOLDERS["cluster"] = flags.DEFINE_string(
   "cluster", None, "Slurm: what jobs ask of it; see launch/clusters/example.toml."
 )
-_HOLDERS["nodes"] = command_line.define_whole(
-  "nodes", 1, "Slurm: nodes of each training.", least=1
-)
+_HOLDERS["nodes"] = command_line.define_whole("nodes", 1, "Slurm: nodes of each training.", least=1)
 
 main = command_line.guarded(lambda argv: launch(argv, _HOLDERS))
 

@@ -55,9 +55,9 @@ class Local:
     self._free: asyncio.Queue[Mapping[str, str]] = asyncio.Queue()
     for environment in environments:
       self._free.put_nowait(environment)
-    [self._worker] = LocalExperiment.package([
-      xm.binary(xm_local.Local.Spec(), sys.executable, args=["-m", "dissim_jax.launch.worker"])
-    ])  # fmt: skip
+    [self._worker] = LocalExperiment.package(
+      [xm.binary(xm_local.Local.Spec(), sys.executable, args=["-m", "dissim_jax.launch.worker"])]
+    )
 
   @contextlib.asynccontextmanager
   async def job(
@@ -81,13 +81,16 @@ class Local:
 
   def _job(self, task: Task, environment: Mapping[str, str]) -> xm.Job:
     files = {
-      "log": progress.log_file(task, self._root), "exit_code": progress.exit_file(task, self._root)
-    }  # fmt: skip
+      "log": progress.log_file(task, self._root),
+      "exit_code": progress.exit_file(task, self._root),
+    }
     # XManager quotes every argument for the shell that it starts.
     return xm.Job(
-      self._worker, xm_local.Local(experimental_stream_output=False), env_vars=dict(environment),
+      self._worker,
+      xm_local.Local(experimental_stream_output=False),
+      env_vars=dict(environment),
       args=xm.merge_args(files, ["--", *task.argv]),
-    )  # fmt: skip
+    )
 
   async def states(self, names: Sequence[str]) -> Mapping[str, str]:
     """All of them run; others may be worked on by other launchers' processes."""
@@ -96,9 +99,7 @@ class Local:
 
 
 @contextlib.contextmanager
-def local(
-  tasks: Sequence[Task], root: Path, devices: str, parallel: int | None
-) -> Iterator[Local]:
+def local(tasks: Sequence[Task], root: Path, devices: str, parallel: int | None) -> Iterator[Local]:
   """Processes on this machine that share its devices, as `launch.local` shares them out.
 
   Raises:
@@ -128,9 +129,7 @@ class Units:
     engine: where they run.
   """
 
-  def __init__(
-    self, experiment: xm.Experiment, tasks: Sequence[Task], root: Path, engine: Engine
-  ):
+  def __init__(self, experiment: xm.Experiment, tasks: Sequence[Task], root: Path, engine: Engine):
     self._experiment, self._tasks, self._root, self._engine = experiment, tasks, root, engine
     self._added: set[str] = set()
     self._failed: set[str] = set()

@@ -11,13 +11,15 @@ import pytest
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 # Programs run for a moment here: optimising their code takes longer than it saves.
-os.environ["XLA_FLAGS"] = " ".join([
-  "--xla_force_host_platform_device_count=4",
-  "--xla_backend_optimization_level=0",
-  # A busy machine may keep one of the four waiting for long.
-  "--xla_cpu_collective_call_terminate_timeout_seconds=1200",
-  os.environ.get("XLA_FLAGS", ""),
-])  # fmt: skip
+os.environ["XLA_FLAGS"] = " ".join(
+  [
+    "--xla_force_host_platform_device_count=4",
+    "--xla_backend_optimization_level=0",
+    # A busy machine may keep one of the four waiting for long.
+    "--xla_cpu_collective_call_terminate_timeout_seconds=1200",
+    os.environ.get("XLA_FLAGS", ""),
+  ]
+)
 # Parallel workers inherit the folder of the process that started them.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
   _cache = tempfile.TemporaryDirectory(prefix="dissim_jax_tests_")

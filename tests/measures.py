@@ -128,7 +128,7 @@ def linear_kernel(x):
 
 def rbf_kernel(x, bandwidth=0.8):
   distances = pdist(x)
-  return np.exp(-squareform(distances) ** 2 / (2 * (bandwidth * np.median(distances)) ** 2))
+  return np.exp(-(squareform(distances) ** 2) / (2 * (bandwidth * np.median(distances)) ** 2))
 
 
 def oracle_cka(x, y, kernel=linear_kernel, unbiased=True, **options):
@@ -277,7 +277,8 @@ def on_four_devices(functions):
   }
   inside = jax.shard_map(
     lambda *pair: {name: f(*pair) for name, f in each.items()},
-    mesh=four_devices(), in_specs=P("devices"),
+    mesh=four_devices(),
+    in_specs=P("devices"),
     out_specs={name: (P(), P("devices")) for name in each},
-  )  # fmt: skip
+  )
   return jit(inside)

@@ -81,10 +81,15 @@ class SlurmCluster:
       (self.folder / name).mkdir(parents=True)
     host = socket.gethostname().split(".")[0]
     controller_port, node_port = _free_ports(2)
-    self.conf.write_text(_CONF.format(
-      folder=self.folder, host=host, controller_port=controller_port, node_port=node_port,
-      kill_wait=self._kill_wait,
-    ))  # fmt: skip
+    self.conf.write_text(
+      _CONF.format(
+        folder=self.folder,
+        host=host,
+        controller_port=controller_port,
+        node_port=node_port,
+        kill_wait=self._kill_wait,
+      )
+    )
     for name in ("gpu0", "gpu1"):
       (self.folder / name).touch()
     (self.folder / "gres.conf").write_text(
@@ -133,10 +138,15 @@ class SlurmCluster:
   def _start(self, name: str, *arguments: str) -> None:
     program = shutil.which(name, path=_path())
     with (self.folder / f"{name}.out").open("wb") as log:
-      self._processes.append(subprocess.Popen(
-        [program, *arguments, "-f", str(self.conf)], stdout=log, stderr=log,
-        stdin=subprocess.DEVNULL, start_new_session=True,
-      ))  # fmt: skip
+      self._processes.append(
+        subprocess.Popen(
+          [program, *arguments, "-f", str(self.conf)],
+          stdout=log,
+          stderr=log,
+          stdin=subprocess.DEVNULL,
+          start_new_session=True,
+        )
+      )
 
   def _wait_until_idle(self, patience: float = 600.0) -> None:
     deadline = time.monotonic() + patience

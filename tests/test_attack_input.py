@@ -47,31 +47,37 @@ def with_value(value, place=BAD[0]):
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("images, told", [
-  (2 * some_images() - 1, r"images\[0\] holds values in -"),  # Normalised,
-  (255 * some_images(), r"images\[0\] holds values in 0..255: finite ones in 0..1 are needed"),
-  (with_value(np.nan), r"images\[4\] holds values in nan..nan"),
-  (with_value(np.inf), r"images\[4\] holds values in 0..inf"),
-  (with_value(1.0001), r"images\[4\] holds"),
-  (with_value(-1e-5), r"images\[4\] holds"),
-  ((255 * some_images()).astype(np.uint8), "dtype uint8: floating .* of grey levels a 255th"),
-  (some_images().astype(np.int64), "dtype int64: floating"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+  "images, told",
+  [
+    (2 * some_images() - 1, r"images\[0\] holds values in -"),  # Normalised,
+    (255 * some_images(), r"images\[0\] holds values in 0..255: finite ones in 0..1 are needed"),
+    (with_value(np.nan), r"images\[4\] holds values in nan..nan"),
+    (with_value(np.inf), r"images\[4\] holds values in 0..inf"),
+    (with_value(1.0001), r"images\[4\] holds"),
+    (with_value(-1e-5), r"images\[4\] holds"),
+    ((255 * some_images()).astype(np.uint8), "dtype uint8: floating .* of grey levels a 255th"),
+    (some_images().astype(np.int64), "dtype int64: floating"),
+  ],
+)
 def test_images_beyond_their_range_are_refused(name, images, told):
   for given in (images, jnp.asarray(images)):
     with pytest.raises(ValueError, match=told if given is images else "images"):
       perturb(Attack(name), NETWORK, given, LABELS)
 
 
-@pytest.mark.parametrize("labels, told", [
-  (np.where(LABELS == 1, -1, LABELS), r"labels\[1\]=-1: the classifier has classes 0..3"),
-  (LABELS + 1, r"labels\[3\]=4: the classifier has classes 0..3"),
-  (LABELS + 2**40, r"labels\[0\]=1099511627776: "),
-  (LABELS.astype(np.float32), "labels have shape .* float32: one integer"),
-  (LABELS == 1, "labels have shape .* bool: one integer"),
-  (LABELS[:, None], r"labels have shape \(6, 1\)"),
-  (LABELS[:-1], r"labels have shape \(5,\)"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+  "labels, told",
+  [
+    (np.where(LABELS == 1, -1, LABELS), r"labels\[1\]=-1: the classifier has classes 0..3"),
+    (LABELS + 1, r"labels\[3\]=4: the classifier has classes 0..3"),
+    (LABELS + 2**40, r"labels\[0\]=1099511627776: "),
+    (LABELS.astype(np.float32), "labels have shape .* float32: one integer"),
+    (LABELS == 1, "labels have shape .* bool: one integer"),
+    (LABELS[:, None], r"labels have shape \(6, 1\)"),
+    (LABELS[:-1], r"labels have shape \(5,\)"),
+  ],
+)
 def test_labels_that_are_no_classes_are_refused(labels, told):
   with pytest.raises(ValueError, match=told):
     attacks.pgd(NETWORK, some_images(), labels)
@@ -114,9 +120,19 @@ def test_images_in_a_unit_of_their_own_are_attacked_the_same(name, low, high):
   assert ends.any() and not ends.all() and np.abs(plain - images).max() > 0.09
 
 
-@pytest.mark.parametrize("bounds", [
-  (1, 0), (0, 0), (0,), (0, 1, 2), None, (0, np.nan), (-np.inf, 1), ("a", "b"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+  "bounds",
+  [
+    (1, 0),
+    (0, 0),
+    (0,),
+    (0, 1, 2),
+    None,
+    (0, np.nan),
+    (-np.inf, 1),
+    ("a", "b"),
+  ],
+)
 def test_bounds_that_are_none(bounds):
   with pytest.raises(UserError, match=r"bounds=.*: must be \(low, high\), two finite numbers"):
     attacks.fgsm(NETWORK, some_images(), LABELS, bounds=bounds)
@@ -153,8 +169,14 @@ def test_under_jit_the_mask_still_counts():
 
 def test_a_number_is_a_number():
   expected = attacks.fgsm(NETWORK, some_images(), LABELS, epsilon=0.25)
-  for epsilon in (np.float32(0.25), np.float16(0.25), Fraction(1, 4), np.array(0.25),
-                  jnp.float32(0.25), jnp.asarray(0.25, jnp.bfloat16)):  # fmt: skip
+  for epsilon in (
+    np.float32(0.25),
+    np.float16(0.25),
+    Fraction(1, 4),
+    np.array(0.25),
+    jnp.float32(0.25),
+    jnp.asarray(0.25, jnp.bfloat16),
+  ):
     found = attacks.fgsm(NETWORK, some_images(), LABELS, epsilon=epsilon)
     np.testing.assert_array_equal(found, expected)
   ones = {"epsilon": 1, "step_size": 1, "iterations": np.int64(2)}
@@ -191,14 +213,17 @@ def test_checks_do_not_trace_the_network_again():
 # What attacks whole test sets.
 
 
-@pytest.mark.parametrize("images, labels, told", [
-  (2 * some_images() - 1, LABELS, r"images: values in -1..1, expected 0..1"),
-  (with_value(np.nan), LABELS, "images: values in nan..nan"),
-  ((255 * some_images()).astype(np.int32), LABELS, "images: dtype int32, expected uint8"),
-  (some_images(), LABELS + 0.5, "labels have shape .* float64"),
-  (some_images(), LABELS[:-1], r"labels have shape \(5,\)"),
-  (some_images(), LABELS + 1, r"labels\[\d\]=4: the classifier has classes 0..3"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+  "images, labels, told",
+  [
+    (2 * some_images() - 1, LABELS, r"images: values in -1..1, expected 0..1"),
+    (with_value(np.nan), LABELS, "images: values in nan..nan"),
+    ((255 * some_images()).astype(np.int32), LABELS, "images: dtype int32, expected uint8"),
+    (some_images(), LABELS + 0.5, "labels have shape .* float64"),
+    (some_images(), LABELS[:-1], r"labels have shape \(5,\)"),
+    (some_images(), LABELS + 1, r"labels\[\d\]=4: the classifier has classes 0..3"),
+  ],
+)
 def test_attacked_members_see_what_they_may_see(images, labels, told):
   attack = Attack("fgsm")
   with pytest.raises(ValueError, match=told):
@@ -209,27 +234,45 @@ def test_attacked_members_see_what_they_may_see(images, labels, told):
         function(NETWORK, images, 4)
 
 
-@pytest.mark.parametrize("labels, told", [
-  (LABELS - 1, "labels holds -1: class indices are 0..3"), (LABELS + 1, "labels holds 4"),
-  (LABELS.astype(float), "labels has dtype float64"), (LABELS[:-1], "labels"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+  "labels, told",
+  [
+    (LABELS - 1, "labels holds -1: class indices are 0..3"),
+    (LABELS + 1, "labels holds 4"),
+    (LABELS.astype(float), "labels has dtype float64"),
+    (LABELS[:-1], "labels"),
+  ],
+)
 def test_studies_of_members_refuse_labels_that_are_no_classes(labels, told, monkeypatch):
   members = [Member("member_0", None, {}, (0.5,) * 2, (0.5,) * 2)]
   images = np.zeros((N, 3, 4, 1), np.uint8)
   answers = np.zeros((N, CLASSES), np.float32)
   monkeypatch.setattr(transferability, "classifier", lambda member: member)
   monkeypatch.setattr(transferability, "logits_on", lambda *_: answers)
-  monkeypatch.setattr(
-    robustness, "_predictor", lambda *_: lambda batch: (answers[None], images[0])
-  )
+  monkeypatch.setattr(robustness, "_predictor", lambda *_: lambda batch: (answers[None], images[0]))
   with pytest.raises(ValueError, match=told):
     transferability.transferability(
-      members, {"one": ["member_0"]}, images, labels, attack=Attack(), floor=0.01, batch_size=N,
+      members,
+      {"one": ["member_0"]},
+      images,
+      labels,
+      attack=Attack(),
+      floor=0.01,
+      batch_size=N,
       rule="probs",
-    )  # fmt: skip
+    )
   with pytest.raises(ValueError, match=told.split(" has")[0]):
-    robustness.robustness(members, {"one": ["member_0"]}, images, labels, names=[], severities=[1],
-                          seed=0, rule="probs", batch_size=N)  # fmt: skip
+    robustness.robustness(
+      members,
+      {"one": ["member_0"]},
+      images,
+      labels,
+      names=[],
+      severities=[1],
+      seed=0,
+      rule="probs",
+      batch_size=N,
+    )
 
 
 @pytest.mark.parametrize("name", JOINT)

@@ -99,8 +99,9 @@ def test_the_optimum_of_a_linear_model_is_reached(name, label):
 @pytest.mark.parametrize("start", [False, True])
 def test_iterations_against_numpy(model, layers, momentum, start):
   images = some_images()
-  settings = Attack("pgd" if momentum is None else "momentum_pgd", 0.1, 0.03, 6, start, momentum
-                    or 0.0, seed=5)  # fmt: skip
+  settings = Attack(
+    "pgd" if momentum is None else "momentum_pgd", 0.1, 0.03, 6, start, momentum or 0.0, seed=5
+  )
   found = perturb(settings, model, images, LABELS)
   first = random_images(images, 0.1, 5, np.arange(N)) if start else images
   expected = numpy_attack(images, LABELS, layers, np.asarray(first), 0.1, 0.03, 6, momentum)
@@ -110,8 +111,10 @@ def test_iterations_against_numpy(model, layers, momentum, start):
 def test_momentum_changes_the_way():
   images = some_images()
   attack = Attack("momentum_pgd", 0.1, 0.03, 6, False)
-  found = [perturb(dataclasses.replace(attack, momentum=mu), two_layers, images, LABELS)
-           for mu in (0.0, 1.0)]  # fmt: skip
+  found = [
+    perturb(dataclasses.replace(attack, momentum=mu), two_layers, images, LABELS)
+    for mu in (0.0, 1.0)
+  ]
   plain = perturb(dataclasses.replace(attack, name="pgd"), two_layers, images, LABELS)
   np.testing.assert_allclose(found[0], plain, atol=1e-6)
   assert np.abs(found[1] - plain).max() > 0.01
@@ -130,8 +133,9 @@ def test_every_iterate_stays_in_the_ball_and_in_the_unit_interval(momentum):
   images, labels = some_images(), LABELS
   first = random_images(images, EPS, 3, np.arange(N))
   at, moved = Iterate(first, np.zeros_like(images) if momentum else None), 0.0
-  step = jax.jit(functools.partial(attack_step, two_layers, epsilon=EPS, step_size=0.02,
-                                   momentum=0.9))  # fmt: skip
+  step = jax.jit(
+    functools.partial(attack_step, two_layers, epsilon=EPS, step_size=0.02, momentum=0.9)
+  )
   for _ in range(12):
     now = np.asarray(at.images)
     change = np.abs(now.astype(np.float64) - np.asarray(images, np.float64))
@@ -295,8 +299,9 @@ def test_more_iterations_do_not_lower_the_success():
   assert right.mean() > 0.9
   success = []
   for iterations in (1, 5, 20, 50):
-    found = attacks.pgd(model, images, labels, epsilon=0.1, step_size=0.02,
-                        iterations=iterations, attacked=right)  # fmt: skip
+    found = attacks.pgd(
+      model, images, labels, epsilon=0.1, step_size=0.02, iterations=iterations, attacked=right
+    )
     success.append(np.mean(np.asarray(logits(found)).argmax(-1)[right] != labels[right]))
   assert np.all(np.diff(success) > -0.01)  # A hundredth is noise.
   assert success[-1] > success[0] + 0.2

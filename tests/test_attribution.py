@@ -25,16 +25,19 @@ def random(*shape, seed=0):
 
 
 IMAGES, BASELINE = random(7, *SHAPE), random(*SHAPE, seed=1)
-diversity_of, variance_of, normalise_maps = map(jax.jit, (
-  attribution.attribution_diversity, attribution.attribution_variance, attribution.normalise_maps,
-))  # fmt: skip
+diversity_of, variance_of, normalise_maps = map(
+  jax.jit,
+  (
+    attribution.attribution_diversity,
+    attribution.attribution_variance,
+    attribution.normalise_maps,
+  ),
+)
 saliency, completeness_error = (
   jax.jit(f, static_argnames="score")
   for f in (attribution.saliency, attribution.completeness_error)
 )
-integrated_gradients = jax.jit(
-  attribution.integrated_gradients, static_argnames=("score", "steps")
-)
+integrated_gradients = jax.jit(attribution.integrated_gradients, static_argnames=("score", "steps"))
 WEIGHTS = random(*SHAPE, seed=2)
 MATRIX = random(np.prod(SHAPE), np.prod(SHAPE), seed=3) / 10
 
@@ -189,9 +192,9 @@ def test_the_diversity_of_saliency_trains():
     def score(w, v, images):
       return nn.relu(images.reshape(len(images), -1) @ w.T) @ v
 
-    maps = jax.vmap(
-      lambda w, v: attribution.saliency(functools.partial(score, w, v), IMAGES)
-    )(parameters["w"], parameters["v"])
+    maps = jax.vmap(lambda w, v: attribution.saliency(functools.partial(score, w, v), IMAGES))(
+      parameters["w"], parameters["v"]
+    )
     return jnp.mean(attribution.attribution_diversity(maps))
 
   step = jax.jit(jax.value_and_grad(penalty))
@@ -320,15 +323,24 @@ def member_maps(member, images, classes, steps=None):
 def test_attribute_against_the_whole_set_at_once(ensemble, method, steps, of_class):
   members, images, labels = ensemble
   result, arrays = evaluate.attribute(
-    members, SEQUENCES, images, labels, method=method, steps=steps, batch_size=8,
-    of_class=of_class, count_shown=10,
-  )  # fmt: skip
+    members,
+    SEQUENCES,
+    images,
+    labels,
+    method=method,
+    steps=steps,
+    batch_size=8,
+    of_class=of_class,
+    count_shown=10,
+  )
   predictions = np.stack([predictions_of(member, images) for member in members])
   used = steps if method == "integrated_gradients" else None
-  maps = np.stack([
-    member_maps(m, images, labels if of_class == "label" else said, used)
-    for m, said in zip(members, predictions, strict=True)
-  ])  # fmt: skip
+  maps = np.stack(
+    [
+      member_maps(m, images, labels if of_class == "label" else said, used)
+      for m, said in zip(members, predictions, strict=True)
+    ]
+  )
   index = {name: [int(member[1]) for member in chosen] for name, chosen in SEQUENCES.items()}
   for name, chosen in index.items():
     expected, row = numpy_diversity(maps[chosen]), result["sequences"][name]
@@ -338,8 +350,10 @@ def test_attribute_against_the_whole_set_at_once(ensemble, method, steps, of_cla
     assert row["diversity_std"] == pytest.approx(expected.std(), rel=1e-3, abs=1e-6)
     assert row["diversity_right"] == pytest.approx(expected[right].mean(), rel=1e-3, abs=1e-6)
   assert [(row["a"], row["b"]) for row in result["pairs"]] == [
-    ("m0", "m1"), ("m0", "m2"), ("m1", "m2")
-  ]  # fmt: skip
+    ("m0", "m1"),
+    ("m0", "m2"),
+    ("m1", "m2"),
+  ]
   expected = numpy_diversity(maps[[1, 2]]).mean()
   assert result["pairs"][2]["diversity"] == pytest.approx(expected, rel=1e-3)
   assert (result["method"], result["images"], result["steps"]) == (method, COUNT, used)
@@ -357,9 +371,14 @@ def test_integrated_gradients_of_trained_networks_are_complete(ensemble):
   """Within one per cent with many steps; with few, jumps of the gradient show."""
   members, images, labels = ensemble
   attribute = functools.partial(
-    evaluate.attribute, members[:2], {"two": ["m0", "m1"]}, images[:SEEN], labels[:SEEN],
-    method="integrated_gradients", batch_size=7,
-  )  # fmt: skip
+    evaluate.attribute,
+    members[:2],
+    {"two": ["m0", "m1"]},
+    images[:SEEN],
+    labels[:SEEN],
+    method="integrated_gradients",
+    batch_size=7,
+  )
   many, few = (attribute(steps=steps)[0]["members"] for steps in (256, 2))
   for name in ("m0", "m1"):
     assert many[name]["completeness_error_max"] < 0.01
@@ -372,9 +391,11 @@ def test_one_dispatch_of_all_steps_is_the_same_as_one_a_step(ensemble, monkeypat
   found = []
   for backend in ("cpu", "gpu"):
     monkeypatch.setattr(jax, "default_backend", lambda backend=backend: backend)
-    found.append(evaluate.attribute(
-      members[:1], {}, images, labels, method="integrated_gradients", steps=3, batch_size=8
-    ))  # fmt: skip
+    found.append(
+      evaluate.attribute(
+        members[:1], {}, images, labels, method="integrated_gradients", steps=3, batch_size=8
+      )
+    )
   np.testing.assert_allclose(found[0][1]["maps"], found[1][1]["maps"], rtol=1e-5, atol=1e-6)
 
 
@@ -382,13 +403,20 @@ def test_where_no_image_is_right_for_all_the_value_is_none(ensemble):
   members, images, _ = ensemble
   wrong = (predictions_of(members[0], images) + 1) % CLASSES
   result, arrays = evaluate.attribute(
-    members[:1], {"one": ["m0"]}, images, wrong,
-    method="saliency", steps=1, batch_size=8, count_shown=0,
-  )  # fmt: skip
+    members[:1],
+    {"one": ["m0"]},
+    images,
+    wrong,
+    method="saliency",
+    steps=1,
+    batch_size=8,
+    count_shown=0,
+  )
   assert result["sequences"]["one"] == {
-    "diversity": pytest.approx(0, abs=1e-6), "diversity_std": pytest.approx(0, abs=1e-6),
+    "diversity": pytest.approx(0, abs=1e-6),
+    "diversity_std": pytest.approx(0, abs=1e-6),
     "diversity_right": None,
-  }  # fmt: skip
+  }
   assert result["members"] == {"m0": {}} and result["pairs"] == []
   assert arrays["maps"].shape == (1, 0, *SHAPE[:2])
 
@@ -412,8 +440,13 @@ def test_where_no_image_is_right_for_all_the_value_is_none(ensemble):
 def test_bad_arguments(ensemble, changed, error, words):
   members, images, labels = ensemble
   arguments = {
-    "members": members, "sequences": SEQUENCES, "images": images, "labels": labels,
-    "method": "saliency", "steps": 2, "batch_size": 8,
-  }  # fmt: skip
+    "members": members,
+    "sequences": SEQUENCES,
+    "images": images,
+    "labels": labels,
+    "method": "saliency",
+    "steps": 2,
+    "batch_size": 8,
+  }
   with pytest.raises(error, match=words):
     evaluate.attribute(**arguments | changed)

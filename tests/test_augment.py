@@ -128,8 +128,7 @@ def every_op_outputs(seed, channels, fill):
   draws = autoaugment.Draws(index, applied, np.stack([positive, positive], 1))
   ours = np.asarray(apply_draws(images, draws, fill, EVERY_OP))
   return [
-    (*EVERY_OP[pair][0][::2], sign, images[i], ours[i])
-    for i, (pair, sign) in enumerate(cases)
+    (*EVERY_OP[pair][0][::2], sign, images[i], ours[i]) for i, (pair, sign) in enumerate(cases)
   ]
 
 
@@ -315,9 +314,9 @@ def coordinate_images(count, height, width):
 
 def test_crop_is_pillows_and_every_place_is_as_likely():
   images, padding = coordinate_images(3000, 7, 5), 2
-  out = np.asarray(jax.jit(augment.random_crop, static_argnums=(2, 3))(
-    split(0, 3000), images, padding, 200
-  ))  # fmt: skip
+  out = np.asarray(
+    jax.jit(augment.random_crop, static_argnums=(2, 3))(split(0, 3000), images, padding, 200)
+  )
   padded = ImageOps.expand(Image.fromarray(images[0]), padding, (200,) * 3)
   places = {}
   for top, left in itertools.product(range(5), repeat=2):
@@ -333,9 +332,12 @@ def test_the_stages_draw_independently():
   images, keys = coordinate_images(count, size, size), split(0, count)
   # Padding 4 gives the crop 9 places an axis, as the cutout has: a shared key would show.
   switches = (dict(crop_padding=4), dict(flip=True), dict(cutout=1, cutout_fill=255))
-  crop, flip, cut = map(np.asarray, jax.jit(
-    lambda *args: [augment.augment(*args, make_config(**OFF | on)) for on in switches]
-  )(keys, images))  # fmt: skip
+  crop, flip, cut = map(
+    np.asarray,
+    jax.jit(lambda *args: [augment.augment(*args, make_config(**OFF | on)) for on in switches])(
+      keys, images
+    ),
+  )
   hole = np.argwhere((cut == 255).all(-1))
   draws = np.stack([crop[:, 4, 4, 0], crop[:, 4, 4, 1], flip[:, 0, 0, 1], hole[:, 1], hole[:, 2]])
   correlation = np.corrcoef(draws.astype(float)) - np.eye(5)

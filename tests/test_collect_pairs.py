@@ -60,12 +60,20 @@ def at(root, run, key, taps):
 def test_projections_are_rows_of_one_table(tmp_path):
   group = only_group(make(tmp_path))
   assert [row.key.projection for row in group.regularised] == [
-    "learned", "learned, 5 steps", "closed form", "closed form"]  # fmt: skip
+    "learned",
+    "learned, 5 steps",
+    "closed form",
+    "closed form",
+  ]
   table = page.grids_of(group)[0]
   assert table.corner == ("Metric", "Layer", "Projection", "Loss weight")
   assert [line.labels[1:] for line in table.lines] == [
-    ("–", "–", "–"), ("5", "learned", "1"), ("5", "learned, 5 steps", "1"),
-    ("5", "closed form", "1"), ("3, 5", "closed form", "1")]  # fmt: skip
+    ("–", "–", "–"),
+    ("5", "learned", "1"),
+    ("5", "learned, 5 steps", "1"),
+    ("5", "closed form", "1"),
+    ("3, 5", "closed form", "1"),
+  ]
   assert group.regularised[1].key.label == "ExpVar, tap 5, learned, 5 steps"
 
 
@@ -80,8 +88,9 @@ def test_similarity_at_the_taps(tmp_path):
   _, table, _ = page.grids_of(only_group(make(tmp_path)))
   assert table.heads == ["R² ↓", "LinCKA ↓"]  # of positions none was measured
   assert [[line.labels[:2] for line in body.lines] for body in table.bodies] == [
-    [("Baseline", "5"), *[("ExpVar", "5")] * 3], [("Baseline", "3, 5"), ("ExpVar", "3, 5")]
-  ]  # fmt: skip
+    [("Baseline", "5"), *[("ExpVar", "5")] * 3],
+    [("Baseline", "3, 5"), ("ExpVar", "3, 5")],
+  ]
   lines = [line for body in table.bodies for line in body.lines]
   runs = ["independent", "learned_1", "learned_5", "closed", "independent", "closed_taps"]
   for line, run in zip(lines, runs, strict=True):
@@ -114,8 +123,9 @@ def test_differences_are_paired_by_seed(tmp_path):
       assert float(cell.spread) == pytest.approx(100 * (high - low) / 2, abs=6e-4)
     r2 = [
       at(root, f"seed_{s}/{way}", "r2", line.key.taps)
-      - at(root, f"seed_{s}/independent", "r2", line.key.taps) for s in seeds
-    ]  # fmt: skip
+      - at(root, f"seed_{s}/independent", "r2", line.key.taps)
+      for s in seeds
+    ]
     assert float(line.cells[-2].text.replace("−", "-")) == pytest.approx(np.mean(r2), abs=6e-4)
   assert [line.values[0].seeds for line in found.values()] == [3, 3, 2, 3]
 
@@ -138,8 +148,7 @@ def test_every_file_has_the_tables(tmp_path):
   root = make(tmp_path)
   page.write_tables(root)
   rows = list(csv.DictReader(io.StringIO((root / "tables" / "tables.csv").read_text())))
-  assert {row["projection"] for row in rows} == {
-    "", "learned", "learned, 5 steps", "closed form"}  # fmt: skip
+  assert {row["projection"] for row in rows} == {"", "learned", "learned, 5 steps", "closed form"}
   own = [row for row in rows if (row["table"], row["metric"]) == ("taps", "baseline")]
   assert {(row["taps"], row["weight"]) for row in own} == {("5", ""), ("3 5", "")}
   html = (root / "tables" / "tables.html").read_text()
@@ -151,4 +160,5 @@ def test_every_file_has_the_tables(tmp_path):
 def test_intervals_of_a_mean():
   assert np.isnan(paired.half_interval([1.0])) and paired.half_interval([2.0, 2.0]) == 0
   assert paired.half_interval([0.0, 1.0, np.nan]) == pytest.approx(
-    scipy.stats.t.ppf(0.975, 1) * np.std([0, 1], ddof=1) / np.sqrt(2))  # fmt: skip
+    scipy.stats.t.ppf(0.975, 1) * np.std([0, 1], ddof=1) / np.sqrt(2)
+  )

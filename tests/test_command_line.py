@@ -60,12 +60,25 @@ def refused(capsys, *arguments):
 # Values.
 
 LISTS = {
-  "a": ("a",), "a,b": ("a", "b"), " a , b, ": ("a", "b"), "": (), "()": (), "[]": (),
-  "(a,b)": ("a", "b"), "('a','b')": ("a", "b"), "[\"a\", 'b']": ("a", "b"), "a,": ("a",),
-  "/x/a,/y/b c": ("/x/a", "/y/b c"), "'/a,b','/c'": ("/a,b", "/c"), "'/a,b'": ("/a,b",),
-  "/o'neill,/b": ("/o'neill", "/b"), "(a),(b)": ("(a)", "(b)"), "m_0:m_1,m_1:m_0":
-  ("m_0:m_1", "m_1:m_0"), "1": ("1",), "08,1/2,nan": ("08", "1/2", "nan"),
-}  # fmt: skip
+  "a": ("a",),
+  "a,b": ("a", "b"),
+  " a , b, ": ("a", "b"),
+  "": (),
+  "()": (),
+  "[]": (),
+  "(a,b)": ("a", "b"),
+  "('a','b')": ("a", "b"),
+  "[\"a\", 'b']": ("a", "b"),
+  "a,": ("a",),
+  "/x/a,/y/b c": ("/x/a", "/y/b c"),
+  "'/a,b','/c'": ("/a,b", "/c"),
+  "'/a,b'": ("/a,b",),
+  "/o'neill,/b": ("/o'neill", "/b"),
+  "(a),(b)": ("(a)", "(b)"),
+  "m_0:m_1,m_1:m_0": ("m_0:m_1", "m_1:m_0"),
+  "1": ("1",),
+  "08,1/2,nan": ("08", "1/2", "nan"),
+}
 
 
 @pytest.mark.parametrize("text", LISTS)
@@ -76,9 +89,17 @@ def test_all_fields_that_hold_texts_are_split_at_commas(text):
 
 @pytest.mark.parametrize(
   "text, expected",
-  [("2,3", (2, 3)), ("2", (2,)), ("", ()), ("(2, 3)", (2, 3)), ("1e-3,1/4", (1e-3, 0.25)),
-   ("-1,08", (-1, 8)), ("1e30", (1e30,)), (str(10**30), (10**30,))],
-)  # fmt: skip
+  [
+    ("2,3", (2, 3)),
+    ("2", (2,)),
+    ("", ()),
+    ("(2, 3)", (2, 3)),
+    ("1e-3,1/4", (1e-3, 0.25)),
+    ("-1,08", (-1, 8)),
+    ("1e30", (1e30,)),
+    (str(10**30), (10**30,)),
+  ],
+)
 def test_all_fields_that_hold_numbers_are_split_at_commas(text, expected):
   fields = [field for field in of_kind(tuple) if not FIELDS[field].of_texts]
   assert "dissim.taps" in fields
@@ -124,8 +145,11 @@ def test_what_is_none_can_be_none_again(field):
   values = {str: "adamw", float: "1/2", bool: "True"}
   block, _, last = field.rpartition(".")
   for text in ("None", "none"):
-    holder, rest = parse(f"--config={DIGITS}", f"--config.{field}={values[FIELDS[field].kind]}",
-                         f"--config.{field}={text}")  # fmt: skip
+    holder, rest = parse(
+      f"--config={DIGITS}",
+      f"--config.{field}={values[FIELDS[field].kind]}",
+      f"--config.{field}={text}",
+    )
     assert rest == ["program"] and get(holder.value, block)[last] is None
   (argv, config) = commands.for_run("a", DIGITS, {field: "None"}, Path("/r"))
   assert get(config, field) is None and f"--config.{field}=None" in argv
@@ -133,10 +157,16 @@ def test_what_is_none_can_be_none_again(field):
 
 def test_a_sweep_reads_a_text_as_the_command_line_does():
   given = {
-    "dissim.taps": "2,3", "ensemble.models": "resnet8,resnet14", "optimizer.learning_rate": "1/16",
-    "ensemble.teachers": "'/a,b'", "corruption.severities": "", "transfer.epsilon": "8/255",
-    "seed": str(10**30), "augment.flip": "true", "stitch.pairs": "member_0:member_1",
-  }  # fmt: skip
+    "dissim.taps": "2,3",
+    "ensemble.models": "resnet8,resnet14",
+    "optimizer.learning_rate": "1/16",
+    "ensemble.teachers": "'/a,b'",
+    "corruption.severities": "",
+    "transfer.epsilon": "8/255",
+    "seed": str(10**30),
+    "augment.flip": "true",
+    "stitch.pairs": "member_0:member_1",
+  }
   settings = [f"--config.{field}={text}" for field, text in given.items()]
   argv, config = commands.for_run("a", DIGITS, given, Path("/r"))
   assert argv[2:-1] == [f"--config={DIGITS}", *settings]
@@ -153,9 +183,12 @@ def test_options_of_measures_are_read_as_fields_are():
 # Values that make no sense, whichever field has them.
 
 NONSENSE = {
-  float: (math.nan, math.inf, -1.0), int: (-1,), str: ("no such name",),
-  tuple: (("no such name",), (math.nan,)), bool: (),
-}  # fmt: skip
+  float: (math.nan, math.inf, -1.0),
+  int: (-1,),
+  str: ("no such name",),
+  tuple: (("no such name",), (math.nan,)),
+  bool: (),
+}
 ANY = {"data.dir", "seed", "data.split_seed", "corruption.seed", "transfer.seed"}
 
 
@@ -174,9 +207,14 @@ def test_nonsense_is_refused_before_anything_starts_and_blamed_on_its_field(fiel
 
 @pytest.mark.parametrize(
   "name, told",
-  [("momentum=7", "in 0..1"), ("b2=2", "in 0..1"), ("name=adamx", "choose one of"),
-   ("learning_rate=-1", "finite number of at least 0"), ("warmup_epochs=200", "less than")],
-)  # fmt: skip
+  [
+    ("momentum=7", "in 0..1"),
+    ("b2=2", "in 0..1"),
+    ("name=adamx", "choose one of"),
+    ("learning_rate=-1", "finite number of at least 0"),
+    ("warmup_epochs=200", "less than"),
+  ],
+)
 def test_the_projections_optimiser_is_checked_as_the_members_is(name, told):
   for block in ("optimizer", "dissim.projection.optimizer"):
     field, _, text = name.partition("=")
@@ -196,9 +234,18 @@ def test_adamw_of_the_projection_is_checked_with_the_members_momentum():
 
 
 def test_fields_can_be_set_with_and_without_equals_sign_and_before_the_file():
-  holder, rest = parse("--config.seed", "3", "--config", DIGITS, "--config.dissim.weight", "1/4",
-                       "--config.augment.flip", "--noconfig.ensemble.baseline",
-                       "-config.dtype=auto", "--workdir=x")  # fmt: skip
+  holder, rest = parse(
+    "--config.seed",
+    "3",
+    "--config",
+    DIGITS,
+    "--config.dissim.weight",
+    "1/4",
+    "--config.augment.flip",
+    "--noconfig.ensemble.baseline",
+    "-config.dtype=auto",
+    "--workdir=x",
+  )
   config = holder.value
   assert (config.seed, config.dissim.weight, config.augment.flip) == (3, 0.25, True)
   assert config.ensemble.baseline is False and config.dtype == "auto" and rest == ["program"]
@@ -233,13 +280,20 @@ def test_names_that_earlier_versions_kept_as_one_text_are_still_the_same_experim
 
 @pytest.mark.parametrize(
   "text, told",
-  [("{", "is damaged"), ("", "is damaged"), ("[]", "is not the config.json of a run"),
-   ("{}", "is not the config.json of a run"), ('{"seed": "a"}', "seed='a': must be a whole number"),
-   ('{"seed": 1, "sede": 2}', "sede: the config has no such field, did you mean 'seed'?"),
-   ('{"seed": 1, "data": 2}', "data: it is a block"), ("\0", "is damaged"),
-   ('{"seed": null}', "seed=None: must be"), ('{"seed": true}', "seed=True: must be"),
-   ('{"seed": 0, "ensemble": {"models": [1]}}', r"ensemble.models=[1]: must be a tuple of texts")],
-)  # fmt: skip
+  [
+    ("{", "is damaged"),
+    ("", "is damaged"),
+    ("[]", "is not the config.json of a run"),
+    ("{}", "is not the config.json of a run"),
+    ('{"seed": "a"}', "seed='a': must be a whole number"),
+    ('{"seed": 1, "sede": 2}', "sede: the config has no such field, did you mean 'seed'?"),
+    ('{"seed": 1, "data": 2}', "data: it is a block"),
+    ("\0", "is damaged"),
+    ('{"seed": null}', "seed=None: must be"),
+    ('{"seed": true}', "seed=True: must be"),
+    ('{"seed": 0, "ensemble": {"models": [1]}}', r"ensemble.models=[1]: must be a tuple of texts"),
+  ],
+)
 def test_damaged_config_of_a_run_is_told(text, told, tmp_path, capsys):
   (tmp_path / "config.json").write_text(text)
   assert told in refused(capsys, f"--config={tmp_path}")
@@ -247,8 +301,10 @@ def test_damaged_config_of_a_run_is_told(text, told, tmp_path, capsys):
 
 BUILD = "from configs import default\ndef get_config({}):\n  config = default.get_config()\n"
 FILES = {
-  "raises": ("def get_config():\n  x = 1\n  return x / 0\n",
-             "cannot be loaded: ZeroDivisionError: division by zero (line 3)"),
+  "raises": (
+    "def get_config():\n  x = 1\n  return x / 0\n",
+    "cannot be loaded: ZeroDivisionError: division by zero (line 3)",
+  ),
   "lines": ("raise OSError('a\\nb')\n", "cannot be loaded: OSError: a b (line 1)"),
   "exits": ("import sys\nsys.exit(0)\n", "cannot be loaded: SystemExit: 0 (line 2)"),
   "syntax": ("\ndef get_config(:\n", "cannot be loaded: SyntaxError: invalid syntax (line 2)"),
@@ -258,14 +314,20 @@ FILES = {
   "number": ("def get_config():\n  return 3\n", "get_config() returns int, a ConfigDict is needed"),
   "none": ("def get_config():\n  pass\n", "get_config() returns NoneType"),
   "argument": (BUILD.format("size") + "  return config\n", "give it as FILE.py:ARGUMENT"),
-  "misspelt": (BUILD.format("") + "  config.dissim.wieght = 2\n  return config\n",
-               "dissim.wieght: the config has no such field, did you mean 'dissim.weight'?"),
+  "misspelt": (
+    BUILD.format("") + "  config.dissim.wieght = 2\n  return config\n",
+    "dissim.wieght: the config has no such field, did you mean 'dissim.weight'?",
+  ),
   "type": (BUILD.format("") + "  config.seed = 0.5\n  return config\n", "(line 4)"),
-  "bool": (BUILD.format("") + "  config.seed = True\n  return config\n",
-           "seed=True: must be a whole number"),
-  "fields": ("from ml_collections import ConfigDict\ndef get_config():\n"
-             "  return ConfigDict({'seed': 1})\n", "plugins is missing: start from"),
-}  # fmt: skip
+  "bool": (
+    BUILD.format("") + "  config.seed = True\n  return config\n",
+    "seed=True: must be a whole number",
+  ),
+  "fields": (
+    "from ml_collections import ConfigDict\ndef get_config():\n  return ConfigDict({'seed': 1})\n",
+    "plugins is missing: start from",
+  ),
+}
 
 
 @pytest.mark.parametrize("case", FILES)
@@ -277,8 +339,9 @@ def test_what_is_wrong_with_a_config_file_is_one_sentence(case, tmp_path, capsys
 
 
 def test_a_config_file_may_take_an_argument(tmp_path):
-  (tmp_path / "mine.py").write_text(BUILD.format("name") + "  config.data.name = name\n"
-                                    "  return config\n")  # fmt: skip
+  (tmp_path / "mine.py").write_text(
+    BUILD.format("name") + "  config.data.name = name\n  return config\n"
+  )
   holder, _ = parse(f"--config={tmp_path}/mine.py:a:b")
   assert holder.value.data.name == "a:b"
 
@@ -294,17 +357,20 @@ def test_a_config_file_may_take_an_argument(tmp_path):
     ([f"--config={DIGITS}", "--config.seed"], "seed: the value is missing"),
     ([f"--config={DIGITS}:foo"], "get_config() takes no argument, leave out ':foo'"),
     (["--config=configs/nowhere.py"], "--config=configs/nowhere.py: there is no such file"),
-    (["--config=configs"], "the folder holds no config.json"), (["--config="], "no such file"),
-    (["--config=a\0b"], "no such file"), (["--config"], "--config: the value is missing"),
+    (["--config=configs"], "the folder holds no config.json"),
+    (["--config="], "no such file"),
+    (["--config=a\0b"], "no such file"),
+    (["--config"], "--config: the value is missing"),
     (["--config.seed=3"], "--config is missing: --config.seed sets a field of its config"),
     ([f"--confg={DIGITS}"], "--confg: there is no such flag, did you mean 'config'?"),
     (["--wokdir=x"], "--wokdir: there is no such flag, did you mean 'workdir'?"),
-    (["--workdir"], "--workdir: the value is missing"), (["--resize=2"], "must be True or False"),
+    (["--workdir"], "--workdir: the value is missing"),
+    (["--resize=2"], "must be True or False"),
     (["--batch_size=0"], "--batch_size=0: must be a whole number of at least 1"),
     (["--batch_size=1.5"], "--batch_size=1.5: must be a whole number"),
     (["--flagfile=/nowhere"], "Unable to open flagfile"),
   ],
-)  # fmt: skip
+)
 def test_bad_command_line_is_one_sentence_and_exit_code_2(arguments, told, capsys):
   sentence = refused(capsys, *arguments)
   assert told in sentence and "<" not in sentence and "object at" not in sentence
@@ -353,7 +419,7 @@ WHOLE = {  # Command lines with which the slow modules are needed, and which is 
   "dissim_jax.report": (["--workdir=x"], "the report"),
   "dissim_jax.collect": (["--root=x"], "the results"),
   "dissim_jax.analyse": (["--folder=x"], "the analysis"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("module", WHOLE)
@@ -362,30 +428,58 @@ def test_a_command_says_that_it_has_started_before_it_imports_what_is_slow(modul
     (tmp_path / f"{name}.py").write_text("raise SystemExit('imported')\n")
   arguments, what = WHOLE[module]
   path = os.pathsep.join((str(tmp_path), str(ROOT)))
-  done = subprocess.run([sys.executable, "-m", module, *arguments], capture_output=True, text=True,
-                        cwd=ROOT, env=os.environ | {"PYTHONPATH": path}, timeout=300)  # fmt: skip
+  done = subprocess.run(
+    [sys.executable, "-m", module, *arguments],
+    capture_output=True,
+    text=True,
+    cwd=ROOT,
+    env=os.environ | {"PYTHONPATH": path},
+    timeout=300,
+  )
   assert (done.stdout, done.stderr) == ("", f"loading {what} …\nimported\n")
 
 
-@pytest.mark.parametrize("arguments", [
-  ["dissim_jax.launch.local", "--sweep=wald_table1", "--dry_run"],
-  ["dissim_jax.launch.slurm", "--sweep=digits_table1", "--dry_run",
-   "--cluster=launch/clusters/example.toml"],
-])  # fmt: skip
+@pytest.mark.parametrize(
+  "arguments",
+  [
+    ["dissim_jax.launch.local", "--sweep=wald_table1", "--dry_run"],
+    [
+      "dissim_jax.launch.slurm",
+      "--sweep=digits_table1",
+      "--dry_run",
+      "--cluster=launch/clusters/example.toml",
+    ],
+  ],
+)
 def test_a_dry_run_needs_nothing_slow(arguments, tmp_path):
   (tmp_path / "jax.py").write_text("raise SystemExit('imported')\n")
   path = os.pathsep.join((str(tmp_path), str(ROOT)))
-  done = subprocess.run([sys.executable, "-m", *arguments], capture_output=True, text=True,
-                        cwd=ROOT, env=os.environ | {"PYTHONPATH": path}, timeout=300)  # fmt: skip
+  done = subprocess.run(
+    [sys.executable, "-m", *arguments],
+    capture_output=True,
+    text=True,
+    cwd=ROOT,
+    env=os.environ | {"PYTHONPATH": path},
+    timeout=300,
+  )
   assert done.returncode == 0 and "models" in done.stdout, done.stderr
 
 
 def test_main_exits_with_2_and_no_traceback(tmp_path):
   done = subprocess.run(
-    [sys.executable, "-m", "dissim_jax.main", f"--config={DIGITS}", "--config.dissim.taps=17",
-     f"--workdir={tmp_path / 'run'}"],
-    capture_output=True, text=True, cwd=ROOT, timeout=300,
-  )  # fmt: skip
+    [
+      sys.executable,
+      "-m",
+      "dissim_jax.main",
+      f"--config={DIGITS}",
+      "--config.dissim.taps=17",
+      f"--workdir={tmp_path / 'run'}",
+    ],
+    capture_output=True,
+    text=True,
+    cwd=ROOT,
+    timeout=300,
+  )
   assert done.returncode == 2 and done.stdout == ""
   assert done.stderr == "error: dissim.taps=[17]: resnet14 has taps 0..6\n"
   assert not (tmp_path / "run").exists()

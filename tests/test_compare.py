@@ -38,14 +38,26 @@ N, BATCH, SHAPE = 45, 16, (8, 8, 1)
 SCALES = {"member_0": ((0.5,), (0.5,)), "member_1": ((0.3,), (0.2,))}
 CONFIG = {
   "data": {
-    "name": "digits", "dir": "", "validation": 0, "split_seed": 0, "train_per_class": 10,
+    "name": "digits",
+    "dir": "",
+    "validation": 0,
+    "split_seed": 0,
+    "train_per_class": 10,
     "images_per_class": 0,
   },
   "dtype": "float32",
   "ensemble": {"teachers": []},
 }
-FACTS = {"model": "tiny", "width_multiplier": 0.25, "num_classes": 10, "teachers": [],
-         "image_shape": list(SHAPE), "mean": [0.5], "std": [0.5], "data": "digits"}  # fmt: skip
+FACTS = {
+  "model": "tiny",
+  "width_multiplier": 0.25,
+  "num_classes": 10,
+  "teachers": [],
+  "image_shape": list(SHAPE),
+  "mean": [0.5],
+  "std": [0.5],
+  "data": "digits",
+}
 POSITION = [m.name for m in MEASURES.values() if m.samples == "position" and not m.aligned]
 EXAMPLE = [m.name for m in MEASURES.values() if m.samples == "example"]
 DEEP = FACTS | {"model": "tiny_deep"}  # With a tap of 2x2 positions.
@@ -100,8 +112,11 @@ def compared(images, measures, taps=(0, 1, 2), option=(), batch_size=BATCH, **kw
 @pytest.fixture(scope="module")
 def arrays(images):
   """Everything that needs no aligned channels, over several batches."""
-  return compared(images, POSITION + ["lincka", "relative", "jaccard"],
-                  option=["jaccard.k=3", "svcca.variance=0.9"])  # fmt: skip
+  return compared(
+    images,
+    POSITION + ["lincka", "relative", "jaccard"],
+    option=["jaccard.k=3", "svcca.variance=0.9"],
+  )
 
 
 OPTIONS = {"svcca": {"variance": 0.9}, "jaccard": {"k": 3}}
@@ -196,11 +211,18 @@ def test_taps_of_different_sizes_have_no_value(arrays):
 
 def pillow_resize(z, size):
   """Bilinear with antialiasing, channel by channel."""
-  return np.stack([
-    np.stack([np.asarray(Image.fromarray(channel).resize(size, Image.Resampling.BILINEAR))
-              for channel in np.moveaxis(image, -1, 0)], -1)
-    for image in np.asarray(z, np.float32)
-  ])  # fmt: skip
+  return np.stack(
+    [
+      np.stack(
+        [
+          np.asarray(Image.fromarray(channel).resize(size, Image.Resampling.BILINEAR))
+          for channel in np.moveaxis(image, -1, 0)
+        ],
+        -1,
+      )
+      for image in np.asarray(z, np.float32)
+    ]
+  )
 
 
 def test_resized_taps(images, taps):
@@ -221,8 +243,12 @@ def test_larger_taps_are_resized_to_every_smaller_size():
   shapes = [((8, 6), 2), ((4, 3), 5), ((8, 6), 3), ((2, 2), 7), ((), 4)]
   parts = {part.size: part for part in comoments.layouts(shapes, True)}
   found = {size: (part.own, part.resized) for size, part in parts.items()}
-  assert found == {(8, 6): ((0, 2), ()), (4, 3): ((1,), (0, 2)), (2, 2): ((3,), (0, 1, 2)),
-                   (): ((4,), ())}  # fmt: skip
+  assert found == {
+    (8, 6): ((0, 2), ()),
+    (4, 3): ((1,), (0, 2)),
+    (2, 2): ((3,), (0, 1, 2)),
+    (): ((4,), ()),
+  }
   assert parts[2, 2].span(1) == slice(9, 14)
   assert comoments.common_size((8, 6), (2, 2), True) == (2, 2)
   assert comoments.common_size((8, 6), (2, 2), False) is None
@@ -231,8 +257,9 @@ def test_larger_taps_are_resized_to_every_smaller_size():
 
 def test_pooled_taps(images, taps):
   found = compared(images, ["r2"], taps=(0, 2), pooled=True)
-  x, y = (np.asarray(taps[m][t], np.float64).mean((1, 2))
-          for m, t in (("member_0", 2), ("member_1", 0)))  # fmt: skip
+  x, y = (
+    np.asarray(taps[m][t], np.float64).mean((1, 2)) for m, t in (("member_0", 2), ("member_1", 0))
+  )
   assert found["r2/member_0/member_1"][1, 0] == pytest.approx(r2(x, y), abs=1e-4)
   assert found["r2/member_1/member_0"][0, 1] == pytest.approx(r2(y, x), abs=1e-4)
 
@@ -266,7 +293,7 @@ def test_nothing_that_is_held_grows_with_the_number_of_images():
     most = []
     live = lambda *_: most.append(sum(x.nbytes for x in jax.live_arrays()))  # noqa: E731
     comparison.compare(subjects(2), CHEAP, [images] * batches, progress=live)
-    return most[: batches]
+    return most[:batches]
 
   few, many = held(3), held(30)
   assert max(many) <= max(few) < 2 * min(few)
@@ -324,13 +351,23 @@ def test_members_are_found_in_the_order_of_their_evaluation(tmp_path):
     bare(tmp_path, name)
   (tmp_path / "member_3").mkdir()  # Not finished.
   assert names(find.find_members([tmp_path])) == [
-    "member_0", "member_2", "member_10", "independent_1"]  # fmt: skip
+    "member_0",
+    "member_2",
+    "member_10",
+    "independent_1",
+  ]
   evaluated = {"members": [{"name": n} for n in ("member_2", "gone", "independent_1", "member_0")]}
   write_json(tmp_path / "evaluation" / "metrics.json", evaluated)
   assert names(find.find_members([tmp_path])) == [
-    "member_2", "independent_1", "member_0", "member_10"]  # fmt: skip
+    "member_2",
+    "independent_1",
+    "member_0",
+    "member_10",
+  ]
   assert names(find.find_members([tmp_path], ["member_10", "member_2"])) == [
-    "member_2", "member_10"]  # fmt: skip
+    "member_2",
+    "member_10",
+  ]
   assert names(find.find_members([tmp_path / "member_2"])) == ["member_2"]
 
 
@@ -349,8 +386,7 @@ def test_members_of_two_runs_are_told_apart_and_a_shared_one_is_listed_once(tmp_
   other = tmp_path / "y" / "one"
   write_json(other / "config.json", CONFIG)
   bare(other, "member_1")
-  assert names(find.find_members([one, other])) == [
-    "member_0", "x_one:member_1", "y_one:member_1"]  # fmt: skip
+  assert names(find.find_members([one, other])) == ["member_0", "x_one:member_1", "y_one:member_1"]
 
 
 def damaged_runs(tmp_path):
@@ -393,21 +429,30 @@ WRONG = [
   ({"images": 10, "measures": ["jaccard"]}, "10 test images .*: jaccard needs at least 11"),
   ({"batch_size": 9, "measures": ["jaccard"]}, "--batch_size=9: jaccard needs at least 11 images"),
   ({"batch_size": 0}, "--batch_size=0: must be an integer >= 1"),
-  ({"images": 8, "measures": ["cca"]}, r"8 test images x 4 positions are too few for cca of tap 3 "
-   r"of member_0 \(16 channels\) and tap 3 of member_0 \(16 channels\): more than 32 samples are "
-   "needed, there are 32"),
+  (
+    {"images": 8, "measures": ["cca"]},
+    r"8 test images x 4 positions are too few for cca of tap 3 "
+    r"of member_0 \(16 channels\) and tap 3 of member_0 \(16 channels\): more than 32 samples are "
+    "needed, there are 32",
+  ),
   ({"images": 4, "measures": ["r2"]}, "too few for r2 of tap 3.*more than 16 .*, there are 16"),
-  ({"images": 10, "measures": ["r2"], "samples": "pooled"}, "for r2 of tap 0 of member_0 .4 "
-   "channels. and tap 3 of member_0 .16 channels.: more than 16 samples"),
-  ({"images": 20, "measures": ["pwcca"], "samples": "pooled"}, "20 test images are too few for "
-   r"pwcca of tap 0 of member_0 \(4 channels\) and tap 3 .*than 20 samples"),
+  (
+    {"images": 10, "measures": ["r2"], "samples": "pooled"},
+    "for r2 of tap 0 of member_0 .4 "
+    "channels. and tap 3 of member_0 .16 channels.: more than 16 samples",
+  ),
+  (
+    {"images": 20, "measures": ["pwcca"], "samples": "pooled"},
+    "20 test images are too few for "
+    r"pwcca of tap 0 of member_0 \(4 channels\) and tap 3 .*than 20 samples",
+  ),
   ({"images": 16, "measures": ["procrustes"], "samples": "pooled"}, "16 test images are too few"),
   ({"samples": "channel"}, "--samples='channel': choose one of position, pooled"),
   ({"samples": "pooled", "resize": True}, "--resize: means over space"),
   ({"resize": True, "measures": ["rsa"]}, "--resize: has no effect on rsa"),
   ({"samples": "pooled", "measures": ["rsa"]}, "--samples=pooled: has no effect on rsa"),
   ({"out": "{tmp}/file/there"}, "--out=.*: .*file' is a file, a folder is needed"),
-]  # fmt: skip
+]
 
 
 @pytest.fixture(scope="module")
@@ -463,8 +508,13 @@ def test_files_say_the_same_and_are_replaced(workdir, arrays, tmp_path):
     np.testing.assert_allclose(values, arrays[key][np.ix_(taps, taps)], atol=1e-4)
     assert not np.allclose(values, arrays[key], atol=0.02, equal_nan=True)
   assert sorted(path.name for path in tmp_path.iterdir()) == [
-    "comparison.csv", "comparison.html", "comparison.json", "comparison.npz",
-    "heatmap_lincka.png", "heatmap_r2.png"]  # fmt: skip
+    "comparison.csv",
+    "comparison.html",
+    "comparison.json",
+    "comparison.npz",
+    "heatmap_lincka.png",
+    "heatmap_r2.png",
+  ]
   rows = list(csv.DictReader((tmp_path / "comparison.csv").open()))
   assert len(rows) == sum(values.size for values in found.values()) == 9 * (3 + 4)
   for row in rows:
@@ -493,13 +543,40 @@ def made_up(folder, labels, count, low=0.0, symmetric=True):
   for i, a in enumerate(labels):
     for b in labels[i:] if symmetric else labels:
       arrays[f"rsa/{a}/{b}"] = rng.uniform(low, 1.0, (count, count)).astype(np.float32)
-  measure = {"name": "rsa", "describe": "correlation", "options": {"ranks": False}, "given": [],
-             "samples": "example", "symmetric": symmetric, "low": -1.0, "high": 1.0}  # fmt: skip
-  people = [{"name": n, "folder": n, "run": "r", "model": "resnet34", "width_multiplier": 1.0,
-             "taps": list(range(count))} for n in labels]  # fmt: skip
-  facts = {"measures": [measure], "members": people, "data": {"name": "d"}, "split": "test",
-           "images": 9, "batch_size": 3, "samples": "position", "resize": False, "command": "",
-           "seconds": 1.0, "environment": {}}  # fmt: skip
+  measure = {
+    "name": "rsa",
+    "describe": "correlation",
+    "options": {"ranks": False},
+    "given": [],
+    "samples": "example",
+    "symmetric": symmetric,
+    "low": -1.0,
+    "high": 1.0,
+  }
+  people = [
+    {
+      "name": n,
+      "folder": n,
+      "run": "r",
+      "model": "resnet34",
+      "width_multiplier": 1.0,
+      "taps": list(range(count)),
+    }
+    for n in labels
+  ]
+  facts = {
+    "measures": [measure],
+    "members": people,
+    "data": {"name": "d"},
+    "split": "test",
+    "images": 9,
+    "batch_size": 3,
+    "samples": "position",
+    "resize": False,
+    "command": "",
+    "seconds": 1.0,
+    "environment": {},
+  }
   np.savez(folder / "comparison.npz", **arrays)
   (folder / "comparison.json").write_text(json.dumps(facts))
   return heatmaps.read_comparison(folder)
@@ -551,8 +628,16 @@ def parsed(*args):
 
 
 def test_flags_are_the_arguments_of_a_run():
-  given = parsed("--workdir=a", "--workdir=b", "--measures=lincka,svcca", "--taps=1,3", "--resize",
-                 "--option=svcca.variance=0.95", "--option=jaccard.k=3", "--images=7")  # fmt: skip
+  given = parsed(
+    "--workdir=a",
+    "--workdir=b",
+    "--measures=lincka,svcca",
+    "--taps=1,3",
+    "--resize",
+    "--option=svcca.variance=0.95",
+    "--option=jaccard.k=3",
+    "--images=7",
+  )
   assert given["workdir"] == ["a", "b"] and given["measures"] == ["lincka", "svcca"]
   assert given["taps"] == ["1", "3"] and given["images"] == 7 and given["resize"] is True
   assert given["option"] == ["svcca.variance=0.95", "jaccard.k=3"]

@@ -104,11 +104,29 @@ def test_any_text_of_a_command_line_is_refused_or_comes_back(field, text):
   assert plain(again) == plain(config)
 
 
-@pytest.mark.parametrize("block", [
-  "data", "augment", "model", "ensemble", "objective", "dissim", "dissim.options",
-  "dissim.options.expvar", "dissim.projection", "dissim.projection.optimizer", "optimizer", "train",
-  "evaluate", "corruption", "transfer", "attribution", "features", "stitch",
-])  # fmt: skip
+@pytest.mark.parametrize(
+  "block",
+  [
+    "data",
+    "augment",
+    "model",
+    "ensemble",
+    "objective",
+    "dissim",
+    "dissim.options",
+    "dissim.options.expvar",
+    "dissim.projection",
+    "dissim.projection.optimizer",
+    "optimizer",
+    "train",
+    "evaluate",
+    "corruption",
+    "transfer",
+    "attribution",
+    "features",
+    "stitch",
+  ],
+)
 @pytest.mark.parametrize("value", [{}, None, 3, "x", [1], {"name": {}}])
 def test_a_block_that_is_none_is_refused(block, value):
   with pytest.raises(UserError) as error:

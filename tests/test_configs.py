@@ -49,9 +49,14 @@ def test_paper_configs_have_the_papers_hyperparameters():
     assert (config.train.epochs, config.train.batch_size) == (250, 128)
     assert config.model.name == "resnet34"
     assert config.optimizer.to_dict() == {
-      "name": "sgd", "learning_rate": 0.1, "warmup_epochs": 0.0, "momentum": 0.9,
-      "nesterov": True, "b2": 0.999, "weight_decay": 5e-4,
-    }  # fmt: skip
+      "name": "sgd",
+      "learning_rate": 0.1,
+      "warmup_epochs": 0.0,
+      "momentum": 0.9,
+      "nesterov": True,
+      "b2": 0.999,
+      "weight_decay": 5e-4,
+    }
     assert (config.augment.crop_padding, config.augment.crop_fill) == (4, 128)
     assert (config.augment.autoaugment, config.augment.cutout) == ("cifar10", 16)
   assert by_name["cifar100_lincka"].train.epochs == 200

@@ -362,13 +362,17 @@ def test_plasma_noise_is_a_mixture_with_the_published_waves(images):
     waves = [
       [
         plasma_of_a_pixel(
-          x, y, 6 * np.pi * time, 4 + int(3 * iterations), 0.5 + sharpness / 2,
+          x,
+          y,
+          6 * np.pi * time,
+          4 + int(3 * iterations),
+          0.5 + sharpness / 2,
           (0.075 + 0.125 * scale) * HEIGHT,
         )
         for x in range(WIDTH)
       ]
       for y in range(HEIGHT)
-    ]  # fmt: skip
+    ]
     expected = (1 - share) * images[i] + 255 * share * np.array(waves)
     assert_levels(result[i], rounded(expected), 1, share=0.99)
 
@@ -467,10 +471,12 @@ def test_corruptions_raise_the_error_on_digits(digits):
   rows = lambda x: x.reshape(len(x), -1) / 255  # noqa: E731
   model = LogisticRegression(max_iter=200).fit(rows(train), train_labels)
   error = lambda x: 1 - model.score(rows(x), labels)  # noqa: E731
-  errors = np.array([
-    [error(test)] + [error(run(name, test, severity)) for severity in (1, 2, 3, 4, 5)]
-    for name in CORRUPTIONS
-  ])  # fmt: skip
+  errors = np.array(
+    [
+      [error(test)] + [error(run(name, test, severity)) for severity in (1, 2, 3, 4, 5)]
+      for name in CORRUPTIONS
+    ]
+  )
   assert np.all(np.diff(errors.mean(0)) > 0), errors.mean(0)
   assert np.all(np.diff(errors, axis=1) > -0.02), errors
   assert errors[:, 5].mean() > 1.5 * errors[0, 0]

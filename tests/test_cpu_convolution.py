@@ -55,10 +55,11 @@ def derivatives(function, x, kernel):
 
   arrays = x, kernel
   return (
-    jax.grad(loss, (0, 1))(*arrays), jax.grad(penalty, (0, 1))(*arrays),
+    jax.grad(loss, (0, 1))(*arrays),
+    jax.grad(penalty, (0, 1))(*arrays),
     jax.jvp(loss, arrays, (kernel.sum() * x, kernel)),
     jax.jvp(jax.grad(loss, 1), arrays, arrays),
-  )  # fmt: skip
+  )
 
 
 @functools.cache

@@ -137,20 +137,27 @@ def test_what_fails_or_comes_too_late_is_told_in_its_row(monkeypatch):
   ]
   rows = timing.interleaved("p", cases, timing.Budget(9), 5, told.append)
   assert [row.note for row in rows] == [
-    "", "failed: MemoryError: no room", "not installed", "", timing.LEFT_OUT,
-  ]  # fmt: skip
+    "",
+    "failed: MemoryError: no room",
+    "not installed",
+    "",
+    timing.LEFT_OUT,
+  ]
   assert [row.failed for row in rows] == [False, True, False, False, False]
   assert [row.seconds for row in rows] == [[1], [], [], [2], []]  # One round is always made.
   assert len(told) == 5
 
 
-@pytest.mark.parametrize("item, code", [
-  (check.Check("c", 1e-3, 1e-4), 0),
-  (check.Check("c", 1e-3, None, timing.LEFT_OUT), 0),
-  (check.Check("c", 1e-3, 2e-3), 1),
-  (check.Check("c", 1e-3, math.nan), 1),
-  (check.Check("c", 1e-3, None, "failed: ValueError"), 1),
-])  # fmt: skip
+@pytest.mark.parametrize(
+  "item, code",
+  [
+    (check.Check("c", 1e-3, 1e-4), 0),
+    (check.Check("c", 1e-3, None, timing.LEFT_OUT), 0),
+    (check.Check("c", 1e-3, 2e-3), 1),
+    (check.Check("c", 1e-3, math.nan), 1),
+    (check.Check("c", 1e-3, None, "failed: ValueError"), 1),
+  ],
+)
 def test_exit_code_is_1_where_a_comparison_is_wrong(monkeypatch, capsys, item, code):
   monkeypatch.setattr(check, "run", lambda *_: [item])
   assert run("--tiny", "--parts=check") == code
@@ -182,10 +189,13 @@ def test_float64_reference_of_all_pairs_is_the_definition():
   np.testing.assert_allclose(cka.reference([[x, y]]), [[expected]], rtol=1e-9)
 
 
-@pytest.mark.parametrize("arguments, told", [
-  (("--parts=chek",), "--parts: there is no 'chek', did you mean 'check'?"),
-  (("--models=resnet43",), "--models: there is no 'resnet43'"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+  "arguments, told",
+  [
+    (("--parts=chek",), "--parts: there is no 'chek', did you mean 'check'?"),
+    (("--models=resnet43",), "--models: there is no 'resnet43'"),
+  ],
+)
 def test_wrong_flags_are_told_in_a_sentence(capsys, arguments, told):
   assert run(*arguments) == 2
   assert told in capsys.readouterr().err

@@ -61,7 +61,10 @@ def test_layout(result):
     assert set(member["uncalibrated"]) == set(member["calibrated"]) == member_keys
     reliability = member["calibrated"]["reliability"]
     assert {name: len(values) for name, values in reliability.items()} == {
-      "edges": BINS + 1, "count": BINS, "confidence": BINS, "accuracy": BINS
+      "edges": BINS + 1,
+      "count": BINS,
+      "confidence": BINS,
+      "accuracy": BINS,
     }
     assert sum(reliability["count"]) == N
   for name, sequence in result["sequences"].items():
@@ -70,17 +73,32 @@ def test_layout(result):
       block = sequence[state]
       assert set(block) == {"diversity", "ensembles"}
       assert set(block["diversity"]) == {
-        "error_consistency", "cohens_kappa_label", "error_inconsistency",
-        "error_disagreement_ratio", "q_statistic", "error_correlation", "double_fault",
-        "label_disagreement", "jensen_shannon_divergence", "kullback_leibler_divergence",
-        "cosine_similarity", "entropy_measure", "kohavi_wolpert_variance",
-        "coincident_failure_diversity", "shannon_equitability", "shannon_equitability_right",
-        "shannon_equitability_wrong", "all_wrong_fraction",
+        "error_consistency",
+        "cohens_kappa_label",
+        "error_inconsistency",
+        "error_disagreement_ratio",
+        "q_statistic",
+        "error_correlation",
+        "double_fault",
+        "label_disagreement",
+        "jensen_shannon_divergence",
+        "kullback_leibler_divergence",
+        "cosine_similarity",
+        "entropy_measure",
+        "kohavi_wolpert_variance",
+        "coincident_failure_diversity",
+        "shannon_equitability",
+        "shannon_equitability_right",
+        "shannon_equitability_wrong",
+        "all_wrong_fraction",
       }
       assert set(block["ensembles"]) == set(result["rules"])
       for ensemble in block["ensembles"].values():
         assert set(ensemble) == member_keys | {
-          "gain_over_best", "gain_over_mean", "error_reduction_rate", "conversion_rate"
+          "gain_over_best",
+          "gain_over_mean",
+          "error_reduction_rate",
+          "conversion_rate",
         }
   alone = result["sequences"]["alone"]
   assert alone["interpolation"] is None and alone["specialisation"] is None
@@ -135,8 +153,13 @@ def test_ensembles_agree_with_float64(data, result, state):
       for key, value in expected.items():
         assert values[key] == pytest.approx(value, rel=1e-4, abs=1e-6), (name, rule, key)
       diagram = values["reliability"]
-      gaps = [c / N * abs(a - p) for c, a, p in
-              zip(diagram["count"], diagram["accuracy"], diagram["confidence"], strict=True) if c]
+      gaps = [
+        c / N * abs(a - p)
+        for c, a, p in zip(
+          diagram["count"], diagram["accuracy"], diagram["confidence"], strict=True
+        )
+        if c
+      ]
       assert values["expected_calibration_error"] == pytest.approx(sum(gaps), abs=1e-6)
     pairs = [(i, j) for j in range(len(order)) for i in range(j)]
     kappas = [cohen_kappa_score(right[i], right[j]) for i, j in pairs]
@@ -247,9 +270,14 @@ def test_extreme_logits_and_perfect_members_stay_json(data):
   json.dumps(huge, allow_nan=False)
   block = huge["sequences"]["baseline"]["uncalibrated"]["diversity"]
   assert block["kullback_leibler_divergence"] is None
-  perfect = run((logits + 999 * np.eye(K, dtype=np.float32)[labels], labels,
-                 validation_logits + 999 * np.eye(K, dtype=np.float32)[validation_labels],
-                 validation_labels))
+  perfect = run(
+    (
+      logits + 999 * np.eye(K, dtype=np.float32)[labels],
+      labels,
+      validation_logits + 999 * np.eye(K, dtype=np.float32)[validation_labels],
+      validation_labels,
+    )
+  )
   json.dumps(perfect, allow_nan=False)
   assert perfect["members"]["a"]["temperature"] == pytest.approx(metrics.LOWEST_TEMPERATURE)
   block = perfect["sequences"]["dissimilar"]["calibrated"]
@@ -274,10 +302,22 @@ def test_rows_of_ensembles_by_any_rule(data):
     assert [row["size"] for row in rows] == [2, 3, 2, 3]
     probs, _ = metrics.combine(logits[np.array(order_of("dissimilar"))], rule, 0)
     assert rows[-1]["ensemble_accuracy"] == pytest.approx(np.mean(probs.argmax(-1) == labels))
-    assert {"q_statistic", "error_correlation", "double_fault", "kullback_leibler_divergence",
-            "cosine_similarity", "jensen_shannon_divergence", "label_disagreement",
-            "error_consistency", "sequence", "size", "members", "ensemble_cross_entropy",
-            "ensemble_expected_calibration_error", "member_accuracy"} <= set(rows[0])
+    assert {
+      "q_statistic",
+      "error_correlation",
+      "double_fault",
+      "kullback_leibler_divergence",
+      "cosine_similarity",
+      "jensen_shannon_divergence",
+      "label_disagreement",
+      "error_consistency",
+      "sequence",
+      "size",
+      "members",
+      "ensemble_cross_entropy",
+      "ensemble_expected_calibration_error",
+      "member_accuracy",
+    } <= set(rows[0])
   p, q = (softmax(logits[i].astype(np.float64), -1) for i in (0, 2))
   there, back = ((x * np.log2(x / y)).sum(-1).mean() for x, y in ((p, q), (q, p)))
   assert rows[0]["kullback_leibler_divergence"] == pytest.approx((there + back) / 2, rel=1e-4)

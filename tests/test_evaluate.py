@@ -31,9 +31,7 @@ def outputs(members):
   """Their logits, and their taps in float64."""
   variables = [m.variables for m in members]
   run = jax.jit(
-    lambda own: [
-      m.model.apply(v, preprocess(IMAGES)) for m, v in zip(members, own, strict=True)
-    ]
+    lambda own: [m.model.apply(v, preprocess(IMAGES)) for m, v in zip(members, own, strict=True)]
   )
   logits, taps = zip(*run(variables), strict=True)
   return logits, [[np.asarray(tap, np.float64) for tap in own] for own in taps]

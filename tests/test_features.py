@@ -22,9 +22,9 @@ from tests import tiny
 from tests.traced import shallow
 
 
-@pytest.mark.parametrize("name, shape", [
-  ("tiniest", (6, 5, 3)), ("tiny10", (28, 27, 1)), ("mlp_mixer_mini", (8, 8, 1))
-])  # fmt: skip
+@pytest.mark.parametrize(
+  "name, shape", [("tiniest", (6, 5, 3)), ("tiny10", (28, 27, 1)), ("mlp_mixer_mini", (8, 8, 1))]
+)
 def test_last_features_are_what_the_dense_layer_sees(name, shape):
   """The dense layer applied to them gives the logits."""
   images = np.random.default_rng(0).integers(0, 256, (9, *shape), np.uint8)
@@ -187,12 +187,20 @@ TRAIN, TEST = sample(120, 0), sample(240, 1)
 
 def study(**changed):
   arguments = {
-    "members": MEMBERS, "sequences": SEQUENCES,
-    "train_images": TRAIN[0], "train_labels": TRAIN[1],
-    "test_images": TEST[0], "test_labels": TEST[1],
-    "shares": (1, 0.5, 0), "dimensions": (2, 20), "draws": 3, "regularisation": 0.5,
-    "max_iter": 300, "batch_size": 50, "seed": 0,
-  }  # fmt: skip
+    "members": MEMBERS,
+    "sequences": SEQUENCES,
+    "train_images": TRAIN[0],
+    "train_labels": TRAIN[1],
+    "test_images": TEST[0],
+    "test_labels": TEST[1],
+    "shares": (1, 0.5, 0),
+    "dimensions": (2, 20),
+    "draws": 3,
+    "regularisation": 0.5,
+    "max_iter": 300,
+    "batch_size": 50,
+    "seed": 0,
+  }
   return features.study_features(**arguments | changed)
 
 
@@ -244,8 +252,11 @@ def test_the_study_of_a_pair_is_done_from_seeds_and_fits_json(studied):
   assert list(studied["sequences"]) == ["ab", "again", "same"]  # One member alone has no pair.
   assert studied["sequences"]["ab"] == studied["sequences"]["again"]
   assert {key: studied[key] for key in ("draws", "regularisation", "num_train", "num_test")} == {
-    "draws": 3, "regularisation": 0.5, "num_train": 120, "num_test": 240
-  }  # fmt: skip
+    "draws": 3,
+    "regularisation": 0.5,
+    "num_train": 120,
+    "num_test": 240,
+  }
   assert json.loads(json.dumps(studied, allow_nan=False)) == studied
   short = {"sequences": {"ab": ["a", "b"]}}
   assert study(**short)["sequences"]["ab"] == studied["sequences"]["ab"]

@@ -48,9 +48,25 @@ HEIGHT = {
 }
 
 # What reads results: importing it brings no JAX, in a fresh process.
-WITHOUT_JAX = tuple(map(_in_full, (
-  "registry", "config", "files", "report", "launch", "analyse", "collect", "command_line",
-  "compare", "main", "stitch", "transfer")))  # fmt: skip
+WITHOUT_JAX = tuple(
+  map(
+    _in_full,
+    (
+      "registry",
+      "config",
+      "files",
+      "report",
+      "launch",
+      "analyse",
+      "collect",
+      "command_line",
+      "compare",
+      "main",
+      "stitch",
+      "transfer",
+    ),
+  )
+)
 NEEDS_JAX = tuple(map(_in_full, ("launch.xm", "launch.xm_slurm", "launch.xm_units")))
 
 
@@ -86,8 +102,11 @@ def imports(module, source):
       assert not node.level, f"{module} imports by a relative name"
       for alias in node.names:
         full = f"{node.module}.{alias.name}"
-        yield from (name for name in (full, node.module) if name in MODULES and
-                    (name == full or full not in MODULES))  # fmt: skip
+        yield from (
+          name
+          for name in (full, node.module)
+          if name in MODULES and (name == full or full not in MODULES)
+        )
 
 
 def upward(module, source):
@@ -110,12 +129,15 @@ def test_imports_run_down():
   assert sum(found, []) == []
 
 
-@pytest.mark.parametrize("source", [
-  "from dissim_jax import experiment",
-  "def f():\n  import dissim_jax.report.page",
-  "from dissim_jax.report.page import X",
-  "from dissim_jax.data import load",
-])  # fmt: skip
+@pytest.mark.parametrize(
+  "source",
+  [
+    "from dissim_jax import experiment",
+    "def f():\n  import dissim_jax.report.page",
+    "from dissim_jax.report.page import X",
+    "from dissim_jax.data import load",
+  ],
+)
 def test_an_import_that_runs_up_is_found(source):
   assert len(upward("dissim_jax.similarity.cka", source)) == 1
   assert upward("dissim_jax.similarity.cka", "from dissim_jax.errors import UserError") == []
@@ -124,8 +146,12 @@ def test_an_import_that_runs_up_is_found(source):
 
 def test_what_reads_results_needs_no_jax():
   """By running the imports: a package may import for what it is asked for."""
-  names = [module for module in MODULES for side in WITHOUT_JAX
-           if (module + ".").startswith(side + ".") and module not in NEEDS_JAX]  # fmt: skip
+  names = [
+    module
+    for module in MODULES
+    for side in WITHOUT_JAX
+    if (module + ".").startswith(side + ".") and module not in NEEDS_JAX
+  ]
   assert len(names) > 50
   code = "import importlib, sys\nfor name in sys.argv[1:]: importlib.import_module(name)\n"
   code += "sys.exit(' '.join({'jax', 'flax', 'optax', 'orbax'} & set(sys.modules)) or 0)"

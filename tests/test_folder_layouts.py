@@ -100,13 +100,13 @@ def test_annotations_of_another_form(tmp_path, line):
 def test_validation_folder_in_the_place_of_a_test_folder(tmp_path, capsys, name):
   make(tmp_path, ["train/ant/0.png", "train/bee/0.png", f"{name}/ant/0.png", f"{name}/bee/1.png"])
   assert paths(list_files(tmp_path)["test"]) == {
-    "ant": [f"{name}/ant/0.png"], "bee": [f"{name}/bee/1.png"]}  # fmt: skip
+    "ant": [f"{name}/ant/0.png"],
+    "bee": [f"{name}/bee/1.png"],
+  }
   assert capsys.readouterr().err == f"data.dir: {name}/ is the test set\n"
   make(tmp_path, TEST)
   assert paths(list_files(tmp_path)["test"])["ant"] == ["test/ant/0.png"]
-  assert capsys.readouterr().err == (
-    f"data.dir: {name}/ is passed over; test/ is the test set\n"
-  )
+  assert capsys.readouterr().err == (f"data.dir: {name}/ is passed over; test/ is the test set\n")
 
 
 def test_names_of_folders_that_are_there_are_told(tmp_path):
@@ -141,7 +141,9 @@ def test_all_that_is_passed_over_is_counted(tmp_path, capsys):
   os.symlink("nowhere", tmp_path / "train/cat")
   os.mkfifo(tmp_path / "train/bee/pipe.png")
   assert {name: len(files) for name, files in list_files(tmp_path)["train"].items()} == {
-    "ant": 2, "bee": 1}  # fmt: skip
+    "ant": 2,
+    "bee": 1,
+  }
   (told,) = capsys.readouterr().err.splitlines()
   head, _, rest = told.partition(": passed over ")
   assert head == "data.dir: train/"

@@ -35,10 +35,22 @@ def grey(levels):
 
 
 LOSSLESS = {
-  ".bmp": "BMP", ".dib": "DIB", ".gif": "GIF", ".ico": "ICO", ".jp2": "JPEG2000",
-  ".pcx": "PCX", ".png": "PNG", ".ppm": "PPM", ".qoi": "QOI", ".sgi": "SGI", ".tga": "TGA",
-  ".tif": "TIFF", ".tiff": "TIFF", ".webp": "WEBP", ".dds": "DDS",
-}  # fmt: skip
+  ".bmp": "BMP",
+  ".dib": "DIB",
+  ".gif": "GIF",
+  ".ico": "ICO",
+  ".jp2": "JPEG2000",
+  ".pcx": "PCX",
+  ".png": "PNG",
+  ".ppm": "PPM",
+  ".qoi": "QOI",
+  ".sgi": "SGI",
+  ".tga": "TGA",
+  ".tif": "TIFF",
+  ".tiff": "TIFF",
+  ".webp": "WEBP",
+  ".dds": "DDS",
+}
 LOSSY = {".jpg": "JPEG", ".jpe": "JPEG", ".jfif": "JPEG", ".mpo": "MPO", ".avif": "AVIF"}
 
 
@@ -222,8 +234,10 @@ def test_transparency_before_the_resize():
   """The colour of transparent pixels, which nobody sees, must not bleed into the others."""
   alpha = np.zeros((SIDE, SIDE), np.uint8)
   alpha[:, ::2] = 255
-  images = [np.dstack([np.where(alpha[..., None] > 0, COLOUR, hidden).astype(np.uint8), alpha])
-            for hidden in (0, 255)]  # fmt: skip
+  images = [
+    np.dstack([np.where(alpha[..., None] > 0, COLOUR, hidden).astype(np.uint8), alpha])
+    for hidden in (0, 255)
+  ]
   first, second = (decode(encoded(Image.fromarray(i), "PNG"), 3, GREY) for i in images)
   np.testing.assert_array_equal(first, second)
 
@@ -236,10 +250,15 @@ def test_all_orientations_show_the_same_scene(kind):
   scene = np.kron(np.array([[0, 80, 160], [250, 40, 200]], np.uint8), np.ones((8, 8), np.uint8))
   scene = grey(scene)
   undo = {  # how the camera stored the scene, EXIF 2.3, tag 274
-    1: lambda a: a, 2: lambda a: a[:, ::-1], 3: lambda a: a[::-1, ::-1], 4: lambda a: a[::-1],
-    5: lambda a: a.transpose(1, 0, 2), 6: lambda a: np.rot90(a, 1),
-    7: lambda a: a[::-1, ::-1].transpose(1, 0, 2), 8: lambda a: np.rot90(a, -1),
-  }  # fmt: skip
+    1: lambda a: a,
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.transpose(1, 0, 2),
+    6: lambda a: np.rot90(a, 1),
+    7: lambda a: a[::-1, ::-1].transpose(1, 0, 2),
+    8: lambda a: np.rot90(a, -1),
+  }
   upright = decode(encoded(Image.fromarray(scene), "PNG"), SIDE, GREY)
   for orientation, stored in undo.items():
     exif = Image.Exif()

@@ -42,9 +42,13 @@ def run(installed, folder, *arguments):
   """What a command of the installed package says, in a folder."""
   environment = os.environ | {"PYTHONPATH": str(installed), "PYTHONSAFEPATH": ""}
   return subprocess.run(
-    [sys.executable, "-m", *arguments], cwd=folder, env=environment, capture_output=True, text=True,
+    [sys.executable, "-m", *arguments],
+    cwd=folder,
+    env=environment,
+    capture_output=True,
+    text=True,
     check=False,
-  )  # fmt: skip
+  )
 
 
 def test_a_wheel_has_configs_launchers_and_templates(installed):
@@ -59,8 +63,14 @@ def test_a_wheel_has_configs_launchers_and_templates(installed):
 
 @pytest.mark.parametrize("config", ["digits_expvar", str(ROOT / "configs" / "digits_expvar.py")])
 def test_a_config_is_found_by_name_and_by_path(installed, elsewhere, config):
-  done = run(installed, elsewhere, "dissim_jax.main", f"--config={config}", "--workdir=run",
-             "--config.train.epochs=0")  # fmt: skip
+  done = run(
+    installed,
+    elsewhere,
+    "dissim_jax.main",
+    f"--config={config}",
+    "--workdir=run",
+    "--config.train.epochs=0",
+  )
   assert done.returncode == 2 and not (elsewhere / "run").exists()
   assert "error: train.epochs=0: must be a whole number of at least 1" in done.stderr
 
@@ -83,9 +93,12 @@ def test_an_old_sweep_that_imports_launch_still_runs_in_a_checkout(tmp_path):
     "from launch.sweep import Run\ndef get_sweep():\n  yield Run('a', 'configs/digits_expvar.py')\n"
   )
   done = subprocess.run(
-    [sys.executable, "-m", "launch.local", f"--sweep={sweep}", "--dry_run"], cwd=ROOT,
-    capture_output=True, text=True, check=False,
-  )  # fmt: skip
+    [sys.executable, "-m", "launch.local", f"--sweep={sweep}", "--dry_run"],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    check=False,
+  )
   assert done.returncode == 0, done.stderr
   assert "2 models" in done.stdout or "3 models" in done.stdout
 
@@ -93,21 +106,41 @@ def test_an_old_sweep_that_imports_launch_still_runs_in_a_checkout(tmp_path):
 def test_console_scripts_are_the_modules(monkeypatch):
   told = []
   monkeypatch.setattr(console.runpy, "run_module", lambda name, **_: told.append(name))
-  for command in (console.train, console.compare, console.stitch, console.transfer,
-                  console.analyse, console.report, console.collect):  # fmt: skip
+  for command in (
+    console.train,
+    console.compare,
+    console.stitch,
+    console.transfer,
+    console.analyse,
+    console.report,
+    console.collect,
+  ):
     command()
   monkeypatch.setattr(sys, "argv", ["dissim-launch", "slurm", "--status"])
   console.launch()
   assert sys.argv == ["dissim-launch", "--status"]
-  assert told == [f"dissim_jax.{name}" for name in (
-    "main", "compare", "stitch", "transfer", "analyse", "report", "collect", "launch.slurm")
-  ]  # fmt: skip
+  assert told == [
+    f"dissim_jax.{name}"
+    for name in (
+      "main",
+      "compare",
+      "stitch",
+      "transfer",
+      "analyse",
+      "report",
+      "collect",
+      "launch.slurm",
+    )
+  ]
 
 
-@pytest.mark.parametrize("flag, code, told", [
-  ("--help", 0, "Writes the report of a finished run"),
-  ("--nothing=1", 2, "error: --nothing: there is no such flag"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+  "flag, code, told",
+  [
+    ("--help", 0, "Writes the report of a finished run"),
+    ("--nothing=1", 2, "error: --nothing: there is no such flag"),
+  ],
+)
 def test_a_console_script_has_the_flags_and_the_help_of_its_module(flag, code, told):
   command = [sys.executable, "-c", "from dissim_jax import console; console.report()", flag]
   done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -135,9 +135,7 @@ def test_wrong_members_are_not_rewarded():
   np.testing.assert_allclose(wrong["gncl_masked"], wrong["independent"], rtol=1e-6)
 
 
-LOGITS = hnp.arrays(
-  np.float32, (MEMBERS, BATCH, CLASSES), elements=st.floats(-50, 50, width=32)
-)
+LOGITS = hnp.arrays(np.float32, (MEMBERS, BATCH, CLASSES), elements=st.floats(-50, 50, width=32))
 LABELS = hnp.arrays(np.int32, (BATCH,), elements=st.integers(0, CLASSES - 1))
 PROPERTY = settings(max_examples=40, deadline=None, derandomize=True)
 
@@ -299,9 +297,15 @@ def test_attribution_maps_are_those_of_the_true_class(dataset):
 def train_whole(dataset, directory):
   mesh = devices.make_mesh(jax.devices()[:1])
   return joint.train_jointly(
-    config_of(objective__weight=0.0), "gncl", models(), dataset, lambda state: {}, mesh, directory,
+    config_of(objective__weight=0.0),
+    "gncl",
+    models(),
+    dataset,
+    lambda state: {},
+    mesh,
+    directory,
     SEEDS,
-  )[0]  # fmt: skip
+  )[0]
 
 
 @pytest.fixture(scope="module")
@@ -314,15 +318,23 @@ def whole(dataset, tmp_path_factory):
 def test_weight_zero_trains_each_member_as_if_it_were_alone(dataset, whole, tmp_path):
   together, _ = whole
   alone, _ = train_step.train_member(
-    config_of(), models()[0], None, (), dataset, lambda variables, teachers: {},
-    devices.make_mesh(jax.devices()[:1]), tmp_path / "alone", SEEDS[0],
-  )  # fmt: skip
+    config_of(),
+    models()[0],
+    None,
+    (),
+    dataset,
+    lambda variables, teachers: {},
+    devices.make_mesh(jax.devices()[:1]),
+    tmp_path / "alone",
+    SEEDS[0],
+  )
   jax.tree.map(
     lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), together[0], alone
   )
   other = jax.tree.leaves(together[1]["params"])
-  assert any(np.abs(a - b).max() > 0.1 for a, b in zip(
-    jax.tree.leaves(alone["params"]), other, strict=True))  # fmt: skip
+  assert any(
+    np.abs(a - b).max() > 0.1 for a, b in zip(jax.tree.leaves(alone["params"]), other, strict=True)
+  )
 
 
 def test_resumed_training_is_the_uninterrupted_one(dataset, whole, tmp_path):

@@ -73,8 +73,10 @@ def test_run_leaves_members_curves_and_measurements(finished):
   assert [member["name"] for member in metrics["members"]] == NAMES == member_names(mixed_config())
   assert [member["model"] for member in metrics["members"]] == ["tiniest", "stem_alone"] * 3
   assert metrics["sequences"] == {
-    "baseline": NAMES[2:4], "gncl": NAMES[:2], "balanced": NAMES[4:],
-  }  # fmt: skip
+    "baseline": NAMES[2:4],
+    "gncl": NAMES[:2],
+    "balanced": NAMES[4:],
+  }
   for group in ("gncl", "balanced"):
     rows = [json.loads(line) for line in (workdir / group / "metrics.jsonl").open()]
     assert [row["epoch"] for row in rows] == [1, 2]
@@ -84,8 +86,11 @@ def test_run_leaves_members_curves_and_measurements(finished):
   facts = read(workdir / "balanced_1" / "member.json")
   assert facts["objective"] == "balanced" and facts["objective_weight"] == 0.2
   for name in ("diversity", "robustness", "attribution", "features"):
-    assert set(read(workdir / "evaluation" / f"{name}.json")["sequences" if name != "robustness"
-               else "clean"]) >= ({"gncl"} if name != "robustness" else {"sequences"})  # fmt: skip
+    assert set(
+      read(workdir / "evaluation" / f"{name}.json")[
+        "sequences" if name != "robustness" else "clean"
+      ]
+    ) >= ({"gncl"} if name != "robustness" else {"sequences"})
   page = Path(report.write_report(str(workdir))).read_text()
   assert "a command" in page and "GNCL" in page
 
@@ -166,14 +171,20 @@ def test_diverging_objective_is_told(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
   "sizes, expected",
   [
-    ({"objective__name": "sequential", "ensemble__size": 3, "ensemble__compare": ("gncl",)},
-     {"baseline": 3, "dissimilar": 3, "gncl": 3}),
-    ({"objective__name": "independent", "ensemble__compare": ()},
-     {"baseline": 2, "independent": 2}),
-    ({"ensemble__baseline": False, "ensemble__compare": ("independent", "attribution")},
-     {"gncl": 2, "independent": 2, "attribution": 2}),
+    (
+      {"objective__name": "sequential", "ensemble__size": 3, "ensemble__compare": ("gncl",)},
+      {"baseline": 3, "dissimilar": 3, "gncl": 3},
+    ),
+    (
+      {"objective__name": "independent", "ensemble__compare": ()},
+      {"baseline": 2, "independent": 2},
+    ),
+    (
+      {"ensemble__baseline": False, "ensemble__compare": ("independent", "attribution")},
+      {"gncl": 2, "independent": 2, "attribution": 2},
+    ),
   ],
-)  # fmt: skip
+)
 def test_plans_have_every_ensemble_at_the_same_size(tmp_path, sizes, expected):
   config = tiny_config(**sizes)
   plans, sequences = make_plan(config, tmp_path)
@@ -199,10 +210,23 @@ def test_taps_of_the_dissimilarity_do_not_matter_to_members_trained_together():
     ({"ensemble__teachers": ("x",)}, "none can be of another run"),
     ({"ensemble__models": ("resnet8",)}, "ensemble.size=2 needs as many"),
     ({"ensemble__models": ("resnet8", "resnet9")}, "ensemble.models='resnet9'"),
-    ({"ensemble__models": ("resnet14", "resnet8"), "objective__name": "sequential",
-      "dissim__taps": (5,)}, "dissim.taps=[5]: resnet8 has taps 0..3"),
-    ({"ensemble__models": ("resnet8", "resnet14"), "objective__name": "sequential",
-      "dissim__taps": (5,), "dissim__match": "name"}, "no tap is named 'block 5'"),
+    (
+      {
+        "ensemble__models": ("resnet14", "resnet8"),
+        "objective__name": "sequential",
+        "dissim__taps": (5,),
+      },
+      "dissim.taps=[5]: resnet8 has taps 0..3",
+    ),
+    (
+      {
+        "ensemble__models": ("resnet8", "resnet14"),
+        "objective__name": "sequential",
+        "dissim__taps": (5,),
+        "dissim__match": "name",
+      },
+      "no tap is named 'block 5'",
+    ),
     ({"dissim__match": "nme"}, "dissim.match='nme': choose one of depth, name"),
     ({"optimizer__name": "adam"}, "did you mean 'adamw'?"),
     ({"optimizer__warmup_epochs": 10.0, "train__epochs": 10}, "must be less than train.epochs=10"),
@@ -219,7 +243,7 @@ def test_taps_of_the_dissimilarity_do_not_matter_to_members_trained_together():
     ({"features__regularisation": 0.0}, "features.regularisation=0.0: must be a finite number"),
     ({"evaluate__ensemble_rule": "mean"}, "evaluate.ensemble_rule='mean'"),
   ],
-)  # fmt: skip
+)
 def test_bad_config_is_told_before_anything_is_written(tmp_path, overrides, expected):
   with pytest.raises(UserError) as error:
     experiment.run(tiny_config(**overrides), tmp_path / "run")

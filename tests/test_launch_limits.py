@@ -57,13 +57,28 @@ def test_a_first_member_that_runs_train_alike_is_told_once():
 
 
 # What changes the first member, and what does not.
-OTHERS = {"seed": 1, "data.split_seed": 1, "train.epochs": 3, "optimizer.momentum": 0.5,
-          "augment.flip": True, "model.width_multiplier": 0.5, "dtype": "bfloat16",
-          "ensemble.models": ("resnet8", "resnet14")}  # fmt: skip
-SAME = {"dissim.weight": 0.0, "dissim.metric": "lincka", "ensemble.size": 3,
-        "evaluate.ensemble_rule": "logits", "corruption.names": ("fog",), "data.resident_gib": 1.0,
-        "train.steps_per_dispatch": 2, "ensemble.models": ("resnet14", "resnet20"),
-        "objective.name": "distill", "stitch.epochs": 3}  # fmt: skip
+OTHERS = {
+  "seed": 1,
+  "data.split_seed": 1,
+  "train.epochs": 3,
+  "optimizer.momentum": 0.5,
+  "augment.flip": True,
+  "model.width_multiplier": 0.5,
+  "dtype": "bfloat16",
+  "ensemble.models": ("resnet8", "resnet14"),
+}
+SAME = {
+  "dissim.weight": 0.0,
+  "dissim.metric": "lincka",
+  "ensemble.size": 3,
+  "evaluate.ensemble_rule": "logits",
+  "corruption.names": ("fog",),
+  "data.resident_gib": 1.0,
+  "train.steps_per_dispatch": 2,
+  "ensemble.models": ("resnet14", "resnet20"),
+  "objective.name": "distill",
+  "stitch.epochs": 3,
+}
 
 
 @pytest.mark.parametrize("field", OTHERS)

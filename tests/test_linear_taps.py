@@ -40,17 +40,20 @@ def plans_of(folder, *, channels=16, metric="expvar", taps=(0,), size=2, **field
   return config, make_plan(config, folder)[0]
 
 
-@pytest.mark.parametrize("shape, channels, others, determined", [
-  (GREY, 16, [16], True),
-  (GREY, 16, [9], True),  # As many channels as a position sees pixels.
-  (GREY, 16, [8], False),
-  (GREY, 4, [8], False),
-  (GREY, 4, [8, 8], True),  # Together.
-  (COLOUR, 16, [16], False),  # 27 values.
-  (COLOUR, 16, [28], True),
-  (COLOUR, 16, [16, 11], True),
-  (COLOUR, 16, [16, 10], False),
-])  # fmt: skip
+@pytest.mark.parametrize(
+  "shape, channels, others, determined",
+  [
+    (GREY, 16, [16], True),
+    (GREY, 16, [9], True),  # As many channels as a position sees pixels.
+    (GREY, 16, [8], False),
+    (GREY, 4, [8], False),
+    (GREY, 4, [8, 8], True),  # Together.
+    (COLOUR, 16, [16], False),  # 27 values.
+    (COLOUR, 16, [28], True),
+    (COLOUR, 16, [16, 11], True),
+    (COLOUR, 16, [16, 10], False),
+  ],
+)
 def test_as_many_channels_as_pixels_determine_a_stem(shape, channels, others, determined):
   found = first_tap(network(channels), [network(other) for other in others], shape)
   assert found.linear and found.channels == sum(others)
@@ -69,11 +72,15 @@ def test_pixels_that_a_position_sees():
   assert pixels_seen(MODELS["vit_mini"](10), GREY) == 16  # Patches of 4x4.
 
 
-@pytest.mark.parametrize("name, fields, linear, determined", [
-  ("convmixer_mini", {}, True, True), ("vit_mini", {}, True, True),
-  ("convnext_mini", {}, False, False),  # Layer norm,
-  ("resnet8", {"stem": 224}, False, False),  # max-pooling.
-])  # fmt: skip
+@pytest.mark.parametrize(
+  "name, fields, linear, determined",
+  [
+    ("convmixer_mini", {}, True, True),
+    ("vit_mini", {}, True, True),
+    ("convnext_mini", {}, False, False),  # Layer norm,
+    ("resnet8", {"stem": 224}, False, False),  # max-pooling.
+  ],
+)
 def test_linear_or_not(name, fields, linear, determined):
   model = MODELS[name](10, **fields)
   shape = (32, 32, 1) if fields else GREY
@@ -125,8 +132,10 @@ def test_measures_that_allow_for_a_linear_map():
   assert not any(MEASURES[name].up_to_linear for name in set(PENALTIES) - set(names))
 
 
-@pytest.mark.parametrize("metric, taps", [
-  ("expvar", (0,)), ("expvar", (2, 0)), ("l2corr_squared", (0,)), ("cca", (0,)), ("r2", (0,))])
+@pytest.mark.parametrize(
+  "metric, taps",
+  [("expvar", (0,)), ("expvar", (2, 0)), ("l2corr_squared", (0,)), ("cca", (0,)), ("r2", (0,))],
+)
 def test_it_is_refused_in_one_sentence(metric, taps, tmp_path):
   config, plans = plans_of(tmp_path / "run", metric=metric, taps=taps)
   with pytest.raises(UserError) as error:
@@ -138,10 +147,16 @@ def test_it_is_refused_in_one_sentence(metric, taps, tmp_path):
   )
 
 
-@pytest.mark.parametrize("metric, taps, fields", [
-  ("lincka", (0,), {}), ("procrustes", (0,), {}), ("expvar", (1, 2), {}),
-  ("expvar", (0,), {"dissim.weight": 0.0}), ("expvar", (0,), {"objective.name": "distill"}),
-])  # fmt: skip
+@pytest.mark.parametrize(
+  "metric, taps, fields",
+  [
+    ("lincka", (0,), {}),
+    ("procrustes", (0,), {}),
+    ("expvar", (1, 2), {}),
+    ("expvar", (0,), {"dissim.weight": 0.0}),
+    ("expvar", (0,), {"objective.name": "distill"}),
+  ],
+)
 def test_what_can_be_dissimilar_is_not(metric, taps, fields, tmp_path):
   config, plans = plans_of(tmp_path, metric=metric, taps=taps, **fields)
   assert check_first_tap(config, DATA, plans) == []
@@ -149,11 +164,14 @@ def test_what_can_be_dissimilar_is_not(metric, taps, fields, tmp_path):
 
 def test_a_stem_with_room_is_told_until_the_teachers_fill_it(tmp_path):
   config, plans = plans_of(tmp_path, channels=6)
-  told, = check_first_tap(config, DATA, plans)
-  assert told.startswith(
-    "dissim.taps=[0]: tap 0 of tiny is linear in the image, and the 6 channels of member_0 there "
-    "predict R² = 0."
-  ) and "\n" not in told
+  (told,) = check_first_tap(config, DATA, plans)
+  assert (
+    told.startswith(
+      "dissim.taps=[0]: tap 0 of tiny is linear in the image, and the 6 channels of member_0 there "
+      "predict R² = 0."
+    )
+    and "\n" not in told
+  )
   config, plans = plans_of(tmp_path, channels=6, size=3)
   with pytest.raises(UserError, match="the 12 channels of member_0 and member_1 .* so member_2"):
     check_first_tap(config, DATA, plans)
@@ -166,7 +184,7 @@ def test_a_stem_with_room_is_told_until_the_teachers_fill_it(tmp_path):
 def test_a_member_that_was_begun_goes_on(tmp_path):
   config, plans = plans_of(tmp_path)
   plans[1].directory.mkdir(parents=True)
-  told, = check_first_tap(config, DATA, plans)
+  (told,) = check_first_tap(config, DATA, plans)
   assert "cannot be dissimilar there" in told
   reused = [plans[0], dataclasses.replace(plans[1], reused=True)]
   assert check_first_tap(config, DATA, reused) == []
@@ -186,7 +204,7 @@ def test_what_is_told_stands_in_the_report(tmp_path, monkeypatch, caplog):
   monkeypatch.setattr(runner, "evaluate", lambda *_: {})
   with caplog.at_level(logging.WARNING):
     metrics = experiment.run(config, tmp_path / "run")
-  note, = metrics["notes"]
+  (note,) = metrics["notes"]
   assert note in caplog.text
   shown = make_run(tmp_path / "shown", count=3, taps=(1,))
   for notes in ([note], []):

@@ -177,10 +177,12 @@ def test_failed_run_blocks_its_children_alone_and_is_tried_again(tmp_path):
 if not pathlib.Path({str(mended)!r}).exists(): sys.exit("error: [red]of mine[/]")
 finish()"""
   tasks = [
-    task(tmp_path, "bad", code), task(tmp_path, "child", needs=("bad",)),
-    task(tmp_path, "grandchild", needs=("child",)), task(tmp_path, "other"),
+    task(tmp_path, "bad", code),
+    task(tmp_path, "child", needs=("bad",)),
+    task(tmp_path, "grandchild", needs=("child",)),
+    task(tmp_path, "other"),
     task(tmp_path, "others_child", needs=("other",)),
-  ]  # fmt: skip
+  ]
   found, told = run(tasks, tmp_path, parallel=1)
   assert list(found.values()) == ["failed", "blocked", "blocked", "done", "done"]
   assert "failed bad: error: [red]of mine[/]\n" in told
@@ -242,8 +244,10 @@ def test_process_of_a_killed_launcher_is_left_alone_and_counts(tmp_path):
 fcntl.flock(lock, fcntl.LOCK_EX); note("held")
 wait_for((folder.parent / "seen").exists); finish()"""
   tasks = [
-    task(tmp_path, "a", code), task(tmp_path, "child", needs=("a",)), task(tmp_path, "b"),
-  ]  # fmt: skip
+    task(tmp_path, "a", code),
+    task(tmp_path, "child", needs=("a",)),
+    task(tmp_path, "b"),
+  ]
   orphan = subprocess.Popen([sys.executable, *tasks[0].argv])
   wait_for(lambda: len(notes(tmp_path, "a")) == 2)
   table = shown(tasks, tmp_path)
@@ -279,8 +283,11 @@ def test_devices_of_a_killed_launchers_process_are_not_given_to_another(tmp_path
 @pytest.fixture
 def heeded():
   """Signals as a program in a terminal has them: what nohup or a shell's & ignores is not."""
-  usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL,
-           signal.SIGHUP: signal.SIG_DFL}  # fmt: skip
+  usual = {
+    signal.SIGINT: signal.default_int_handler,
+    signal.SIGTERM: signal.SIG_DFL,
+    signal.SIGHUP: signal.SIG_DFL,
+  }
   before = {number: signal.signal(number, handler) for number, handler in usual.items()}
   yield
   for number, handler in before.items():
@@ -302,8 +309,10 @@ note("ready")
 time.sleep(1200)"""
   deaf = "wait_for(lambda: len((folder / 'notes').read_text().splitlines()) > 1); finish()"
   tasks = [
-    task(tmp_path, "a", trap), task(tmp_path, "deaf", deaf), task(tmp_path, "b", needs=("a",)),
-  ]  # fmt: skip
+    task(tmp_path, "a", trap),
+    task(tmp_path, "deaf", deaf),
+    task(tmp_path, "b", needs=("a",)),
+  ]
 
   def tell():
     wait_for(lambda: len(notes(tmp_path, "a")) == 2 and begins(tmp_path, "deaf"))
@@ -402,9 +411,7 @@ finish()"""
   assert (begins(root, "a"), begins(root, "c")) == (1, 1)
 
 
-def test_first_start_on_a_full_disk_leaves_a_root_that_can_be_used(
-  small_disk, monkeypatch, capsys
-):
+def test_first_start_on_a_full_disk_leaves_a_root_that_can_be_used(small_disk, monkeypatch, capsys):
   root, tasks = small_disk / "root", [task(small_disk / "root", "a")]
   with (small_disk / "filler").open("wb", buffering=0) as file, contextlib.suppress(OSError):
     while True:

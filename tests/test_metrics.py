@@ -39,10 +39,12 @@ def test_scores_agree_with_scikit_learn(data):
   logits, labels = data
   probs = softmax(logits[0].astype(np.float64), axis=-1)
   coarse = logits[0].astype(jnp.bfloat16)
-  accuracies, cross_entropies = jax.jit(lambda given, probs, coarse, labels: (
-    [metrics.accuracy(scores, labels) for scores in (given, probs)],
-    [metrics.cross_entropy(scores, labels) for scores in (given, coarse)],
-  ))(logits[0], probs, coarse, labels)  # fmt: skip
+  accuracies, cross_entropies = jax.jit(
+    lambda given, probs, coarse, labels: (
+      [metrics.accuracy(scores, labels) for scores in (given, probs)],
+      [metrics.cross_entropy(scores, labels) for scores in (given, coarse)],
+    )
+  )(logits[0], probs, coarse, labels)
   assert_close(accuracies, [sk.accuracy_score(labels, probs.argmax(-1))] * 2)
   assert_close(cross_entropies[0], sk.log_loss(labels, probs))
   # bfloat16 logits are summed in float32.

@@ -54,8 +54,12 @@ def test_tied_votes_are_drawn_with_the_key(data):
   tied = votes == votes.max(-1, keepdims=True)
   several = tied.sum(-1) > 1
   assert several.any() and not several.all()
-  predict = jax.jit(jax.vmap(lambda key, weights: metrics.ensemble_predictions(
-    logits, "vote", key=key, weights=weights), in_axes=(0, None)))
+  predict = jax.jit(
+    jax.vmap(
+      lambda key, weights: metrics.ensemble_predictions(logits, "vote", key=key, weights=weights),
+      in_axes=(0, None),
+    )
+  )
   keys = jax.random.split(jax.random.key(0), 300)
   ones = np.ones(M, np.float32)
   drawn = np.asarray(predict(keys, ones))
@@ -73,9 +77,9 @@ def test_tied_votes_are_drawn_with_the_key(data):
   # 0.3 + 1.3 and 1.6 are equally many votes, which float32 rounds apart.
   three = np.eye(2, dtype=np.float32)[[[0], [0], [1]]]
   weights = np.float32([0.3, 1.3, 1.6])
-  draw = jax.jit(jax.vmap(
-    lambda key: metrics.ensemble_predictions(three, "vote", key=key, weights=weights)
-  ))  # fmt: skip
+  draw = jax.jit(
+    jax.vmap(lambda key: metrics.ensemble_predictions(three, "vote", key=key, weights=weights))
+  )
   assert set(np.ravel(draw(keys))) == {0, 1}
 
 
@@ -187,14 +191,16 @@ def test_temperature_minimises_the_cross_entropy(data, scale):
   logits, labels = data[0][0] * np.float32(scale), data[1]
   temperature = float(metrics.fit_temperature(logits, labels))
   loss = functools.partial(negative_log_likelihood, logits=logits, labels=labels)
-  best = minimize_scalar(loss, bounds=np.log([1e-3, 1e5]), method="bounded",
-                         options={"xatol": 1e-9})
+  best = minimize_scalar(
+    loss, bounds=np.log([1e-3, 1e5]), method="bounded", options={"xatol": 1e-9}
+  )
   np.testing.assert_allclose(np.log(temperature), best.x, atol=1e-4)
   grid = np.linspace(np.log(1e-3), np.log(1e5), 300)
   assert loss(np.log(temperature)) <= min(map(loss, grid)) + 1e-9
   # T scales with the logits.
-  assert temperature / scale == pytest.approx(float(metrics.fit_temperature(data[0][0], labels)),
-                                              rel=1e-4)
+  assert temperature / scale == pytest.approx(
+    float(metrics.fit_temperature(data[0][0], labels)), rel=1e-4
+  )
 
 
 def test_temperature_of_overconfident_and_heavy_tailed_logits():
@@ -202,14 +208,18 @@ def test_temperature_of_overconfident_and_heavy_tailed_logits():
   labels = rng.integers(0, 3, 400)
   base = rng.normal(size=(400, 3)) + 2 * np.eye(3)[labels]
   # A few huge wrong logits make the slope flat but for them: Newton alone would leave the bracket.
-  for logits in (base**3, base * np.where(np.arange(400) % 100 == 0, 300, 1)[:, None],
-                 base - 3 * np.eye(3)[labels] * (np.arange(400) % 2 == 0)[:, None]):
+  for logits in (
+    base**3,
+    base * np.where(np.arange(400) % 100 == 0, 300, 1)[:, None],
+    base - 3 * np.eye(3)[labels] * (np.arange(400) % 2 == 0)[:, None],
+  ):
     temperature = float(metrics.fit_temperature(logits.astype(np.float32), labels))
     loss = functools.partial(negative_log_likelihood, logits=logits, labels=labels)
     grid = np.linspace(np.log(1e-3), np.log(1e5), 200)
     best = grid[np.argmin([loss(t) for t in grid])]
-    best = minimize_scalar(loss, bounds=(best - 0.1, best + 0.1), method="bounded",
-                           options={"xatol": 1e-9})
+    best = minimize_scalar(
+      loss, bounds=(best - 0.1, best + 0.1), method="bounded", options={"xatol": 1e-9}
+    )
     assert np.log(temperature) == pytest.approx(best.x, abs=2e-4)
 
 

@@ -140,8 +140,9 @@ def expected_groups(predictions, ensemble, labels, where):
   counts = [sum(row) for row in right]
   # p[i]: the share of examples that exactly i members get wrong.
   p = [sum(members - c == i for c in counts) / n for i in range(members + 1)]
-  failures = sum((members - i) / (members - 1) * p[i] for i in range(1, members + 1)) \
-    if members > 1 else 0.0
+  failures = (
+    sum((members - i) / (members - 1) * p[i] for i in range(1, members + 1)) if members > 1 else 0.0
+  )
   species = [np.bincount(predictions[:, i]) / members for i in range(n)]
   evenness = np.array([entropy(share) for share in species])
   evenness = evenness / np.log(members) if members > 1 else np.full(n, np.nan)
@@ -151,12 +152,14 @@ def expected_groups(predictions, ensemble, labels, where):
   errors = [np.mean(own != labels) for own in predictions]
   return {
     "entropy_measure": np.mean([min(c, members - c) for c in counts]) / halves
-    if halves else np.nan,
+    if halves
+    else np.nan,
     "kohavi_wolpert_variance": np.mean([c * (members - c) for c in counts]) / members**2,
     "coincident_failure_diversity": failures / (1 - p[0]) if p[0] < 1 else 0.0,
     "all_wrong_fraction": p[members],
     "conversion_rate": np.mean([ensemble[i] == labels[i] for i in contested])
-    if contested else np.nan,
+    if contested
+    else np.nan,
     "gain_over_best": min(errors) - error,
     "gain_over_mean": np.mean(errors) - error,
     "error_reduction_rate": 1 - error / np.mean(errors) if np.mean(errors) > 0 else np.nan,
@@ -282,13 +285,16 @@ def test_calibration_and_specialisation(scenario):
   np.testing.assert_allclose(angle, expected, atol=1e-6)
   right_b = b.argmax(-1) == labels
   for name, chosen in {
-    "both_right": right & right_b, "only_a": right & ~right_b,
-    "only_b": ~right & right_b, "neither": ~right & ~right_b,
+    "both_right": right & right_b,
+    "only_a": right & ~right_b,
+    "only_b": ~right & right_b,
+    "neither": ~right & ~right_b,
   }.items():
     counts, _ = np.histogram(np.asarray(angle)[chosen], np.asarray(histogram.edges))
     np.testing.assert_array_equal(getattr(histogram, name), counts, err_msg=name)
-  means = [expected[labels == k].mean() if (labels == k).any() else np.nan
-           for k in range(a.shape[-1])]
+  means = [
+    expected[labels == k].mean() if (labels == k).any() else np.nan for k in range(a.shape[-1])
+  ]
   np.testing.assert_allclose(by_class, means, atol=1e-6)
 
 

@@ -15,20 +15,30 @@ LOGITS = RNG.normal(size=(M, N, K)).astype(np.float32)
 PROBS = np.asarray(jax.nn.softmax(LOGITS))
 
 PAIRS = (
-  metrics.error_consistency, metrics.cohens_kappa_label, metrics.error_inconsistency,
-  metrics.error_disagreement_ratio, metrics.q_statistic, metrics.error_correlation,
+  metrics.error_consistency,
+  metrics.cohens_kappa_label,
+  metrics.error_inconsistency,
+  metrics.error_disagreement_ratio,
+  metrics.q_statistic,
+  metrics.error_correlation,
   metrics.double_fault,
 )
 PROB_PAIRS = (
-  metrics.jensen_shannon_divergence, metrics.kullback_leibler_divergence,
-  metrics.cosine_similarity, metrics.confidence_angle,
+  metrics.jensen_shannon_divergence,
+  metrics.kullback_leibler_divergence,
+  metrics.cosine_similarity,
+  metrics.confidence_angle,
 )
 GROUPS = (
-  metrics.entropy_measure, metrics.kohavi_wolpert_variance, metrics.coincident_failure_diversity,
+  metrics.entropy_measure,
+  metrics.kohavi_wolpert_variance,
+  metrics.coincident_failure_diversity,
   metrics.all_wrong_fraction,
 )
 GAINS = (
-  metrics.conversion_rate, metrics.gain_over_best, metrics.gain_over_mean,
+  metrics.conversion_rate,
+  metrics.gain_over_best,
+  metrics.gain_over_mean,
   metrics.error_reduction_rate,
 )
 LABELLED_PROBS = (metrics.expected_calibration_error, metrics.reliability_diagram)
@@ -133,8 +143,9 @@ def test_equitability():
   raises(r"where has shape \(6,\) and predictions \(3, 7\)", call, PREDICTIONS, LABELS[1:] > 1)
 
 
-@pytest.mark.parametrize("call", [metrics.ensemble_probabilities, metrics.ensemble_predictions],
-                         ids=lambda f: f.__name__)
+@pytest.mark.parametrize(
+  "call", [metrics.ensemble_probabilities, metrics.ensemble_predictions], ids=lambda f: f.__name__
+)
 def test_ensembles(call):
   raises(r"rule='medain': choose one of probs, .*did you mean 'median'", call, LOGITS, "medain")
   raises(r"logits has shape \(7, 4\): a non-empty \[M, N, K\]", call, LOGITS[0])

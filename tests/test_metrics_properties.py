@@ -14,7 +14,10 @@ from dissim_jax import metrics
 M, N, K = 3, 12, 4
 # Drawing arrays is slow on a busy machine, which says nothing of what is tested.
 quick = settings(
-  deadline=None, max_examples=50, derandomize=True, database=None,
+  deadline=None,
+  max_examples=50,
+  derandomize=True,
+  database=None,
   suppress_health_check=[HealthCheck.too_slow],
 )
 labels_of = hnp.arrays(np.int32, N, elements=st.integers(0, K - 1))
@@ -35,10 +38,14 @@ def pair_values(predictions, labels):
     "p_a": jnp.mean(right_a),
     "p_b": jnp.mean(right_b),
     "p_ab": jnp.mean(right_a & right_b),
-    "self": jnp.stack([metrics.error_consistency(a, a, labels),
-                       metrics.cohens_kappa_label(a, a, labels),
-                       metrics.error_correlation(a, a, labels),
-                       metrics.q_statistic(a, a, labels)]),
+    "self": jnp.stack(
+      [
+        metrics.error_consistency(a, a, labels),
+        metrics.cohens_kappa_label(a, a, labels),
+        metrics.error_correlation(a, a, labels),
+        metrics.q_statistic(a, a, labels),
+      ]
+    ),
     "correlation": metrics.error_correlation(a, b, labels),
     "q": metrics.q_statistic(a, b, labels),
     "double_fault": metrics.double_fault(a, b, labels),
@@ -66,8 +73,12 @@ def test_errors_of_pairs(predictions, labels):
 
 @jax.jit
 def group_values(predictions, labels):
-  counted = (metrics.entropy_measure, metrics.kohavi_wolpert_variance,
-             metrics.coincident_failure_diversity, metrics.all_wrong_fraction)
+  counted = (
+    metrics.entropy_measure,
+    metrics.kohavi_wolpert_variance,
+    metrics.coincident_failure_diversity,
+    metrics.all_wrong_fraction,
+  )
   return {
     **{metric.__name__: metric(predictions, labels) for metric in counted},
     "shannon": metrics.shannon_equitability(predictions),
@@ -117,13 +128,18 @@ def divergences(logits):
   return {
     "there": jnp.stack([metric(p, q) for metric in symmetric]),
     "back": jnp.stack([metric(q, p) for metric in symmetric]),
-    "kl": jnp.stack([metrics.kullback_leibler_divergence(p, q),
-                     metrics.kullback_leibler_divergence(q, p)]),
+    "kl": jnp.stack(
+      [metrics.kullback_leibler_divergence(p, q), metrics.kullback_leibler_divergence(q, p)]
+    ),
     "angle": metrics.confidence_angle(p, q),
     "opposite": metrics.confidence_angle(q, p),
-    "self": jnp.stack([metrics.jensen_shannon_divergence(p, p),
-                       metrics.kullback_leibler_divergence(p, p),
-                       1 - metrics.cosine_similarity(p, p)]),
+    "self": jnp.stack(
+      [
+        metrics.jensen_shannon_divergence(p, p),
+        metrics.kullback_leibler_divergence(p, p),
+        1 - metrics.cosine_similarity(p, p),
+      ]
+    ),
   }
 
 
@@ -144,10 +160,13 @@ def test_distributions(logits):
 @jax.jit
 def tempered(logits, labels):
   temperature = metrics.fit_temperature(logits, labels)
-  return (temperature, metrics.accuracy(logits, labels),
-          metrics.accuracy(logits / temperature, labels),
-          metrics.cross_entropy(logits, labels),
-          metrics.cross_entropy(logits / temperature, labels))
+  return (
+    temperature,
+    metrics.accuracy(logits, labels),
+    metrics.accuracy(logits / temperature, labels),
+    metrics.cross_entropy(logits, labels),
+    metrics.cross_entropy(logits / temperature, labels),
+  )
 
 
 @quick

@@ -31,15 +31,27 @@ def test_size_is_the_published_one(name):
 def test_taps_of_resnet34_have_the_stage_sizes():
   _, taps = traced("resnet34", 32, (32, 32))
   assert [taps[i] for i in (0, 3, 4, 8, 13, 14)] == [
-    (32, 32, 64), (32, 32, 64), (16, 16, 128), (8, 8, 256), (8, 8, 256), (4, 4, 512)
-  ]  # fmt: skip
+    (32, 32, 64),
+    (32, 32, 64),
+    (16, 16, 128),
+    (8, 8, 256),
+    (8, 8, 256),
+    (4, 4, 512),
+  ]
 
 
 def test_tiny10_does_not_pad():
   _, taps = traced("tiny10", 32, (32, 32))
   assert [(side, features) for side, _, features in taps] == [
-    (30, 16), (28, 16), (13, 32), (11, 32), (9, 32), (4, 64), (2, 64), (2, 64)
-  ]  # fmt: skip
+    (30, 16),
+    (28, 16),
+    (13, 32),
+    (11, 32),
+    (9, 32),
+    (4, 64),
+    (2, 64),
+    (2, 64),
+  ]
 
 
 def network(name):

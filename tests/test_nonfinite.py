@@ -76,8 +76,10 @@ def test_a_comparison_names_the_taps_and_spoils_no_others(names, members, images
 
 def test_a_table_of_values_that_are_missing_has_dashes():
   """A comparison that left nothing but NaN."""
-  facts = {"measures": [{"name": "cca", "low": 0.0, "high": 1.0}],
-           "members": [{"name": "a", "taps": [0]}, {"name": "b", "taps": [0]}]}  # fmt: skip
+  facts = {
+    "measures": [{"name": "cca", "low": 0.0, "high": 1.0}],
+    "members": [{"name": "a", "taps": [0]}, {"name": "b", "taps": [0]}],
+  }
   found = heatmaps.Comparison(facts, {("cca", "a", "b"): np.full((1, 1), np.nan)})
   row = heatmaps.summary(found)[0]
   assert heatmaps.number(row["mean"]) == "–" and row["lowest"][0] == ""

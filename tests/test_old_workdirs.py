@@ -39,7 +39,8 @@ def test_missing_fields_have_their_defaults_and_others_stay():
   config.data.background = 7
   whole = plain(config)
   assert complete(drop(plain(config), *NEWER)) == whole | {
-    "data": whole["data"] | {"background": 128}}  # fmt: skip
+    "data": whole["data"] | {"background": 128}
+  }
   assert complete({"mine": {"x": 1}})["mine"] == {"x": 1}
   complete({})["data"]["name"] = "changed"
   assert complete({}) == plain(default.get_config())  # a copy was changed

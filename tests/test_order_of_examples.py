@@ -17,9 +17,14 @@ from tests import tiny
 
 def data_config(**fields):
   base = {
-    "name": "stored", "dir": "", "image_size": 8, "validation": 0, "split_seed": 0,
-    "train_per_class": 10, "images_per_class": 0,
-  }  # fmt: skip
+    "name": "stored",
+    "dir": "",
+    "image_size": 8,
+    "validation": 0,
+    "split_seed": 0,
+    "train_per_class": 10,
+    "images_per_class": 0,
+  }
   return ConfigDict(base | fields)
 
 
@@ -119,9 +124,7 @@ def test_so_many_of_each_class(stored):
   assert not set(other.train_origin.index) & set(other.validation_origin.index)
   with pytest.raises(UserError) as error:
     load(data_config(images_per_class=31))
-  assert str(error.value) == (
-    "data.images_per_class=31: class 'a' has only 30 training images"
-  )
+  assert str(error.value) == ("data.images_per_class=31: class 'a' has only 30 training images")
 
 
 @pytest.fixture(scope="module")

@@ -14,11 +14,20 @@ from dissim_jax.errors import UserError
 ROOT = Path(__file__).parents[1]
 MODULE = "tests.outside.one_of_each"
 FIELDS = {
-  "data.name": "stripes", "model.name": "stem_only", "dissim.metric": "agreement",
-  "dissim.options.agreement.scale": 0.5, "dissim.taps": 0, "corruption.names": "darker",
-  "corruption.severities": 3, "transfer.attack": "shift", "transfer.images": 12,
-  "train.epochs": 1, "train.batch_size": 20, "dtype": "float32", "ensemble.baseline": False,
-}  # fmt: skip
+  "data.name": "stripes",
+  "model.name": "stem_only",
+  "dissim.metric": "agreement",
+  "dissim.options.agreement.scale": 0.5,
+  "dissim.taps": 0,
+  "corruption.names": "darker",
+  "corruption.severities": 3,
+  "transfer.attack": "shift",
+  "transfer.images": 12,
+  "train.epochs": 1,
+  "train.batch_size": 20,
+  "dtype": "float32",
+  "ensemble.baseline": False,
+}
 
 
 def run(*arguments, devices=1, cwd=ROOT):
@@ -27,16 +36,26 @@ def run(*arguments, devices=1, cwd=ROOT):
   environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
   environment["COLUMNS"] = "120"
   return subprocess.run(
-    [sys.executable, "-m", *arguments], cwd=cwd, env=environment, capture_output=True, text=True,
+    [sys.executable, "-m", *arguments],
+    cwd=cwd,
+    env=environment,
+    capture_output=True,
+    text=True,
     check=False,
-  )  # fmt: skip
+  )
 
 
 def train(workdir, *flags, devices=1, **changes):
   fields = FIELDS | changes
   settings = [f"--config.{field}={value}" for field, value in fields.items()]
-  return run("dissim_jax.main", "--config=digits_expvar", f"--workdir={workdir}", *settings, *flags,
-             devices=devices)  # fmt: skip
+  return run(
+    "dissim_jax.main",
+    "--config=digits_expvar",
+    f"--workdir={workdir}",
+    *settings,
+    *flags,
+    devices=devices,
+  )
 
 
 @pytest.fixture(scope="module")
@@ -58,13 +77,21 @@ def test_everything_from_outside_is_measured_and_reported(trained):
   for row in read(folder / "metrics.json")["ensembles"]:
     assert 0 <= row["same_class"] <= 1
   diversity = read(folder / "diversity.json")
-  assert all("same_class" in sequence["uncalibrated"]["diversity"]
-             for sequence in diversity["sequences"].values())  # fmt: skip
+  assert all(
+    "same_class" in sequence["uncalibrated"]["diversity"]
+    for sequence in diversity["sequences"].values()
+  )
   robust = read(folder / "robustness.json")
   assert [each["title"] for each in robust["corruptions"]] == ["Darker images"]
   page = (workdir / "report" / "report.html").read_text()
-  for text in ("Same class", "Darker images", "Shift of all pixels", "Agreement of outsiders",
-               "stem_only", "stripes"):  # fmt: skip
+  for text in (
+    "Same class",
+    "Darker images",
+    "Shift of all pixels",
+    "Agreement of outsiders",
+    "stem_only",
+    "stripes",
+  ):
     assert text in page, text
   assert "same %" in done.stdout
   log = [json.loads(line) for line in (workdir / "member_1" / "metrics.jsonl").open()]
@@ -89,16 +116,26 @@ def test_commands_that_are_given_the_module_work(trained):
   workdir, _ = trained
   done = run("dissim_jax.report", f"--workdir={workdir}", f"--plugins={MODULE}")
   assert done.returncode == 0 and "same %" in done.stdout, done.stderr
-  done = run("dissim_jax.main", f"--config={workdir}/config.json", f"--workdir={workdir}",
-             f"--plugins={MODULE}", "--config.train.epochs=0")  # fmt: skip
+  done = run(
+    "dissim_jax.main",
+    f"--config={workdir}/config.json",
+    f"--workdir={workdir}",
+    f"--plugins={MODULE}",
+    "--config.train.epochs=0",
+  )
   assert "error: train.epochs=0: must be" in done.stderr  # So the config was read.
 
 
 def test_help_and_errors_know_what_was_added():
   done = run("dissim_jax.transfer", "--help", f"--plugins={MODULE}")
   assert "shift" in done.stdout
-  done = run("dissim_jax.main", "--config=digits_expvar", "--workdir=x", f"--plugins={MODULE}",
-             "--config.dissim.options.agreement.scale=0")  # fmt: skip
+  done = run(
+    "dissim_jax.main",
+    "--config=digits_expvar",
+    "--workdir=x",
+    f"--plugins={MODULE}",
+    "--config.dissim.options.agreement.scale=0",
+  )
   assert done.returncode == 2
   told = "dissim.options.agreement.scale=0.0: must be a finite number above 0"
   assert told in done.stderr
@@ -110,15 +147,23 @@ def test_a_module_that_is_not_there_is_one_sentence():
   assert "error: plugins='no.such': cannot be imported (ModuleNotFoundError" in done.stderr
 
 
-@pytest.mark.parametrize("add, told", [
-  (lambda: plugins.register_measure("cca", lambda z, z_hat: 0), "there is one of that name"),
-  (lambda: plugins.register_measure("a b", lambda z, z_hat: 0), "a name is letters, digits and _"),
-  (lambda: plugins.register_measure("new", lambda z, z_hat: 0, options={"x": None}),
-   "its function takes no 'x'"),
-  (lambda: plugins.register_metric("new", len, of="trio", takes=()), "of='trio' is none of pair"),
-  (lambda: plugins.register_metric("new", len, of="pair", takes=("right",)), "none of 'right'"),
-  (lambda: plugins.register_corruption("new", len, constants={"x": (1, 2)}), "x has 2 values"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+  "add, told",
+  [
+    (lambda: plugins.register_measure("cca", lambda z, z_hat: 0), "there is one of that name"),
+    (
+      lambda: plugins.register_measure("a b", lambda z, z_hat: 0),
+      "a name is letters, digits and _",
+    ),
+    (
+      lambda: plugins.register_measure("new", lambda z, z_hat: 0, options={"x": None}),
+      "its function takes no 'x'",
+    ),
+    (lambda: plugins.register_metric("new", len, of="trio", takes=()), "of='trio' is none of pair"),
+    (lambda: plugins.register_metric("new", len, of="pair", takes=("right",)), "none of 'right'"),
+    (lambda: plugins.register_corruption("new", len, constants={"x": (1, 2)}), "x has 2 values"),
+  ],
+)
 def test_what_cannot_be_registered(add, told):
   with pytest.raises(UserError, match="cannot be registered") as error:
     add()

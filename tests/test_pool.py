@@ -37,28 +37,60 @@ from dissim_jax.report.pool import (
 )
 from dissim_jax.report.pool.settings import Settings
 
-QUICK = {"restarts": 5, "stages": 25, "max_depth": 4, "rate": 0.2, "repeats": 3, "folds": 2,
-         "permutations": 99, "most_ensembles": 20, "accuracy_band": (0.0, 1.0)}  # fmt: skip
+QUICK = {
+  "restarts": 5,
+  "stages": 25,
+  "max_depth": 4,
+  "rate": 0.2,
+  "repeats": 3,
+  "folds": 2,
+  "permutations": 99,
+  "most_ensembles": 20,
+  "accuracy_band": (0.0, 1.0),
+}
 BASES = ("CNN", "Transformer", "MLP-Mixer")
 
 
 def make_config(seed=0, rate=0.1, objective="sequential", **blocks):
-  return {"seed": seed, "data": {"name": "digits", "resident_gib": 4.0}, "command": "x",
-          "optimizer": {"name": "sgd", "learning_rate": rate},
-          "train": {"epochs": 10, "keep_checkpoints": 2}, "ensemble": {"size": 2},
-          "objective": {"name": objective, "weight": 0.2, "teacher_share": 0.5},
-          "dissim": {"metric": "expvar", "weight": 1.0, "options": {"expvar": {"eps": 1e-4},
-                                                                    "lincka": {}}}, **blocks}
+  return {
+    "seed": seed,
+    "data": {"name": "digits", "resident_gib": 4.0},
+    "command": "x",
+    "optimizer": {"name": "sgd", "learning_rate": rate},
+    "train": {"epochs": 10, "keep_checkpoints": 2},
+    "ensemble": {"size": 2},
+    "objective": {"name": objective, "weight": 0.2, "teacher_share": 0.5},
+    "dissim": {
+      "metric": "expvar",
+      "weight": 1.0,
+      "options": {"expvar": {"eps": 1e-4}, "lincka": {}},
+    },
+    **blocks,
+  }
 
 
 def make_member(model="resnet", seed=0, name="", base="CNN", config=None, **facts):
   name = name or f"{model}/seed_{seed}/member_0"
-  return {"name": name, "folder": f"/runs/{name}", "run": f"/runs/{name}/..", "model": model,
-          "width_multiplier": 1.0, "stem": 8, "patch_size": 0, "image_shape": [8, 8, 1],
-          "num_classes": 5, "objective": "sequential", "teachers": [], "parameters": 1234,
-          "accuracy": 0.5, "seed": seed, "index": 0,
-          "components": {"base": base, "stem": "3x3 conv", "activation": "ReLU", "width": ""},
-          "config": make_config(seed) if config is None else config, **facts}
+  return {
+    "name": name,
+    "folder": f"/runs/{name}",
+    "run": f"/runs/{name}/..",
+    "model": model,
+    "width_multiplier": 1.0,
+    "stem": 8,
+    "patch_size": 0,
+    "image_shape": [8, 8, 1],
+    "num_classes": 5,
+    "objective": "sequential",
+    "teachers": [],
+    "parameters": 1234,
+    "accuracy": 0.5,
+    "seed": seed,
+    "index": 0,
+    "components": {"base": base, "stem": "3x3 conv", "activation": "ReLU", "width": ""},
+    "config": make_config(seed) if config is None else config,
+    **facts,
+  }
 
 
 def make_arrays(members, similarity=None, images=90, classes=5, seed=0):
@@ -70,19 +102,35 @@ def make_arrays(members, similarity=None, images=90, classes=5, seed=0):
     similarity = rng.uniform(-1, 4, (count, count))
     similarity = (similarity + similarity.T) / 2
   correct = logits.argmax(-1) == labels
-  return {"names": np.array([member["name"] for member in members]), "labels": labels,
-          "logits": logits, "predictions": np.full((count, count, images), -1, np.int16),
-          "similarity": np.asarray(similarity, float),
-          "counts": (correct[:, None] & correct).sum(-1),
-          "fooled": np.full((count, count), 0.5)}
+  return {
+    "names": np.array([member["name"] for member in members]),
+    "labels": labels,
+    "logits": logits,
+    "predictions": np.full((count, count, images), -1, np.int16),
+    "similarity": np.asarray(similarity, float),
+    "counts": (correct[:, None] & correct).sum(-1),
+    "fooled": np.full((count, count), 0.5),
+  }
 
 
 def write_pool(folder, members, arrays=None, **facts):
   folder.mkdir(parents=True, exist_ok=True)
   attack = {"name": "pgd", "epsilon": 8 / 255, "iterations": 50}
-  (folder / read.FACTS).write_text(json.dumps({
-    "attack": attack, "floor": 0.01, "images": 90, "data": {"name": "digits"}, "one_sided": [],
-    "environment": {"jax": "0.10.2"}, "members": members, **facts}), "utf-8")
+  (folder / read.FACTS).write_text(
+    json.dumps(
+      {
+        "attack": attack,
+        "floor": 0.01,
+        "images": 90,
+        "data": {"name": "digits"},
+        "one_sided": [],
+        "environment": {"jax": "0.10.2"},
+        "members": members,
+        **facts,
+      }
+    ),
+    "utf-8",
+  )
   np.savez(folder / read.ARRAYS, **(make_arrays(members) if arrays is None else arrays))
   return folder
 
@@ -98,15 +146,25 @@ def blocks_of(sizes, inside=4.0, outside=0.5, noise=0.2, seed=0):
 
 def planted_pool(kinds=6, seeds=2):
   """Models whose similarity depends on their base, and students of two of them."""
-  members = [make_member(f"net_{a}", s, base=BASES[a % 3]) for a in range(kinds)
-             for s in range(seeds)]
+  members = [
+    make_member(f"net_{a}", s, base=BASES[a % 3]) for a in range(kinds) for s in range(seeds)
+  ]
   for member in members:
     member["components"]["stem"] = f"stem {len(member['model']) + int(member['model'][-1]) % 2}"
   teacher = members[0]
   for i, source in enumerate([teacher, members[2], members[4], members[6]]):
     config = make_config(i, objective="distill")
-    members.append(make_member("net_1", i, f"student_{i}/member_1", base=BASES[1], config=config,
-                               objective="distill", teachers=[source["folder"]]))
+    members.append(
+      make_member(
+        "net_1",
+        i,
+        f"student_{i}/member_1",
+        base=BASES[1],
+        config=config,
+        objective="distill",
+        teachers=[source["folder"]],
+      )
+    )
   bases = np.array([BASES.index(member["components"]["base"]) for member in members])
   models = np.array([member["model"] for member in members])
   rng = np.random.default_rng(1)
@@ -169,8 +227,9 @@ def test_clusters_are_scikit_learn_s():
     assert adjusted_rand_score(expected, clusters.spectral_clusters(similarity, k, 100, 0)) == 1.0
 
 
-@pytest.mark.parametrize("similarity", [np.zeros((5, 5)), np.full((5, 5), 2.0),
-                                        np.full((5, 5), math.nan)])
+@pytest.mark.parametrize(
+  "similarity", [np.zeros((5, 5)), np.full((5, 5), 2.0), np.full((5, 5), math.nan)]
+)
 def test_similarities_without_structure_do_not_crash(similarity):
   found = clusters.spectral_clusters(similarity, 2, 3, 0)
   assert found.tolist() == [0] * 5  # nothing tells one from another
@@ -197,16 +256,22 @@ def test_default_number_of_clusters_keeps_the_paper_s_ratio():
 
 
 def test_keywords_by_hand():
-  documents = [["a: 1", "b: 1", "c: 1"], ["a: 1", "b: 2", "c: 1"], ["a: 2", "b: 2", "c: 1"],
-               ["a: 2", "b: 1", "c: 1"], ["a: 2", "b: 3", "c: 1"]]
+  documents = [
+    ["a: 1", "b: 1", "c: 1"],
+    ["a: 1", "b: 2", "c: 1"],
+    ["a: 2", "b: 2", "c: 1"],
+    ["a: 2", "b: 1", "c: 1"],
+    ["a: 2", "b: 3", "c: 1"],
+  ]
   found = clusters.keywords(documents, np.array([0, 0, 1, 1, 1]), 2)
   idf = lambda models: math.log(6 / (1 + models)) + 1  # noqa: E731
   assert [word for word, _ in found[0]] == ["a: 1", "b: 1"]  # b: 2 has the same score
   np.testing.assert_allclose([score for _, score in found[0]], [idf(2), idf(2) / 2])
   assert [word for word, _ in found[1]] == ["a: 2", "b: 3"]
   np.testing.assert_allclose([score for _, score in found[1]], [idf(3), idf(1) / 3])
-  assert not any("c: 1" in dict(words) for words in clusters.keywords(
-    documents, np.array([0, 0, 1, 1, 1]), 9))
+  assert not any(
+    "c: 1" in dict(words) for words in clusters.keywords(documents, np.array([0, 0, 1, 1, 1]), 9)
+  )
   assert clusters.words({"self_attention": "no", "width": ""}) == ["self attention: no"]
   assert clusters.keywords([[], []], np.array([0, 1]), 5) == [[], []]
 
@@ -216,16 +281,19 @@ def test_keywords_by_hand():
 
 def _components(seed=0, models=14):
   rng = np.random.default_rng(seed)
-  found = [{name: str(rng.integers(0, 3)) for name in ("base", "stem", "kernel")}
-           for _ in range(models)]
+  found = [
+    {name: str(rng.integers(0, 3)) for name in ("base", "stem", "kernel")} for _ in range(models)
+  ]
   return [{**row, "final": "GAP"} for row in found], np.triu_indices(models, 1)
 
 
 def test_the_component_that_drives_similarity_comes_first():
   components, (first, second) = _components()
   names, table = importance.differences(components, first, second)
-  expected = [[float(components[a][name] != components[b][name]) for name in names]
-              for a, b in zip(first, second, strict=True)]
+  expected = [
+    [float(components[a][name] != components[b][name]) for name in names]
+    for a, b in zip(first, second, strict=True)
+  ]
   np.testing.assert_array_equal(table, expected)
   rng = np.random.default_rng(1)
   similarity = 3 - 2 * table[:, names.index("stem")] + rng.normal(0, 0.1, len(first))
@@ -248,11 +316,13 @@ def test_importance_leaves_out_pairs_without_similarity():
   missing[::3] = math.nan
   kept = np.isfinite(missing)
   a = importance.importance(components, kinds, first, second, missing, settings)
-  b = importance.importance(components, kinds, first[kept], second[kept], similarity[kept],
-                            settings)
+  b = importance.importance(
+    components, kinds, first[kept], second[kept], similarity[kept], settings
+  )
   np.testing.assert_array_equal(a.mean, b.mean)
-  assert importance.importance([components[0]] * 14, kinds, first, second, similarity,
-                               settings) is None
+  assert (
+    importance.importance([components[0]] * 14, kinds, first, second, similarity, settings) is None
+  )
 
 
 def test_held_out_pairs_are_not_seen(monkeypatch):
@@ -261,8 +331,9 @@ def test_held_out_pairs_are_not_seen(monkeypatch):
   components = [{"id": str(i // 2), "base": "ab"[i // 8]} for i in range(models)]
   first, second = np.triu_indices(models, 1)
   similarity = np.random.default_rng(0).normal(size=len(first))
-  found = importance.importance(components, [i // 2 for i in range(models)], first, second,
-                                similarity, Settings(**QUICK))
+  found = importance.importance(
+    components, [i // 2 for i in range(models)], first, second, similarity, Settings(**QUICK)
+  )
   assert found.held_out_r2 < found.r2
   fitted = []
   original = importance._regressor
@@ -274,8 +345,9 @@ def test_held_out_pairs_are_not_seen(monkeypatch):
     return model
 
   monkeypatch.setattr(importance, "_regressor", spy)
-  importance.importance(components, [i // 2 for i in range(models)], first, second, similarity,
-                        Settings(**QUICK))
+  importance.importance(
+    components, [i // 2 for i in range(models)], first, second, similarity, Settings(**QUICK)
+  )
   # Two folds of 4 architectures each: 8 models are left, 28 pairs, beside the fit of all 120.
   assert [len(target) for target in fitted] == [120, 28, 28]
 
@@ -312,8 +384,10 @@ def test_mantel_against_all_permutations():
   rows, columns = np.triu_indices(5, 1)
   known = np.isfinite(a[rows, columns])
   rows, columns = rows[known], columns[known]
-  r = [abs(np.corrcoef(a[rows, columns], b[np.ix_(order, order)][rows, columns])[0, 1])
-       for order in map(list, itertools.permutations(range(5)))]
+  r = [
+    abs(np.corrcoef(a[rows, columns], b[np.ix_(order, order)][rows, columns])[0, 1])
+    for order in map(list, itertools.permutations(range(5)))
+  ]
   exact = np.mean(np.array(r) >= r[0] - 1e-12)
   assert statistics.mantel(a, b, 4000, 0) == pytest.approx(exact, abs=0.03)
   assert statistics.mantel(a, b, 50, 1) == statistics.mantel(a, b, 50, 1)
@@ -346,8 +420,10 @@ def test_measures_against_loops(tmp_path):
     assert pairs.values["error_consistency"][place] == pytest.approx(cohen_kappa_score(*right))
     errors = [1 - sum(row) / 90 for row in right]
     for rule, values in (("logits", logits), ("probs", probs)):
-      joint = [int(np.argmax([values[a, n, k] / 2 + values[b, n, k] / 2 for k in range(5)]))
-               for n in range(90)]
+      joint = [
+        int(np.argmax([values[a, n, k] / 2 + values[b, n, k] / 2 for k in range(5)]))
+        for n in range(90)
+      ]
       error = sum(j != y for j, y in zip(joint, labels, strict=True)) / 90
       rate = 1 - error / (sum(errors) / 2)
       assert pairs.values[f"err_{rule}"][place] == pytest.approx(rate)
@@ -370,8 +446,11 @@ def test_error_reduction_rate_of_models_without_errors():
 @pytest.mark.parametrize("size,k", [(2, 1), (2, 2), (3, 2), (4, 3), (5, 1)])
 def test_ensembles_of_exactly_k_clusters(size, k):
   labels = np.array([0, 1, 0, 2, 1, 0, 2, 0, 0])
-  wanted = {combo for combo in itertools.combinations(range(9), size)
-            if len({labels[i] for i in combo}) == k}
+  wanted = {
+    combo
+    for combo in itertools.combinations(range(9), size)
+    if len({labels[i] for i in combo}) == k
+  }
   found = ensembles.draw(labels, size, k, 10_000, 0)
   assert found.total == len(wanted) == len(found.members)
   assert set(map(tuple, found.members.tolist())) == wanted
@@ -390,8 +469,9 @@ def test_sampled_ensembles_are_uniform_and_seeded():
   drawn = [tuple(sorted(ensembles._one(groups, ways, 3, 2, rng))) for _ in range(7200)]
   counts = [drawn.count(tuple(row)) for row in every.tolist()]
   assert sum(counts) == 7200 and scipy.stats.chisquare(counts).pvalue > 1e-3
-  one, two, other = (ensembles.draw(np.repeat(labels, 3), 4, 2, 9, seed).members
-                     for seed in (0, 0, 1))
+  one, two, other = (
+    ensembles.draw(np.repeat(labels, 3), 4, 2, 9, seed).members for seed in (0, 0, 1)
+  )
   assert (one == two).all() and (one != other).any()
   assert ensembles.draw(np.arange(70), 5, 5, 8, 0).total == math.comb(70, 5)
 
@@ -407,8 +487,7 @@ def test_ensemble_measures_against_loops():
     alone = [np.mean(logits[i].argmax(-1) != labels) for i in row]
     errors.append(np.mean(sum(logits[i] for i in row).argmax(-1) != labels))
     rates.append(1 - errors[-1] / np.mean(alone))
-    wrong.append(np.mean([all(logits[i, n].argmax() != labels[n] for i in row)
-                          for n in range(41)]))
+    wrong.append(np.mean([all(logits[i, n].argmax() != labels[n] for i in row) for n in range(41)]))
   for values, spread in ((errors, found.error), (rates, found.reduction), (wrong, found.all_wrong)):
     assert spread.mean == pytest.approx(np.mean(values))
     assert spread.std == pytest.approx(np.std(values, ddof=1)) and spread.count == 3
@@ -418,26 +497,35 @@ def test_ensemble_measures_against_loops():
 # Categories.
 
 
-@pytest.mark.parametrize("change,expected", [
-  ({"seed": 1, "config": make_config(1)}, categories.REINITIALISATION),
-  ({"index": 1}, categories.REINITIALISATION),
-  ({}, categories.SAME),
-  ({"config": make_config(0, command="y", evaluate={"batch_size": 1}, transfer={"a": 1})},
-   categories.SAME),
-  ({"config": make_config(0, objective="gncl")}, categories.SAME),  # an independent member of it
-  ({"objective": "independent"}, categories.SAME),
-  ({"config": make_config(0, rate=0.2)}, categories.HYPERPARAMETERS),
-  ({"seed": 3, "config": make_config(3, train={"epochs": 11, "keep_checkpoints": 2})},
-   categories.HYPERPARAMETERS),
-  ({"seed": 3, "config": make_config(3, train={"epochs": 10, "keep_checkpoints": 9})},
-   categories.REINITIALISATION),
-  ({"objective": "gncl", "config": make_config(0, rate=0.2)}, categories.OBJECTIVE),
-  ({"teachers": ["t"], "index": 1}, categories.OBJECTIVE),
-  ({"model": "vit", "objective": "gncl"}, categories.ARCHITECTURE),
-  ({"patch_size": 4}, categories.ARCHITECTURE),
-  ({"width_multiplier": 2.0}, categories.ARCHITECTURE),
-  ({"stem": 32}, categories.ARCHITECTURE),
-])  # fmt: skip
+@pytest.mark.parametrize(
+  "change,expected",
+  [
+    ({"seed": 1, "config": make_config(1)}, categories.REINITIALISATION),
+    ({"index": 1}, categories.REINITIALISATION),
+    ({}, categories.SAME),
+    (
+      {"config": make_config(0, command="y", evaluate={"batch_size": 1}, transfer={"a": 1})},
+      categories.SAME,
+    ),
+    ({"config": make_config(0, objective="gncl")}, categories.SAME),  # an independent member of it
+    ({"objective": "independent"}, categories.SAME),
+    ({"config": make_config(0, rate=0.2)}, categories.HYPERPARAMETERS),
+    (
+      {"seed": 3, "config": make_config(3, train={"epochs": 11, "keep_checkpoints": 2})},
+      categories.HYPERPARAMETERS,
+    ),
+    (
+      {"seed": 3, "config": make_config(3, train={"epochs": 10, "keep_checkpoints": 9})},
+      categories.REINITIALISATION,
+    ),
+    ({"objective": "gncl", "config": make_config(0, rate=0.2)}, categories.OBJECTIVE),
+    ({"teachers": ["t"], "index": 1}, categories.OBJECTIVE),
+    ({"model": "vit", "objective": "gncl"}, categories.ARCHITECTURE),
+    ({"patch_size": 4}, categories.ARCHITECTURE),
+    ({"width_multiplier": 2.0}, categories.ARCHITECTURE),
+    ({"stem": 32}, categories.ARCHITECTURE),
+  ],
+)
 def test_categories(change, expected):
   one, other = make_member(), {**make_member(), **change}
   assert categories.category(one, other) == categories.category(other, one) == expected
@@ -477,8 +565,11 @@ def test_teachers_are_found_by_their_folder(tmp_path):
 def test_students_against_their_teachers(tmp_path):
   members, similarity = planted_pool()
   config = make_config(9, objective="distill")
-  members.append(make_member("net_1", 9, "lost/member_1", config=config, objective="distill",
-                             teachers=["/nowhere/at/all"]))
+  members.append(
+    make_member(
+      "net_1", 9, "lost/member_1", config=config, objective="distill", teachers=["/nowhere/at/all"]
+    )
+  )
   members.append(make_member("net_1", 9, "x/independent_0", base=BASES[1], config=config))
   members.append(make_member("net_1", 9, "x/member_1", base=BASES[1], teachers=["/a/teacher"]))
   similarity = np.pad(similarity, (0, 3), constant_values=0.5)
@@ -493,12 +584,14 @@ def test_students_against_their_teachers(tmp_path):
   result = analysis.analyse(found, Settings(**QUICK))
   assert len(result.pool.members) == 14 and "x/independent_0" in result.pool.names
   rows = {which: own for _, which, own, _ in analysis.distillation_correlations(students)}
-  expected = scipy.stats.pearsonr([s.to_undistilled for s in students],
-                                  [s.accuracy for s in students])
+  expected = scipy.stats.pearsonr(
+    [s.to_undistilled for s in students], [s.accuracy for s in students]
+  )
   assert rows["all"].r == pytest.approx(expected.statistic)
   assert rows["other base"].count == 3 and math.isnan(rows["same base"].r)
   assert analysis.plain_accuracy(result, students[0].kind) == pytest.approx(
-    found.accuracy[plain].mean())
+    found.accuracy[plain].mean()
+  )
 
 
 # The page.
@@ -514,8 +607,12 @@ def written(tmp_path_factory):
   members, similarity = planted_pool()
   members[0]["name"] = hostile = "<script>alert('1')</script> & 100 % \"$x_1$\""
   similarity[1, 5] = similarity[5, 1] = math.nan
-  write_pool(folder, members, make_arrays(members, similarity),
-             one_sided=[[members[3]["name"], members[7]["name"]]])
+  write_pool(
+    folder,
+    members,
+    make_arrays(members, similarity),
+    one_sided=[[members[3]["name"], members[7]["name"]]],
+  )
   return folder, pool.write_page(folder, **QUICK), hostile
 
 
@@ -524,9 +621,17 @@ def test_page_has_every_section_and_escapes_names(written):
   assert path == folder / "analysis" / "analysis.html"
   text = path.read_text("utf-8")
   assert "<script" not in text and "&lt;script&gt;" in text
-  for title in ("Similarity, by cluster", "Which component", "Same architecture against another",
-                "ensemble of two gains", "Ensembles from few", "What two models differ in",
-                "Within an architecture", "Distillation", "How this was made"):
+  for title in (
+    "Similarity, by cluster",
+    "Which component",
+    "Same architecture against another",
+    "ensemble of two gains",
+    "Ensembles from few",
+    "What two models differ in",
+    "Within an architecture",
+    "Distillation",
+    "How this was made",
+  ):
     assert title in text
   assert {file.stem for file in path.parent.glob("*.png")} == set(page.PICTURES)
   assert not re.search(r"\bnan\b", without_pictures(text), re.I) and "(1 pair)" in text
@@ -554,18 +659,24 @@ def test_numbers_are_those_of_the_pairs(written):
     assert numbers[key]["std"] == pytest.approx(np.nanstd(values, ddof=1))
   known = [row for row in rows if row["similarity"]]
   assert len(known) == 65 == numbers["error_reduction"]["logits"]["correlation"]["count"]
-  expected = scipy.stats.pearsonr([value(row) for row in known],
-                                  [float(row["err_logits"]) for row in known])
+  expected = scipy.stats.pearsonr(
+    [value(row) for row in known], [float(row["err_logits"]) for row in known]
+  )
   found = numbers["error_reduction"]["logits"]["correlation"]
   np.testing.assert_allclose([found["r"], found["p"]], expected)
   assert sum(row["one_sided"] == "1" for row in rows) == 1
   assert numbers["categories"]["reinitialisation"]["pairs"] == 6
   assert numbers["importance"]["names"][int(np.argmax(numbers["importance"]["mean"]))] == "base"
-  spreads = {(row["architecture"], row["category"]): row["similarity"]
-             for row in numbers["within_architectures"]}
+  spreads = {
+    (row["architecture"], row["category"]): row["similarity"]
+    for row in numbers["within_architectures"]
+  }
   assert set(spreads) == {(f"net_{i}", "reinitialisation") for i in range(6)}
-  pair = next(row for row in rows if row["a"] == "net_4/seed_0/member_0"
-              and row["b"] == "net_4/seed_1/member_0")
+  pair = next(
+    row
+    for row in rows
+    if row["a"] == "net_4/seed_0/member_0" and row["b"] == "net_4/seed_1/member_0"
+  )
   assert spreads["net_4", "reinitialisation"] == {"mean": value(pair), "std": None, "count": 1}
   assert len(numbers["clusters"]) == 2 and len(numbers["students"]) == 4
 
@@ -582,28 +693,38 @@ def test_members_in_another_order_give_the_same_numbers(written, tmp_path):
     arrays[name] = arrays[name][np.ix_(order, order)]
   facts["members"] = [facts["members"][i] for i in order]
   write_pool(tmp_path, arrays=arrays, **facts)
-  one, other = (analysis.analyse(read.read_pool(place), Settings(**QUICK))
-                for place in (folder, tmp_path))
+  one, other = (
+    analysis.analyse(read.read_pool(place), Settings(**QUICK)) for place in (folder, tmp_path)
+  )
   assert one.same.mean == pytest.approx(other.same.mean)
   assert one.reduction["logits"].r == pytest.approx(other.reduction["logits"].r)
-  groups = [{frozenset(np.array(a.pool.names)[a.clusters == c]) for c in set(a.clusters)}
-            for a in (one, other)]
+  groups = [
+    {frozenset(np.array(a.pool.names)[a.clusters == c]) for c in set(a.clusters)}
+    for a in (one, other)
+  ]
   assert groups[0] == groups[1]
   for category in categories.CATEGORIES:
     assert one.within(category).sum() == other.within(category).sum()
 
 
-@pytest.mark.parametrize("models,similarity", [
-  (["a", "b"], None), (["a", "a", "a"], None), (["a"], None), (["a", "b", "b", "c"], 2.0),
-  (["a", "b", "b", "c"], math.nan),
-])  # fmt: skip
+@pytest.mark.parametrize(
+  "models,similarity",
+  [
+    (["a", "b"], None),
+    (["a", "a", "a"], None),
+    (["a"], None),
+    (["a", "b", "b", "c"], 2.0),
+    (["a", "b", "b", "c"], math.nan),
+  ],
+)
 def test_small_and_flat_pools_say_why_a_section_is_missing(tmp_path, models, similarity):
   members = [make_member(model, seed) for seed, model in enumerate(models)]
   count = len(members)
   values = None if similarity is None else np.full((count, count), similarity)
   console = rich.console.Console(width=80, record=True, file=open(tmp_path / "out", "w"))  # noqa: SIM115
-  path = pool.write_page(write_pool(tmp_path, members, make_arrays(members, values)),
-                         console=console, **QUICK)
+  path = pool.write_page(
+    write_pool(tmp_path, members, make_arrays(members, values)), console=console, **QUICK
+  )
   text = path.read_text("utf-8")
   assert "Not made" in text and not re.search(r"\bnan\b", without_pictures(text), re.I)
   assert max(map(len, console.export_text().splitlines())) <= 80
@@ -639,15 +760,18 @@ def test_names_for_pictures_are_short_and_apart():
   assert words.p_value(0.01, least=0.01) == "p ≤ 0.010" and "not" in words.p_value(math.nan)
 
 
-@pytest.mark.parametrize("settings,told", [
-  ({"clusters": -1}, "clusters=-1: must be a whole number of at least 0"),
-  ({"least_samples": 1}, "least_samples=1: must be a whole number of at least 2"),
-  ({"rate": 0.0}, "rate=0.0: must be above 0"),
-  ({"confidence": 1.0}, "confidence=1.0: must be above 0 and below 1"),
-  ({"accuracy_band": (0.9, 0.8)}, "accuracy_band=0.9,0.8: must rise within 0..1"),
-  ({"accuracy_band": ("a",)}, "accuracy_band"),
-  ({"restarts": 1.5}, "restarts=1.5"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+  "settings,told",
+  [
+    ({"clusters": -1}, "clusters=-1: must be a whole number of at least 0"),
+    ({"least_samples": 1}, "least_samples=1: must be a whole number of at least 2"),
+    ({"rate": 0.0}, "rate=0.0: must be above 0"),
+    ({"confidence": 1.0}, "confidence=1.0: must be above 0 and below 1"),
+    ({"accuracy_band": (0.9, 0.8)}, "accuracy_band=0.9,0.8: must rise within 0..1"),
+    ({"accuracy_band": ("a",)}, "accuracy_band"),
+    ({"restarts": 1.5}, "restarts=1.5"),
+  ],
+)
 def test_bad_settings(settings, told):
   with pytest.raises(UserError, match="^" + told.replace("(", r"\(")):
     Settings(**settings)
@@ -662,7 +786,7 @@ def _break(folder, how):
     (folder / read.ARRAYS).unlink()
   elif how == "cut npz":
     content = (folder / read.ARRAYS).read_bytes()
-    (folder / read.ARRAYS).write_bytes(content[:len(content) // 2])
+    (folder / read.ARRAYS).write_bytes(content[: len(content) // 2])
   else:
     members = [make_member("a", 0), make_member("b", 1)]
     arrays, facts = make_arrays(members), {}
@@ -685,12 +809,23 @@ def _break(folder, how):
     write_pool(folder, members, arrays, **facts)
 
 
-@pytest.mark.parametrize("how,file", [
-  ("no json", read.FACTS), ("not json", read.FACTS), ("no base", read.FACTS),
-  ("twice", read.FACTS), ("one-sided", read.FACTS), ("no npz", read.ARRAYS),
-  ("cut npz", read.ARRAYS), ("names", read.ARRAYS), ("asymmetric", read.ARRAYS),
-  ("labels", read.ARRAYS), ("no logits", read.ARRAYS), ("pickled", read.ARRAYS),
-])  # fmt: skip
+@pytest.mark.parametrize(
+  "how,file",
+  [
+    ("no json", read.FACTS),
+    ("not json", read.FACTS),
+    ("no base", read.FACTS),
+    ("twice", read.FACTS),
+    ("one-sided", read.FACTS),
+    ("no npz", read.ARRAYS),
+    ("cut npz", read.ARRAYS),
+    ("names", read.ARRAYS),
+    ("asymmetric", read.ARRAYS),
+    ("labels", read.ARRAYS),
+    ("no logits", read.ARRAYS),
+    ("pickled", read.ARRAYS),
+  ],
+)
 def test_damaged_files_are_named(tmp_path, how, file):
   write_pool(tmp_path, [make_member("a", 0), make_member("b", 1)])
   _break(tmp_path, how)
@@ -715,8 +850,12 @@ def test_command_line(tmp_path, capsys):
   folder = write_pool(tmp_path / "pool", [make_member(m, s) for s, m in enumerate("aabb")])
   given = ["--stages=5", "--restarts=2", "--accuracy_band=0,1", f"--out={tmp_path / 'out'}"]
   done = subprocess.run(
-    [sys.executable, "-c", _WITHOUT_JAX, f"--folder={folder}", *given], capture_output=True,
-    text=True, timeout=1200, env=os.environ | {"COLUMNS": "80"})
+    [sys.executable, "-c", _WITHOUT_JAX, f"--folder={folder}", *given],
+    capture_output=True,
+    text=True,
+    timeout=1200,
+    env=os.environ | {"COLUMNS": "80"},
+  )
   assert done.returncode == 0, done.stderr
   assert "Models of the same architecture" in done.stdout
   assert (tmp_path / "out" / page.PAGE).exists() and not (folder / "analysis").exists()

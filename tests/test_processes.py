@@ -21,10 +21,15 @@ from tests.one_of_two import STEPS, TOLD
 ROOT = Path(__file__).parents[1]
 # One step an epoch: the log has the loss of every step.
 SETTINGS = {
-  "train.batch_size": 100, "train.epochs": STEPS, "train.checkpoint_every_epochs": STEPS,
-  "ensemble.baseline": False, "dtype": "float32", "augment.crop_padding": 1,
-  "model.name": "stem_alone", "dissim.taps": (0,),
-}  # fmt: skip
+  "train.batch_size": 100,
+  "train.epochs": STEPS,
+  "train.checkpoint_every_epochs": STEPS,
+  "ensemble.baseline": False,
+  "dtype": "float32",
+  "augment.crop_padding": 1,
+  "model.name": "stem_alone",
+  "dissim.taps": (0,),
+}
 DEADLINE = 1200  # seconds; not reached, however busy the machine
 
 
@@ -35,16 +40,27 @@ def start_two(workdir):
     port = free.getsockname()[1]
   flags = os.environ["XLA_FLAGS"] + " --xla_force_host_platform_device_count=1"
   settings = [f"--config.{field}={value}" for field, value in SETTINGS.items()]
-  command = [sys.executable, "-m", "tests.one_of_two", "--config=tests/tiny.py", *settings,
-             f"--workdir={workdir}", f"--coordinator=127.0.0.1:{port}",
-             "--num_processes=2"]  # fmt: skip
+  command = [
+    sys.executable,
+    "-m",
+    "tests.one_of_two",
+    "--config=tests/tiny.py",
+    *settings,
+    f"--workdir={workdir}",
+    f"--coordinator=127.0.0.1:{port}",
+    "--num_processes=2",
+  ]
   return [
     subprocess.Popen(
-      [*command, f"--process_id={i}"], cwd=ROOT, env={**os.environ, "XLA_FLAGS": flags},
-      stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+      [*command, f"--process_id={i}"],
+      cwd=ROOT,
+      env={**os.environ, "XLA_FLAGS": flags},
+      stdout=subprocess.PIPE,
+      stderr=subprocess.STDOUT,
+      text=True,
     )
     for i in range(2)
-  ]  # fmt: skip
+  ]
 
 
 def log(workdir, member):

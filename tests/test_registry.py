@@ -82,11 +82,25 @@ def test_a_new_metric_is_one_entry(monkeypatch):
   agreement = lambda a, b: jnp.mean(jnp.asarray(a == b, jnp.float32))  # noqa: E731
   everyone = lambda classes, right: jnp.mean(jnp.where(right, classes[0] == 0, 0.0))  # noqa: E731
   new = (
-    Metric(name="agreement", label="Agreement", code=agreement, of="pair", takes=("classes",),
-           better=-1, unit="%", tables=("outputs", "diversity")),
-    Metric(name="everyone", label="Everyone", code=everyone, of="group",
-           takes=("classes", "right"), tables=("diversity",)),
-  )  # fmt: skip
+    Metric(
+      name="agreement",
+      label="Agreement",
+      code=agreement,
+      of="pair",
+      takes=("classes",),
+      better=-1,
+      unit="%",
+      tables=("outputs", "diversity"),
+    ),
+    Metric(
+      name="everyone",
+      label="Everyone",
+      code=everyone,
+      of="group",
+      takes=("classes", "right"),
+      tables=("diversity",),
+    ),
+  )
   for metric in new:
     monkeypatch.setitem(METRICS, metric.name, metric)
   ensembles._pair_values.clear_cache()

@@ -24,17 +24,23 @@ from dissim_jax.report import __main__ as program
 from dissim_jax.report import figures, maps, style, summary, tables, training
 from dissim_jax.report.results import Results, read_curves, read_results
 
-PAIR_KEYS = ("error_consistency", "cohens_kappa_label", "jensen_shannon_divergence",
-             "error_disagreement_ratio", "error_inconsistency", "label_disagreement")
+PAIR_KEYS = (
+  "error_consistency",
+  "cohens_kappa_label",
+  "jensen_shannon_divergence",
+  "error_disagreement_ratio",
+  "error_inconsistency",
+  "label_disagreement",
+)
 
 
 def _lincka(rng, rows, columns, dip=None):
   """A smooth map with a bright diagonal and, for a regularised pair, a dark tap."""
   x, y = np.arange(rows)[:, None] / max(rows - 1, 1), np.arange(columns) / max(columns - 1, 1)
-  values = 0.9 * np.exp(-((x - y) / 0.35) ** 2) + rng.normal(0, 0.02, (rows, columns))
+  values = 0.9 * np.exp(-(((x - y) / 0.35) ** 2)) + rng.normal(0, 0.02, (rows, columns))
   if dip is not None:
     distance = np.hypot(x - dip / max(rows - 1, 1), y - dip / max(columns - 1, 1))
-    values *= 1 - 0.9 * np.exp(-(distance / 0.15) ** 2)
+    values *= 1 - 0.9 * np.exp(-((distance / 0.15) ** 2))
   return values
 
 
@@ -42,11 +48,17 @@ def _curves(rng, epochs, regularised):
   rows = []
   for epoch in range(1, epochs + 1):
     progress = 1 - math.exp(-3 * epoch / epochs)
-    row = {"epoch": epoch, "step": 2 * epoch, "train_cross_entropy": 2.3 * (1 - progress) + 0.02,
-           "train_accuracy": 0.1 + 0.85 * progress + rng.normal(0, 0.01),
-           "validation_accuracy": 0.1 + 0.8 * progress + rng.normal(0, 0.01),
-           "train_similarity": 0.6 - 1.2 * progress if regularised else None,
-           "learning_rate": 0.1, "images_per_second": 900.0, "seconds": 0.1}
+    row = {
+      "epoch": epoch,
+      "step": 2 * epoch,
+      "train_cross_entropy": 2.3 * (1 - progress) + 0.02,
+      "train_accuracy": 0.1 + 0.85 * progress + rng.normal(0, 0.01),
+      "validation_accuracy": 0.1 + 0.8 * progress + rng.normal(0, 0.01),
+      "train_similarity": 0.6 - 1.2 * progress if regularised else None,
+      "learning_rate": 0.1,
+      "images_per_second": 900.0,
+      "seconds": 0.1,
+    }
     row["train_loss"] = row["train_cross_entropy"] + (row["train_similarity"] or 0.0)
     if regularised:
       row["r2_least_squares"] = 0.6 - 0.5 * progress
@@ -54,8 +66,20 @@ def _curves(rng, epochs, regularised):
   return rows
 
 
-def make_run(workdir, *, size=2, taps=(3,), count=7, baseline=True, model="resnet8", weight=1.0,
-             epochs=20, counts=None, dataset="digits", seed=0):
+def make_run(
+  workdir,
+  *,
+  size=2,
+  taps=(3,),
+  count=7,
+  baseline=True,
+  model="resnet8",
+  weight=1.0,
+  epochs=20,
+  counts=None,
+  dataset="digits",
+  seed=0,
+):
   """Writes the files of a run; `counts` gives members their own numbers of taps."""
   rng = np.random.default_rng(seed)
   names = [f"member_{i}" for i in range(size)]
@@ -63,14 +87,26 @@ def make_run(workdir, *, size=2, taps=(3,), count=7, baseline=True, model="resne
   counts = dict(zip(names + independent, counts or [count] * 99, strict=False))
   members = []
   for name in names + independent:
-    teachers = names[:names.index(name)] if name in names and taps else []
-    members.append({
-      "name": name, "model": model, "parameters": 77_850 + len(members),
-      "taps": ["stem"] + [f"block {i}" for i in range(1, counts[name])], "teachers": teachers,
-      "accuracy": 0.9 + 0.03 * rng.random(), "cross_entropy": 0.31, "epochs": epochs,
-      "expected_calibration_error": 0.0213, "train_seconds": 4.2, "reused_from": None})
-    _write(workdir / name / "metrics.jsonl",
-           "".join(json.dumps(row) + "\n" for row in _curves(rng, epochs, bool(teachers))))
+    teachers = names[: names.index(name)] if name in names and taps else []
+    members.append(
+      {
+        "name": name,
+        "model": model,
+        "parameters": 77_850 + len(members),
+        "taps": ["stem"] + [f"block {i}" for i in range(1, counts[name])],
+        "teachers": teachers,
+        "accuracy": 0.9 + 0.03 * rng.random(),
+        "cross_entropy": 0.31,
+        "epochs": epochs,
+        "expected_calibration_error": 0.0213,
+        "train_seconds": 4.2,
+        "reused_from": None,
+      }
+    )
+    _write(
+      workdir / name / "metrics.jsonl",
+      "".join(json.dumps(row) + "\n" for row in _curves(rng, epochs, bool(teachers))),
+    )
   arrays, pairs = {}, []
   order = names + independent
   for a, b in itertools.combinations_with_replacement(order, 2):
@@ -84,26 +120,60 @@ def make_run(workdir, *, size=2, taps=(3,), count=7, baseline=True, model="resne
       arrays[f"lincka_position/{a}/{b}"] = np.append(0.8 * diagonal[:-1], np.nan)
       arrays[f"r2/{a}/{b}"], arrays[f"r2/{b}/{a}"] = 0.7 * diagonal, 0.7 * diagonal + 0.05
     if a != b:
-      pairs.append({"a": a, "b": b, **{key: rng.random() for key in PAIR_KEYS},
-                    "r2": arrays[f"r2/{a}/{b}"].tolist()})
+      pairs.append(
+        {
+          "a": a,
+          "b": b,
+          **{key: rng.random() for key in PAIR_KEYS},
+          "r2": arrays[f"r2/{a}/{b}"].tolist(),
+        }
+      )
   sequences = {"dissimilar": names, **({"baseline": names[:1] + independent} if baseline else {})}
-  ensembles = [{"sequence": sequence, "size": n, "ensemble_accuracy": 0.93 + 0.02 * rng.random(),
-                "ensemble_cross_entropy": 0.25, "ensemble_expected_calibration_error": 0.02,
-                "member_accuracy": 0.9 + 0.03 * rng.random(),
-                **{key: 0.3 + 0.1 * rng.random() for key in PAIR_KEYS}}
-               for sequence in sequences for n in range(2, size + 1)]
-  dissim = {"metric": "expvar", "taps": list(taps), "weight": weight if taps else 0.0,
-            "projection": "least_squares"}
+  ensembles = [
+    {
+      "sequence": sequence,
+      "size": n,
+      "ensemble_accuracy": 0.93 + 0.02 * rng.random(),
+      "ensemble_cross_entropy": 0.25,
+      "ensemble_expected_calibration_error": 0.02,
+      "member_accuracy": 0.9 + 0.03 * rng.random(),
+      **{key: 0.3 + 0.1 * rng.random() for key in PAIR_KEYS},
+    }
+    for sequence in sequences
+    for n in range(2, size + 1)
+  ]
+  dissim = {
+    "metric": "expvar",
+    "taps": list(taps),
+    "weight": weight if taps else 0.0,
+    "projection": "least_squares",
+  }
   metrics = {
-    "dataset": {"name": dataset, "num_train": 100, "num_validation": 0, "num_test": 1397,
-                "num_classes": 10},
-    "split": "test", "seed": seed, "dissim": dissim, "members": members, "sequences": sequences,
-    "ensembles": ensembles, "pairs": pairs, "seconds": 13.1,
-    "environment": {"dissim_jax": "0.1.0", "jax": "0.10.2", "device": "cpu", "device_count": 1}}
-  config = {"data": {"name": dataset}, "model": {"name": model}, "seed": seed,
-            "dissim": {**dissim, "projection": {"name": "least_squares", "inner_steps": 1}},
-            "train": {"epochs": epochs, "batch_size": 50},
-            "command": "python -m dissim_jax.main --config=configs/digits.py --workdir=runs/d"}
+    "dataset": {
+      "name": dataset,
+      "num_train": 100,
+      "num_validation": 0,
+      "num_test": 1397,
+      "num_classes": 10,
+    },
+    "split": "test",
+    "seed": seed,
+    "dissim": dissim,
+    "members": members,
+    "sequences": sequences,
+    "ensembles": ensembles,
+    "pairs": pairs,
+    "seconds": 13.1,
+    "environment": {"dissim_jax": "0.1.0", "jax": "0.10.2", "device": "cpu", "device_count": 1},
+  }
+  config = {
+    "data": {"name": dataset},
+    "model": {"name": model},
+    "seed": seed,
+    "dissim": {**dissim, "projection": {"name": "least_squares", "inner_steps": 1}},
+    "train": {"epochs": epochs, "batch_size": 50},
+    "command": "python -m dissim_jax.main --config=configs/digits.py --workdir=runs/d",
+  }
   _write(workdir / "config.json", json.dumps(config))
   save_metrics(workdir, metrics)
   np.savez(workdir / "evaluation" / "similarity.npz", **arrays)
@@ -121,10 +191,12 @@ def save_metrics(workdir, metrics):
 
 def _with_values(key, **values):
   """Results of two sequences that hold only `key`, for the marking of cells."""
-  metrics = {"sequences": {name: [] for name in values}, "members": [],
-             "dissim": {"metric": "expvar", "taps": [], "weight": 0.0},
-             "ensembles": [{"sequence": name, "size": 2, key: value}
-                           for name, value in values.items()]}
+  metrics = {
+    "sequences": {name: [] for name in values},
+    "members": [],
+    "dissim": {"metric": "expvar", "taps": [], "weight": 0.0},
+    "ensembles": [{"sequence": name, "size": 2, key: value} for name, value in values.items()],
+  }
   arrays = {"lincka": {}, "lincka_position": {}, "r2": {}, "matched": {}}
   return Results("", {}, metrics, arrays, {}, {})
 
@@ -148,7 +220,7 @@ def test_table_values_are_those_of_the_file(tmp_path):
   for measure, group in zip(outputs(), table["groups"], strict=True):
     for name, (_, row) in zip(table["sequences"], group["rows"], strict=True):
       for size, cell in zip(table["sizes"], row, strict=True):
-        source, = (e for e in metrics["ensembles"] if (e["sequence"], e["size"]) == (name, size))
+        (source,) = (e for e in metrics["ensembles"] if (e["sequence"], e["size"]) == (name, size))
         value = source[measure.key] * (1 if measure.key == "error_disagreement_ratio" else 100)
         assert cell.text == f"{value:.3f}"
   html = _html(tmp_path)
@@ -157,21 +229,29 @@ def test_table_values_are_those_of_the_file(tmp_path):
   assert f">{100 * metrics['members'][1]['accuracy']:.3f}<" in html and "77,851" in html
 
 
-@pytest.mark.parametrize("key, ours, other, wins", [
-  ("ensemble_accuracy", 0.94, 0.93, True), ("ensemble_accuracy", 0.92, 0.93, False),
-  ("error_consistency", 0.30, 0.40, True), ("error_consistency", 0.50, 0.40, False),
-  ("error_disagreement_ratio", math.inf, 0.4, True), ("jensen_shannon_divergence", 0.1, 0.2, False),
-])
+@pytest.mark.parametrize(
+  "key, ours, other, wins",
+  [
+    ("ensemble_accuracy", 0.94, 0.93, True),
+    ("ensemble_accuracy", 0.92, 0.93, False),
+    ("error_consistency", 0.30, 0.40, True),
+    ("error_consistency", 0.50, 0.40, False),
+    ("error_disagreement_ratio", math.inf, 0.4, True),
+    ("jensen_shannon_divergence", 0.1, 0.2, False),
+  ],
+)
 def test_best_is_bold_and_better_than_baseline_underlined(key, ours, other, wins):
-  measure, = (m for m in outputs() if m.key == key)
+  (measure,) = (m for m in outputs() if m.key == key)
   table = tables.output_table(_with_values(key, dissimilar=ours, baseline=other), [measure])
   (_, (base,)), (_, (cell,)) = table["groups"][0]["rows"]
   assert (cell.best, cell.better) == (wins, wins)
   assert (base.best, base.better) == (not wins, False)
 
 
-@pytest.mark.parametrize("ours, other", [(0.93, 0.93), (0.930000001, 0.93), (math.nan, math.nan),
-                                         (None, 0.93), (0.93, None)])
+@pytest.mark.parametrize(
+  "ours, other",
+  [(0.93, 0.93), (0.930000001, 0.93), (math.nan, math.nan), (None, 0.93), (0.93, None)],
+)
 def test_nothing_is_marked_where_nothing_differs(ours, other):
   results = _with_values("ensemble_accuracy", dissimilar=ours, baseline=other)
   for _, row in tables.output_table(results)["groups"][0]["rows"]:
@@ -181,8 +261,11 @@ def test_nothing_is_marked_where_nothing_differs(ours, other):
 def test_best_needs_not_be_better_than_baseline():
   results = _with_values("ensemble_accuracy", baseline=0.93, a=0.94, b=0.95)
   rows = tables.output_table(results)["groups"][0]["rows"]
-  assert [(row[0].best, row[0].better) for _, row in rows] == [(False, False), (False, True),
-                                                               (True, True)]
+  assert [(row[0].best, row[0].better) for _, row in rows] == [
+    (False, False),
+    (False, True),
+    (True, True),
+  ]
 
 
 def test_nan_and_infinity_are_shown(tmp_path):
@@ -215,9 +298,11 @@ def test_html_is_self_contained_and_escapes(tmp_path):
 
 def test_same_files_give_the_same_report(tmp_path):
   make_run(tmp_path)
+
   def content():
     report.write_report(str(tmp_path))
     return {path.name: path.read_bytes() for path in (tmp_path / "report").iterdir()}
+
   first = content()
   assert set(first) == {"report.html", *(f"{name}.png" for name in report.FIGURE_NAMES)}
   assert content() == first
@@ -232,15 +317,20 @@ def test_sentences_follow_the_numbers(tmp_path):
   arrays["r2/member_0/member_1"][3], arrays["r2/member_0/independent_1"][3] = 0.104, 0.517
   np.savez(tmp_path / "evaluation" / "similarity.npz", **arrays)
   rows = {row["sequence"]: row for row in metrics["ensembles"]}
-  for ours, other, words in ((0.95, 0.93, "2.00 points more than"),
-                             (0.93, 0.94, "1.00 points less than"), (0.93, 0.93, "as many as")):
+  for ours, other, words in (
+    (0.95, 0.93, "2.00 points more than"),
+    (0.93, 0.94, "1.00 points less than"),
+    (0.93, 0.93, "as many as"),
+  ):
     rows["dissimilar"].update(ensemble_accuracy=ours, error_consistency=1 - ours)
     rows["baseline"].update(ensemble_accuracy=other, error_consistency=1 - other)
     save_metrics(tmp_path, metrics)
     text = " ".join(summary.sentences(read_results(tmp_path)))
     assert words in text
-    assert ("coincide less than" in text, "coincide more than" in text) == (ours > other,
-                                                                            ours < other)
+    assert ("coincide less than" in text, "coincide more than" in text) == (
+      ours > other,
+      ours < other,
+    )
   assert "the dissimilar pair's least-squares R² is 0.10; the independent pair's is 0.52" in text
   error = 100 * math.sqrt(0.93 * 0.07 / 1397)
   assert f"is {error:.2f} points" in text
@@ -254,7 +344,10 @@ def test_similarity_at_taps_averages_pairs_and_taps(tmp_path):
   results = read_results(tmp_path)
   rows = {row["relation"]: row for row in tables.tap_similarity(results)}
   assert {key: row["pairs"] for key, row in rows.items()} == {
-    "independent": 3, "against": 3, "other": 4}
+    "independent": 3,
+    "against": 3,
+    "other": 4,
+  }
   r2, total = results.arrays["r2"], 0.0
   for a, b in (("member_0", "member_1"), ("member_0", "member_2"), ("member_1", "member_2")):
     total += r2[a, b][2] + r2[a, b][4]
@@ -264,23 +357,29 @@ def test_similarity_at_taps_averages_pairs_and_taps(tmp_path):
 
 def test_r2_goes_from_teacher_to_student_whatever_the_order(tmp_path):
   metrics = make_run(tmp_path, baseline=False)
-  forward, = tables.tap_similarity(read_results(tmp_path))
+  (forward,) = tables.tap_similarity(read_results(tmp_path))
   metrics["members"][0]["teachers"], metrics["members"][1]["teachers"] = ["member_1"], []
   save_metrics(tmp_path, metrics)
-  backward, = tables.tap_similarity(read_results(tmp_path))
+  (backward,) = tables.tap_similarity(read_results(tmp_path))
   assert forward["r2"] != forward["r2_reverse"]
   assert (backward["r2"], backward["r2_reverse"]) == (forward["r2_reverse"], forward["r2"])
   assert backward["lincka"] == forward["lincka"]
 
 
-@pytest.mark.parametrize("options, expected", [
-  ({"baseline": False}, {"training", "lincka_maps", "diagonal", "r2"}),
-  ({"size": 1, "baseline": False}, {"training", "lincka_maps"}),
-  ({"taps": ()}, {"training", "lincka_maps", "diagonal", "r2"}),
-  ({"counts": [5, 9, 7]}, {"training", "lincka_maps", "diagonal", "r2"}),
-  ({"size": 5, "count": 17, "taps": (8,), "model": "resnet34", "dataset": "cifar10"},
-   {"training", "lincka_maps", "diagonal", "r2"}),
-], ids=["no baseline", "one member", "no penalty", "different models", "five members"])
+@pytest.mark.parametrize(
+  "options, expected",
+  [
+    ({"baseline": False}, {"training", "lincka_maps", "diagonal", "r2"}),
+    ({"size": 1, "baseline": False}, {"training", "lincka_maps"}),
+    ({"taps": ()}, {"training", "lincka_maps", "diagonal", "r2"}),
+    ({"counts": [5, 9, 7]}, {"training", "lincka_maps", "diagonal", "r2"}),
+    (
+      {"size": 5, "count": 17, "taps": (8,), "model": "resnet34", "dataset": "cifar10"},
+      {"training", "lincka_maps", "diagonal", "r2"},
+    ),
+  ],
+  ids=["no baseline", "one member", "no penalty", "different models", "five members"],
+)
 def test_every_shape_of_run(tmp_path, options, expected):
   make_run(tmp_path, **options)
   html, printed = _html(tmp_path), _printed(tmp_path)
@@ -313,11 +412,18 @@ def test_outlines_mark_how_a_pair_was_trained(tmp_path):
   for ax in figure.axes[:-1]:
     a, b = _pair_of(results, ax)
     patches = ax.patches
-    marks[a, b] = "none" if not patches else "dashed" if patches[0].get_linestyle() != "-" and \
-      patches[0].get_linestyle() != "solid" else "solid"
+    marks[a, b] = (
+      "none"
+      if not patches
+      else "dashed"
+      if patches[0].get_linestyle() != "-" and patches[0].get_linestyle() != "solid"
+      else "solid"
+    )
     for patch in patches:
       assert (patch.get_x() + patch.get_width() / 2, patch.get_y() + patch.get_height() / 2) == (
-        3, 3)
+        3,
+        3,
+      )
   assert len(marks) == 10
   for (a, b), mark in marks.items():
     dissimilar = {"member_1", "member_2"} & {a, b}
@@ -329,8 +435,11 @@ def _pair_of(results, ax):
   """Which pair a panel shows, found by its pixels; tap 0 must be at the lower left."""
   assert ax.images[0].origin == "lower"
   shown = np.asarray(ax.images[0].get_array())
-  pair, = (pair for pair, values in results.arrays["lincka"].items()
-           if pair[0] != pair[1] and np.array_equal(values.T, shown))
+  (pair,) = (
+    pair
+    for pair, values in results.arrays["lincka"].items()
+    if pair[0] != pair[1] and np.array_equal(values.T, shown)
+  )
   assert ax.images[0].get_clim() == (0, 1)
   return pair
 
@@ -378,8 +487,9 @@ def test_stale_pictures_are_removed(tmp_path):
   assert not list((tmp_path / "report").glob(".*"))
 
 
-@pytest.mark.parametrize("name", ["config.json", "evaluation/metrics.json",
-                                  "evaluation/similarity.npz"])
+@pytest.mark.parametrize(
+  "name", ["config.json", "evaluation/metrics.json", "evaluation/similarity.npz"]
+)
 def test_missing_or_damaged_files_are_named(tmp_path, name, capsys):
   make_run(tmp_path)
   for damage in (lambda path: path.write_bytes(b"{ not"), os.remove):
@@ -410,15 +520,28 @@ def test_command_line_prints_the_table_and_the_page(tmp_path, capsys):
   assert "baseline" in printed and printed.rstrip().endswith("report.html")
 
 
-@pytest.mark.parametrize("flags, told", [
-  ("--workdir=none", "no such directory"), ("", "--workdir is missing"), ("--wrkdir=a", "workdir"),
-], ids=["wrong", "none", "typo"])
+@pytest.mark.parametrize(
+  "flags, told",
+  [
+    ("--workdir=none", "no such directory"),
+    ("", "--workdir is missing"),
+    ("--wrkdir=a", "workdir"),
+  ],
+  ids=["wrong", "none", "typo"],
+)
 def test_program_exits_with_2_and_never_imports_jax(tmp_path, flags, told):
-  code = (f"import runpy, sys; sys.argv = ['report', *{flags.split()}]\n"
-          "try: runpy.run_module('dissim_jax.report', run_name='__main__')\n"
-          "finally: print('jax' in sys.modules)")
-  done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True,
-                        text=True, check=False, cwd=tmp_path)
+  code = (
+    f"import runpy, sys; sys.argv = ['report', *{flags.split()}]\n"
+    "try: runpy.run_module('dissim_jax.report', run_name='__main__')\n"
+    "finally: print('jax' in sys.modules)"
+  )
+  done = subprocess.run(
+    [sys.executable, "-W", "ignore", "-c", code],
+    capture_output=True,
+    text=True,
+    check=False,
+    cwd=tmp_path,
+  )
   assert done.returncode == 2 and done.stdout.strip() == "False"
   *before, last = done.stderr.splitlines()
   assert told in last and before == ["loading the report …"] * (told == "no such directory")
@@ -428,8 +551,12 @@ def test_pictures_have_no_clipped_text(tmp_path):
   make_run(tmp_path, size=3, count=34, taps=(20,))
   results = read_results(tmp_path)
   with figures.matplotlib.rc_context(figures.STYLE):
-    for figure in (training.curves(results), figures.diagonal(results),
-                   figures.least_squares(results), maps.lincka_maps(results)):
+    for figure in (
+      training.curves(results),
+      figures.diagonal(results),
+      figures.least_squares(results),
+      maps.lincka_maps(results),
+    ):
       tight = figure.get_tightbbox(FigureCanvasAgg(figure).get_renderer())
       width, height = figure.get_size_inches()
       assert tight.x0 > 0 and tight.y0 > 0 and tight.x1 < width and tight.y1 < height

@@ -84,8 +84,12 @@ def test_clean_table_and_paired_differences(tmp_path):
   metrics = [_json(workdir, "metrics.json") for workdir in workdirs]
 
   def clean(sequence, size, key="ensemble_accuracy"):
-    return [row[key] for run in metrics for row in run["ensembles"]
-            if (row["sequence"], row["size"]) == (sequence, size)]
+    return [
+      row[key]
+      for run in metrics
+      for row in run["ensembles"]
+      if (row["sequence"], row["size"]) == (sequence, size)
+    ]
 
   output = seeds_page.output_table(runs)
   assert output["sizes"] == [2, 3] and len(output["groups"]) == len(outputs())
@@ -93,19 +97,25 @@ def test_clean_table_and_paired_differences(tmp_path):
   for column, size in enumerate((2, 3)):
     for cells, name in ((baseline, BASELINE), (ours, "dissimilar")):
       assert (cells[column].text, cells[column].spread) == _text(
-        clean(name, size, "error_consistency"), 3)
+        clean(name, size, "error_consistency"), 3
+      )
   rows = _cells(seeds_page.differences_table(runs))
   contents = [_json(workdir, "robustness.json") for workdir in workdirs]
-  robust = {name: [_condition_means(content, name, "ensemble_accuracy") for content in contents]
-            for name in ("baseline", "dissimilar")}
-  expected = {f"clean, ensemble of {n}": (clean("dissimilar", n), clean(BASELINE, n))
-              for n in (2, 3)}
-  expected |= {label: [[run[label] for run in robust[name]] for name in ("dissimilar", "baseline")]
-               for label in (*(NAMES[name] for name in FEW), "mean of corruptions")}
+  robust = {
+    name: [_condition_means(content, name, "ensemble_accuracy") for content in contents]
+    for name in ("baseline", "dissimilar")
+  }
+  expected = {
+    f"clean, ensemble of {n}": (clean("dissimilar", n), clean(BASELINE, n)) for n in (2, 3)
+  }
+  expected |= {
+    label: [[run[label] for run in robust[name]] for name in ("dissimilar", "baseline")]
+    for label in (*(NAMES[name] for name in FEW), "mean of corruptions")
+  }
   assert list(rows) == list(expected)
   for label, (values, others) in expected.items():
     mean, std = _text([a - b for a, b in zip(values, others, strict=True)], 2)
-    cell, = rows[label]
+    (cell,) = rows[label]
     assert (cell.text.replace("−", "-").lstrip("+"), cell.spread) == (mean, std)
     assert cell.better == (float(mean) > 0) == cell.text.startswith("+")
   unpaired = np.hypot(np.std(clean("dissimilar", 3), ddof=1), np.std(clean(BASELINE, 3), ddof=1))
@@ -131,7 +141,8 @@ def test_best_is_marked_by_means(tmp_path):
       row["ensemble_accuracy"] = 0.9 + (row["sequence"] == "dissimilar") * (0.1 - 0.08 * index)
     save_metrics(tmp_path / f"seed_{index}", metrics)  # 10, 2, -6 points better
   (_, (base,)), (_, (ours,)) = seeds_page.output_table(seeds.read_runs(workdirs))["groups"][0][
-    "rows"]
+    "rows"
+  ]
   assert (ours.best, ours.better, base.best, base.better) == (True, True, False, False)
   assert (ours.text, ours.spread, base.text, base.spread) == ("92.000", "8.000", "90.000", "0.000")
   sentence, count = seeds_text.findings(seeds.read_runs(workdirs))
@@ -144,10 +155,19 @@ def test_errors_have_a_band(tmp_path):
   runs = seeds.read_runs(workdirs)
   curves = seeds_page.error_curves(runs)
   contents = [_json(workdir, "robustness.json") for workdir in workdirs]
-  values = np.array([[content["clean"]["sequences"]["dissimilar"]["ensemble_accuracy"],
-                      *(part["sequences"]["dissimilar"]["ensemble_accuracy"]
-                        for part in content["conditions"] if part["corruption"] == "fog")]
-                     for content in contents])
+  values = np.array(
+    [
+      [
+        content["clean"]["sequences"]["dissimilar"]["ensemble_accuracy"],
+        *(
+          part["sequences"]["dissimilar"]["ensemble_accuracy"]
+          for part in content["conditions"]
+          if part["corruption"] == "fog"
+        ),
+      ]
+      for content in contents
+    ]
+  )
   x, mean, std = curves["fog", "dissimilar"]
   np.testing.assert_allclose(x, [0, *SEVERITIES])
   np.testing.assert_allclose(mean, 100 * (1 - values.mean(0)))
@@ -209,11 +229,17 @@ def test_no_baseline(tmp_path):
     assert "Against the baseline" not in file.read()
 
 
-@pytest.mark.parametrize("change, told", [
-  (lambda config: config["dissim"].update(weight=2.0), "dissim.weight=1.0 in .*seed_0 but 2.0 in"),
-  (lambda config: config["train"].pop("epochs"), "train.epochs=20 in .*seed_0 but 100 in"),
-  (lambda config: config["data"].update(extra={}), "data.extra='.no such field.' .* but {}"),
-])
+@pytest.mark.parametrize(
+  "change, told",
+  [
+    (
+      lambda config: config["dissim"].update(weight=2.0),
+      "dissim.weight=1.0 in .*seed_0 but 2.0 in",
+    ),
+    (lambda config: config["train"].pop("epochs"), "train.epochs=20 in .*seed_0 but 100 in"),
+    (lambda config: config["data"].update(extra={}), "data.extra='.no such field.' .* but {}"),
+  ],
+)
 def test_runs_of_other_experiments_are_refused(tmp_path, change, told):
   workdirs = make_seeds(tmp_path, robust=False)
   path = tmp_path / "seed_1" / "config.json"
@@ -280,12 +306,19 @@ def test_command_line(tmp_path, capsys):
   assert printed.rstrip().endswith("page/report.html")
   with pytest.raises(UserError, match="--output=.*several"):
     program.run(workdirs[0], output="x")
-  code = (f"import runpy, sys; sys.argv = ['report', '--workdir={workdirs[0]}', "
-          f"'--workdir={workdirs[0]}']\n"
-          "try: runpy.run_module('dissim_jax.report', run_name='__main__')\n"
-          "finally: print('jax' in sys.modules)")
-  done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True,
-                        text=True, check=False, cwd=tmp_path)
+  code = (
+    f"import runpy, sys; sys.argv = ['report', '--workdir={workdirs[0]}', "
+    f"'--workdir={workdirs[0]}']\n"
+    "try: runpy.run_module('dissim_jax.report', run_name='__main__')\n"
+    "finally: print('jax' in sys.modules)"
+  )
+  done = subprocess.run(
+    [sys.executable, "-W", "ignore", "-c", code],
+    capture_output=True,
+    text=True,
+    check=False,
+    cwd=tmp_path,
+  )
   assert done.returncode == 2 and done.stdout.strip() == "False"
   first, *others = done.stderr.splitlines()
   assert first == "loading the report …" and len(others) == 1 and "given twice" in others[0]

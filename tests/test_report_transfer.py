@@ -21,34 +21,52 @@ def add_transfer(workdir, pictures=True, **changes):
   pairs = [
     {"a": a, "b": b, "images": count, "a_to_b": forth, "b_to_a": back, "similarity": s}
     for a, b, count, forth, back, s in (
-      ("member_0", "member_1", 200, 0.25, 0.2, 3.114), ("member_0", "independent_1", 210, 0.5, 0.6,
-      4.007), ("member_1", "independent_1", 0, None, None, None))
-  ]  # fmt: skip
+      ("member_0", "member_1", 200, 0.25, 0.2, 3.114),
+      ("member_0", "independent_1", 210, 0.5, 0.6, 4.007),
+      ("member_1", "independent_1", 0, None, None, None),
+    )
+  ]
   ensembles = [
-    {"sequence": sequence, "members": names[:size], "size": size, "source": source,
-     "clean": 0.92, "attacked": attacked, "kept": 0.9,
-     "members_attacked": [0.5, 0.7][:size]}
+    {
+      "sequence": sequence,
+      "members": names[:size],
+      "size": size,
+      "source": source,
+      "clean": 0.92,
+      "attacked": attacked,
+      "kept": 0.9,
+      "members_attacked": [0.5, 0.7][:size],
+    }
     for source in MEMBERS
-    for sequence, names, attacked in (("dissimilar", MEMBERS[:2], 0.8),
-                                      ("baseline", MEMBERS[::2], 0.65))
+    for sequence, names, attacked in (
+      ("dissimilar", MEMBERS[:2], 0.8),
+      ("baseline", MEMBERS[::2], 0.65),
+    )
     for size in (1, 2)
-  ]  # fmt: skip
+  ]
   content = {
     "attack": {"name": "pgd", "epsilon": 32 / 255, "step_size": 4 / 255, "iterations": 50},
-    "floor": 0.01, "images": 300, "members": MEMBERS,
+    "floor": 0.01,
+    "images": 300,
+    "members": MEMBERS,
     "accuracy": dict.fromkeys(MEMBERS, 0.9),
     "white_box": {"member_0": 0.94, "member_1": 1.0, "independent_1": None},
-    "pairs": pairs, "ensembles": ensembles, "settings": {}, **changes,
-  }  # fmt: skip
+    "pairs": pairs,
+    "ensembles": ensembles,
+    "settings": {},
+    **changes,
+  }
   folder = workdir / "evaluation"
   (folder / "transferability.json").write_text(json.dumps(content))
   if pictures:
     np.savez(
-      folder / "transferability.npz", original=rng.integers(0, 256, (4, 5, 6, 1), np.uint8),
-      adversarial=rng.random((3, 4, 5, 6, 1), np.float32), labels=np.arange(4),
+      folder / "transferability.npz",
+      original=rng.integers(0, 256, (4, 5, 6, 1), np.uint8),
+      adversarial=rng.random((3, 4, 5, 6, 1), np.float32),
+      labels=np.arange(4),
       predictions=np.array([[0, 1, 2, 9], [3, 3, 3, 3], [-1, 1, 2, 3]], np.int16),
       members=np.array(MEMBERS),
-    )  # fmt: skip
+    )
   return content
 
 
@@ -95,11 +113,13 @@ def test_gain_is_over_the_members_under_the_same_attack(results):
   table = transferability.ensemble_table(results, found)
   own = dict(table.bodies[0])
   assert [c.text for c in own["member_0: dissimilar of 2"]] == [
-    "92.0", "60.0", "80.0", "20.0", "10.0"
-  ]  # fmt: skip
-  assert [c.text for c in own["member_0: baseline of 2"]] == [
-    "92.0", "60.0", "65.0", "5.0", "−5.0"
-  ]  # fmt: skip
+    "92.0",
+    "60.0",
+    "80.0",
+    "20.0",
+    "10.0",
+  ]
+  assert [c.text for c in own["member_0: baseline of 2"]] == ["92.0", "60.0", "65.0", "5.0", "−5.0"]
   assert own["member_0: dissimilar of 2"][2].best and own["member_0: dissimilar of 2"][2].better
   assert not own["member_0: baseline of 2"][2].best
 
@@ -135,15 +155,33 @@ def test_picture_marks_what_was_fooled(results):
   "changes, told",
   [
     ({"pairs": [{"a": "member_0"}]}, "lacks the field 'b'"),
-    ({"pairs": [{"a": "x", "b": "member_0", "images": 1, "a_to_b": 1, "b_to_a": 1,
-                 "similarity": 1}]}, "members that the run does not have: x"),
+    (
+      {
+        "pairs": [
+          {"a": "x", "b": "member_0", "images": 1, "a_to_b": 1, "b_to_a": 1, "similarity": 1}
+        ]
+      },
+      "members that the run does not have: x",
+    ),
     ({"white_box": 3}, "has values of another form"),
     ({"attack": {"name": "pgd"}}, "lacks the field 'epsilon'"),
-    ({"ensembles": [{"source": "member_0", "sequence": "baseline", "size": 2, "clean": 1,
-                     "attacked": 1, "members_attacked": [math.nan]}]},
-     "has values of another form"),
+    (
+      {
+        "ensembles": [
+          {
+            "source": "member_0",
+            "sequence": "baseline",
+            "size": 2,
+            "clean": 1,
+            "attacked": 1,
+            "members_attacked": [math.nan],
+          }
+        ]
+      },
+      "has values of another form",
+    ),
   ],
-)  # fmt: skip
+)
 def test_damaged_files_are_named(tmp_path, changes, told):
   make_run(tmp_path)
   add_transfer(tmp_path, **changes)

@@ -19,10 +19,12 @@ from dissim_jax.report.collection import files, layout, page
 from tests import tiny
 
 # What the files hold, and how it is shown: a ratio, and what is shown in percent.
-VALUES = {"error_disagreement_ratio": (0.38417, "0.384", "38.417"),
-          "error_consistency": (0.52046, "52.046", "0.520"),
-          "cohens_kappa_label": (0.41234, "41.234", "0.412"),
-          "jensen_shannon_divergence": (0.06789, "6.789", "0.068")}
+VALUES = {
+  "error_disagreement_ratio": (0.38417, "0.384", "38.417"),
+  "error_consistency": (0.52046, "52.046", "0.520"),
+  "cohens_kappa_label": (0.41234, "41.234", "0.412"),
+  "jensen_shannon_divergence": (0.06789, "6.789", "0.068"),
+}
 HELD = {key: value for key, (value, _, _) in VALUES.items()}
 
 
@@ -59,20 +61,23 @@ def written(folder):
     sequence["uncalibrated"]["diversity"].update(HELD)
   save(runs[0], "diversity.json", content)
   diversity = read(report.write_report(str(runs[0])))
-  table = diversity[diversity.index("Diversity of errors and predictions"):]
+  table = diversity[diversity.index("Diversity of errors and predictions") :]
   for seed in (0, 1):
     name = f"sweep/seed_{seed}"
     make_collected(folder, name, config_of(seed, ensemble__size=2), count=3)
     change(folder, name, "baseline", 2, **HELD)
   tables = page.write_tables(folder / "sweep")
   return {
-    "report": diversity, "diversity": table[:table.index("</table>")],
+    "report": diversity,
+    "diversity": table[: table.index("</table>")],
     "terminal": printed(lambda console: report.print_table(str(runs[0]), console)),
     "seeds": read(seeds_page.write_seeds(runs, str(folder / "page"))),
     "seeds' terminal": printed(lambda console: seeds_page.print_seeds(runs, console)),
-    "tables": read(tables), "latex": read(folder / "sweep" / "tables" / "tables.tex"),
+    "tables": read(tables),
+    "latex": read(folder / "sweep" / "tables" / "tables.tex"),
     "tables' terminal": printed(lambda console: page.print_tables(folder / "sweep", console)),
-    "csv": read(folder / "sweep" / "tables" / "tables.csv")}
+    "csv": read(folder / "sweep" / "tables" / "tables.csv"),
+  }
 
 
 @pytest.mark.parametrize("key", VALUES)
@@ -82,7 +87,7 @@ def test_one_unit_wherever_it_is_shown(key, surfaces):
     if where != "csv":
       assert right in text, where
       assert f">{wrong}<" not in text and f" {wrong} " not in text, where
-  row, = (row for row in csv.DictReader(io.StringIO(surfaces["csv"])) if row["measure"] == key)
+  (row,) = (row for row in csv.DictReader(io.StringIO(surfaces["csv"])) if row["measure"] == key)
   ratio = key == "error_disagreement_ratio"
   assert row["unit"] == ("" if ratio else "%")
   assert float(row["mean"]) == pytest.approx(value * (1 if ratio else 100), rel=1e-12)
@@ -105,18 +110,21 @@ def test_units_do_not_change_what_is_undefined_or_infinite(tmp_path):
   for seed, value in enumerate((math.inf, 0.5, math.nan)):
     make_collected(tmp_path, f"seed_{seed}", config_of(seed, ensemble__size=2), count=3)
     change(tmp_path, f"seed_{seed}", "baseline", 2, error_disagreement_ratio=value)
-  grid, = layout.make(groups_of(tmp_path)[0])
-  line, = grid.lines
+  (grid,) = layout.make(groups_of(tmp_path)[0])
+  (line,) = grid.lines
   place = [measure.key for measure in layout.MEASURES].index("error_disagreement_ratio")
   cell, value = line.cells[place], line.values[place]
   assert (cell.text, cell.spread, cell.mark) == ("∞", "", layout.UNDEFINED)
   assert value.spread.mean == math.inf
-  row, = (row for row in csv.DictReader(io.StringIO(files.csv_text([("g", grid)])))
-          if row["measure"] == "error_disagreement_ratio")
+  (row,) = (
+    row
+    for row in csv.DictReader(io.StringIO(files.csv_text([("g", grid)])))
+    if row["measure"] == "error_disagreement_ratio"
+  )
   assert (row["mean"], row["std"]) == ("inf", "")
   for seed in range(3):
     change(tmp_path, f"seed_{seed}", "baseline", 2, error_disagreement_ratio=math.nan)
-  grid, = layout.make(groups_of(tmp_path)[0])
+  (grid,) = layout.make(groups_of(tmp_path)[0])
   assert (grid.lines[0].cells[place].text, grid.lines[0].cells[place].mark) == ("–", "†")
 
 

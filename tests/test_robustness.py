@@ -37,9 +37,9 @@ def members():
 
 def logits_of(members, images):
   """[M, N, K] of all images at once."""
-  return np.stack([
-    forward(m.model, m.variables, normalise(images, m.mean, m.std)) for m in members
-  ])  # fmt: skip
+  return np.stack(
+    [forward(m.model, m.variables, normalise(images, m.mean, m.std)) for m in members]
+  )
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -59,9 +59,15 @@ def data(members):
 @pytest.fixture(scope="module")
 def measured(members, data):
   return robustness(
-    members, SEQUENCES, *data, names=NAMES, severities=SEVERITIES, seed=SEED, batch_size=BATCH,
+    members,
+    SEQUENCES,
+    *data,
+    names=NAMES,
+    severities=SEVERITIES,
+    seed=SEED,
+    batch_size=BATCH,
     rule="probs",
-  )  # fmt: skip
+  )
 
 
 def kappa_label(a, b, labels):
@@ -241,8 +247,9 @@ def test_votes_that_tie_are_drawn(guesses):
 
 def test_what_is_not_defined_is_none(guesses):
   logits, labels = guesses
-  perfect = ensemble_row(10 * np.eye(5, dtype=np.float32)[labels][None].repeat(3, 0), labels,
-                         "probs", 0)  # fmt: skip
+  perfect = ensemble_row(
+    10 * np.eye(5, dtype=np.float32)[labels][None].repeat(3, 0), labels, "probs", 0
+  )
   assert perfect["error_consistency"] is None and perfect["cohens_kappa_label"] is None
   assert perfect["error_reduction_rate"] is None and perfect["ensemble_accuracy"] == 1
   assert perfect["jensen_shannon_divergence"] == 0 == perfect["gain_over_best"]

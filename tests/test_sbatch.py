@@ -16,10 +16,25 @@ from dissim_jax.launch.tasks import Task
 
 EXAMPLE = Path(__file__).parents[1] / "launch" / "clusters" / "example.toml"
 HOSTILE = (
-  "a b", "semi; touch MARK;", "$(touch MARK)", "`touch MARK`", "it's \"quoted\"", "-rf", "~", "*",
-  "50%A%j_%a", "back\\slash\\", "${HOME}", "a && touch MARK", "#SBATCH --hold", "@ROOT@ @JOB@",
-  "!!", "é漢", ")\ntouch MARK\n(", "> MARK",
-)  # fmt: skip
+  "a b",
+  "semi; touch MARK;",
+  "$(touch MARK)",
+  "`touch MARK`",
+  'it\'s "quoted"',
+  "-rf",
+  "~",
+  "*",
+  "50%A%j_%a",
+  "back\\slash\\",
+  "${HOME}",
+  "a && touch MARK",
+  "#SBATCH --hold",
+  "@ROOT@ @JOB@",
+  "!!",
+  "é漢",
+  ")\ntouch MARK\n(",
+  "> MARK",
+)
 PRINT = "import json, sys; print(json.dumps(sys.argv[1:]))"
 
 
@@ -97,11 +112,16 @@ def wait_for(path):
     time.sleep(0.01)
 
 
-@pytest.mark.parametrize("signals, code, requeued", [
-  ((signal.SIGUSR1,), 75, True), ((signal.SIGTERM,), 75, False),
-  ((signal.SIGUSR1, signal.SIGUSR1), 75, True), ((signal.SIGUSR1, signal.SIGTERM), 75, False),
-  ((signal.SIGUSR1,), 3, False),
-])  # fmt: skip
+@pytest.mark.parametrize(
+  "signals, code, requeued",
+  [
+    ((signal.SIGUSR1,), 75, True),
+    ((signal.SIGTERM,), 75, False),
+    ((signal.SIGUSR1, signal.SIGUSR1), 75, True),
+    ((signal.SIGUSR1, signal.SIGTERM), 75, False),
+    ((signal.SIGUSR1,), 3, False),
+  ],
+)
 def test_a_warning_becomes_a_checkpoint_and_a_requeue(tmp_path, signals, code, requeued):
   task = Task("x", "run", ("-c", LISTEN, str(tmp_path), str(code)))
   left = tmp_path / "root" / "launch" / "x" / "exit_code"
@@ -151,8 +171,13 @@ def test_the_command_line_says_array_dependency_and_output():
   script = Path("/r t/launch/slurm/003-x.sbatch")
   words = sbatch.command(script, 3, Path("/r t"), ["4", "5_6"])
   assert words[0] == "sbatch" and words[-1] == str(script) and "--parsable" in words
-  assert {"--array=0-2", "--dependency=afterok:4:5_6", "--kill-on-invalid-dep=yes",
-          "--job-name=003-x", "--output=/r t/launch/slurm/%A_%a.out"} <= set(words)  # fmt: skip
+  assert {
+    "--array=0-2",
+    "--dependency=afterok:4:5_6",
+    "--kill-on-invalid-dep=yes",
+    "--job-name=003-x",
+    "--output=/r t/launch/slurm/%A_%a.out",
+  } <= set(words)
   words = sbatch.command(script, 1, Path("/r%j"))
   assert "--output=/dev/null" in words
   assert not [word for word in words if word.startswith(("--array", "--depend", "--kill"))]
@@ -167,9 +192,14 @@ def test_labels_are_harmless():
 
 
 def test_tasks_with_the_same_parents_are_one_array():
-  tasks = [Task("a", "run", ()), Task("b", "run", ()), Task("c", "run", (), ("a", "b")),
-           Task("d", "run", (), ("b", "a")), Task("e", "comparison", (), ("a", "b")),
-           Task("f", "run", (), ("a",))]  # fmt: skip
+  tasks = [
+    Task("a", "run", ()),
+    Task("b", "run", ()),
+    Task("c", "run", (), ("a", "b")),
+    Task("d", "run", (), ("b", "a")),
+    Task("e", "comparison", (), ("a", "b")),
+    Task("f", "run", (), ("a",)),
+  ]
   names = [[task.name for task in group] for group in slurm.groups(tasks, 1000)]
   assert names == [["a", "b"], ["c", "d"], ["e"], ["f"]]
   many = slurm.groups([Task(str(i), "run", ()) for i in range(1500)], 1000)
@@ -182,20 +212,30 @@ def test_the_example_cluster_file_can_be_read():
   assert cluster.python == sys.executable and cluster.options == () and cluster.setup == ""
 
 
-@pytest.mark.parametrize("text, told", [
-  ("partitoin = 'x'", "partitoin: there is no such key, did you mean 'partition'?"),
-  ("partition = 3", "partition=3: must be a text"),
-  ("time = 12:00:00", "time=datetime.time(12, 0): must be a text in quotes"),
-  ("mem = true", "mem=True: must be"), ("cpus_per_task = '3'", "must be a whole number"),
-  ("cpus_per_task = -1", "must be at least 0"), ("processes_per_node = 0", "must be at least 1"),
-  ("processes_per_node = true", "must be a whole number"), ("poll_seconds = 0", "at least 0.1"),
-  ("signal_seconds = 70000", "must be at most 65535"), ("python = ''", "must not be empty"),
-  ('account = "a\\n#SBATCH --hold"', "must not hold line breaks"),
-  ("setup = 3", "must be a list of texts or one text"), ("options = '--x'", "must be a list"),
-  ("options = ['x']", "is no option of sbatch"), ("options = ['--array=1']", "sets this option"),
-  ("options = ['--time 3']", "give it as time = …"), ("a = ", "is not TOML"),
-  ("[slurm]\npartition = 'x'", "slurm: there is no such key"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+  "text, told",
+  [
+    ("partitoin = 'x'", "partitoin: there is no such key, did you mean 'partition'?"),
+    ("partition = 3", "partition=3: must be a text"),
+    ("time = 12:00:00", "time=datetime.time(12, 0): must be a text in quotes"),
+    ("mem = true", "mem=True: must be"),
+    ("cpus_per_task = '3'", "must be a whole number"),
+    ("cpus_per_task = -1", "must be at least 0"),
+    ("processes_per_node = 0", "must be at least 1"),
+    ("processes_per_node = true", "must be a whole number"),
+    ("poll_seconds = 0", "at least 0.1"),
+    ("signal_seconds = 70000", "must be at most 65535"),
+    ("python = ''", "must not be empty"),
+    ('account = "a\\n#SBATCH --hold"', "must not hold line breaks"),
+    ("setup = 3", "must be a list of texts or one text"),
+    ("options = '--x'", "must be a list"),
+    ("options = ['x']", "is no option of sbatch"),
+    ("options = ['--array=1']", "sets this option"),
+    ("options = ['--time 3']", "give it as time = …"),
+    ("a = ", "is not TOML"),
+    ("[slurm]\npartition = 'x'", "slurm: there is no such key"),
+  ],
+)
 def test_bad_cluster_files_are_refused_in_a_sentence(tmp_path, text, told):
   path = tmp_path / "cluster.toml"
   path.write_text(text)
@@ -213,8 +253,10 @@ def test_a_missing_cluster_file_is_told(tmp_path):
 def test_what_slurm_prints_is_read():
   text = "12_0|PENDING|Dependency|0|000-a|\n13|RUNNING|None|2|001-b|\nslurm_load: noise\n"
   found = squeue.parse(text)
-  assert found == {"12_0": squeue.Job("12_0", "PENDING", "Dependency", 0, "000-a"),
-                   "13": squeue.Job("13", "RUNNING", "None", 2, "001-b")}  # fmt: skip
+  assert found == {
+    "12_0": squeue.Job("12_0", "PENDING", "Dependency", 0, "000-a"),
+    "13": squeue.Job("13", "RUNNING", "None", 2, "001-b"),
+  }
   assert not found["13"].ended
   found = squeue.parse_accounted("12_0|PREEMPTED|a\n12_0|CANCELLED by 1000|a\n14|TIMEOUT|b\n")
   assert [job.state for job in found.values()] == ["CANCELLED", "TIMEOUT"]
@@ -222,6 +264,11 @@ def test_what_slurm_prints_is_read():
 
 
 def test_jobs_do_not_inherit_what_another_job_was_told():
-  given = {"SLURM_JOB_ID": "1", "SLURM_CONF": "/x", "SBATCH_PARTITION": "p", "SQUEUE_FORMAT": "f",
-           "HOME": "/h"}  # fmt: skip
+  given = {
+    "SLURM_JOB_ID": "1",
+    "SLURM_CONF": "/x",
+    "SBATCH_PARTITION": "p",
+    "SQUEUE_FORMAT": "f",
+    "HOME": "/h",
+  }
   assert squeue.environment(given) == {"SLURM_CONF": "/x", "HOME": "/h"}

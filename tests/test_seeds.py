@@ -74,10 +74,10 @@ DRAWS = {
   "random start": _attack,
   "random stitch": _stitch,
   "corruption": lambda seed: corruptions.corrupt(
-    "gaussian_noise", np.full((2, 8, 8, 1), 128, np.uint8), 3, seed),
-  "sampled ensembles": lambda seed: pool_ensembles.draw(
-    np.arange(12) % 3, 4, 3, 20, seed).members,
-}  # fmt: skip
+    "gaussian_noise", np.full((2, 8, 8, 1), 128, np.uint8), 3, seed
+  ),
+  "sampled ensembles": lambda seed: pool_ensembles.draw(np.arange(12) % 3, 4, 3, 20, seed).members,
+}
 
 
 @pytest.mark.parametrize("what", DRAWS)
@@ -120,12 +120,22 @@ def test_a_run_of_large_seeds_is_trained_measured_and_reported(tmp_path):
   seeds = {"seed": 10**30, "corruption.seed": 2**31, "transfer.seed": 2**64}
   seeds["data.split_seed"] = 2**32
   values = {
-    **seeds, "model.name": "stem_alone", "dissim.taps": 0, "train.epochs": 1,
-    "data.images_per_class": 4, "ensemble.baseline": False,
-    "dissim.weight": 0, "evaluate.ensemble_rule": "vote", "corruption.names": "gaussian_noise",
-    "corruption.severities": 1, "transfer.attack": "pgd", "transfer.iterations": 1,
-    "transfer.epsilon": "8/255", "transfer.images": 20, "ensemble.size": 1,
-  }  # fmt: skip
+    **seeds,
+    "model.name": "stem_alone",
+    "dissim.taps": 0,
+    "train.epochs": 1,
+    "data.images_per_class": 4,
+    "ensemble.baseline": False,
+    "dissim.weight": 0,
+    "evaluate.ensemble_rule": "vote",
+    "corruption.names": "gaussian_noise",
+    "corruption.severities": 1,
+    "transfer.attack": "pgd",
+    "transfer.iterations": 1,
+    "transfer.epsilon": "8/255",
+    "transfer.images": 20,
+    "ensemble.size": 1,
+  }
   run = tmp_path / "run"
   settings = [f"--config.{field}={value}" for field, value in values.items()]
   flags.FLAGS.unparse_flags()

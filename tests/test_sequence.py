@@ -119,15 +119,14 @@ def test_started_again_nothing_is_trained_again(finished):
 
 def test_teachers_of_another_run_are_reused(finished, tmp_path):
   workdir, metrics = finished
-  config = tiny_config(
-    ensemble__teachers=(str(workdir / "member_0"),), ensemble__baseline=False
-  )
+  config = tiny_config(ensemble__teachers=(str(workdir / "member_0"),), ensemble__baseline=False)
   reused = experiment.run(config, tmp_path / "second")
   assert not (tmp_path / "second" / "member_0").exists()
   assert reused["members"][0]["reused_from"] == str(workdir / "member_0")
   assert reused["members"][0]["accuracy"] == metrics["members"][0]["accuracy"]
-  for a, b in zip(weights(workdir / "member_1"), weights(tmp_path / "second" / "member_1"),
-                  strict=True):  # fmt: skip
+  for a, b in zip(
+    weights(workdir / "member_1"), weights(tmp_path / "second" / "member_1"), strict=True
+  ):
     np.testing.assert_array_equal(a, b)
 
 
@@ -304,8 +303,9 @@ def test_told_to_stop_it_saves_the_step_and_goes_on_from_there(
 def measured(folder):
   """The lines of a training's log without what the clock says."""
   rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-  return [{k: v for k, v in row.items() if k not in ("seconds", "images_per_second")}
-          for row in rows]  # fmt: skip
+  return [
+    {k: v for k, v in row.items() if k not in ("seconds", "images_per_second")} for row in rows
+  ]
 
 
 @pytest.fixture
@@ -365,11 +365,14 @@ def test_folder_in_use_is_left_alone(finished):
     (UserError("a field"), 2, "error: a field"),
     (BusyError("a folder"), 75, "error: a folder"),
     (Stopped("told to stop"), 75, "told to stop; the same command goes on from here"),
-    (OSError(errno.ENOSPC, "No space left on device", "runs/x"), 2,
-     "error: runs/x cannot be written: No space left on device"),
+    (
+      OSError(errno.ENOSPC, "No space left on device", "runs/x"),
+      2,
+      "error: runs/x cannot be written: No space left on device",
+    ),
     (KeyboardInterrupt(), 130, "stopped; the same command goes on from the last checkpoint"),
   ],
-)  # fmt: skip
+)
 def test_what_ends_a_program_is_a_sentence_and_an_exit_code(error, code, told, capsys):
   def program(argv):
     raise error

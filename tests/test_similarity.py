@@ -76,10 +76,12 @@ def oracle_expvar(z, z_hat, eps=1e-4):
 
 
 def oracle_correlations(z, z_hat):
-  return np.array([
-    np.corrcoef(z[..., c].astype(float).ravel(), z_hat[..., c].astype(float).ravel())[0, 1]
-    for c in range(z.shape[-1])
-  ])  # fmt: skip
+  return np.array(
+    [
+      np.corrcoef(z[..., c].astype(float).ravel(), z_hat[..., c].astype(float).ravel())[0, 1]
+      for c in range(z.shape[-1])
+    ]
+  )
 
 
 def oracle_hsic(x, y):
@@ -162,10 +164,12 @@ def found_on_four_devices(*pair):
   values = {
     name: jax.shard_map(
       functools.partial(FUNCTIONS[name], axis_name="devices"),
-      mesh=four_devices(), in_specs=P("devices"), out_specs=P(),
+      mesh=four_devices(),
+      in_specs=P("devices"),
+      out_specs=P(),
     )
     for name in OF_SHARDED
-  }  # fmt: skip
+  }
   outside = jax.jit(lambda *pair: {name: jax.grad(f)(*pair) for name, f in values.items()})(*pair)
   return {name: (*inside[name], outside.get(name)) for name in ON_DEVICES}
 
@@ -187,10 +191,12 @@ def test_four_devices_equal_one(pair, name):
     assert_close(actual, desired, rtol=1e-4, atol=1e-5 * np.abs(desired).max())
 
 
-NAMED = together({
-  name: jax.vmap(functools.partial(function, axis_name="devices"), axis_name="devices")
-  for name, function in FUNCTIONS.items()
-})  # fmt: skip
+NAMED = together(
+  {
+    name: jax.vmap(functools.partial(function, axis_name="devices"), axis_name="devices")
+    for name, function in FUNCTIONS.items()
+  }
+)
 APART = together({name: jax.vmap(FUNCTIONS[name]) for name in ("expvar", "lincka_position", "r2")})
 
 

@@ -57,9 +57,10 @@ def value_of_pair(name, z, z_hat):
 
 
 PENALTY_VARIANTS = [
-  name for name, (measure, options) in VARIANTS.items()
+  name
+  for name, (measure, options) in VARIANTS.items()
   if measure in PENALTIES and "ranks" not in options
-]  # fmt: skip
+]
 
 
 @pytest.fixture
@@ -496,9 +497,10 @@ def test_procrustes_distances_agree_with_scipy(rng):
   distance = np.linalg.norm(unit(padded) - unit(y) @ rotation)
   distances = jit(
     lambda *pair: (
-      similarity.procrustes_distance(*pair), similarity.procrustes_distance_squared(*pair)
+      similarity.procrustes_distance(*pair),
+      similarity.procrustes_distance_squared(*pair),
     )
-  )  # fmt: skip
+  )
   assert_close(distances(z, z_hat)[0], distance)
   centered = padded - padded.mean(0)
   squared = np.linalg.norm(centered - (y - y.mean(0)) @ rotation) ** 2

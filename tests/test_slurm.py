@@ -95,8 +95,9 @@ def wait_for_start(tasks, root):
 
 def push_aside(cluster, seconds=1):
   """A job that needs the whole node, now."""
-  cluster.call("sbatch", "--partition=high", "--exclusive", "--output=/dev/null", "--wrap",
-               f"sleep {seconds}")  # fmt: skip
+  cluster.call(
+    "sbatch", "--partition=high", "--exclusive", "--output=/dev/null", "--wrap", f"sleep {seconds}"
+  )
 
 
 def log(task, root):
@@ -105,7 +106,7 @@ def log(task, root):
 
 def test_arrays_dependencies_failures_and_hostile_names(tmp_path):
   root = tmp_path / "ro ot; touch MARK"
-  hostile = ["$(touch MARK) `touch MARK`", "it's \"q\"; touch MARK; #", "-%A\\%j && touch MARK"]
+  hostile = ["$(touch MARK) `touch MARK`", 'it\'s "q"; touch MARK; #', "-%A\\%j && touch MARK"]
   parents = [working(root, name) for name in hostile]
   bad, free = Task("bad", "run", FAIL), working(root, "free")
   child = working(root, "child", needs=hostile)
@@ -119,16 +120,23 @@ def test_arrays_dependencies_failures_and_hostile_names(tmp_path):
   assert not again, "what is in the queue is left there"
   found = wait(tasks, root)
   assert found == dict.fromkeys([*hostile, "free", "child"], "done") | {
-    "bad": "failed", "orphan": "blocked", "g": "blocked",
-  }  # fmt: skip
+    "bad": "failed",
+    "orphan": "blocked",
+    "g": "blocked",
+  }
   assert progress.failure(bad, root) == "error: no such luck" and log(free, root)
   report = "report/report.html"
   ended = max((root / name / report).stat().st_mtime for name in hostile)
   assert (progress.log_file(child, root)).stat().st_mtime > ended
   assert not [path for top in (tmp_path, CHECKOUT) for path in top.rglob("MARK")]
 
-  fixed = [*parents, Task("bad", "run", working(root, "bad").argv), free, child,
-           working(root, "orphan", needs=["bad"])]  # fmt: skip
+  fixed = [
+    *parents,
+    Task("bad", "run", working(root, "bad").argv),
+    free,
+    child,
+    working(root, "orphan", needs=["bad"]),
+  ]
   again = slurm.submit(fixed, root, sbatch.Cluster(**FAST))
   assert set(again) == {"bad", "orphan"}
   assert set(wait(fixed, root).values()) == {"done"}
@@ -138,8 +146,10 @@ def test_preempted_runs_go_on_where_they_were(tmp_path, cluster):
   """Of a partition without grace Slurm itself starts them again, else the script asks for it."""
   roots = {name: tmp_path / name for name in ("low", "grace")}
   tasks = {name: [working(root, "two", 4)] for name, root in roots.items()}
-  tasks["low"] += [working(roots["low"], "three", 4),
-                   working(roots["low"], "child", needs=["two", "three"])]  # fmt: skip
+  tasks["low"] += [
+    working(roots["low"], "three", 4),
+    working(roots["low"], "child", needs=["two", "three"]),
+  ]
   for root in roots.values():
     root.mkdir()
     (root / "hold").touch()
@@ -173,8 +183,12 @@ def test_preempted_runs_go_on_where_they_were(tmp_path, cluster):
 
 
 def test_cancelled_and_lost_jobs_are_told(tmp_path, cluster, capsys):
-  tasks = [working(tmp_path, "stopped", 60), working(tmp_path, "killed", 60),
-           working(tmp_path, "after", needs=["stopped"]), working(tmp_path, "fine")]  # fmt: skip
+  tasks = [
+    working(tmp_path, "stopped", 60),
+    working(tmp_path, "killed", 60),
+    working(tmp_path, "after", needs=["stopped"]),
+    working(tmp_path, "fine"),
+  ]
   jobs = slurm.submit(tasks, tmp_path, sbatch.Cluster(**FAST))
   wait_for_start(tasks[:2], tmp_path)
   cluster.call("scancel", jobs["stopped"])
@@ -215,9 +229,15 @@ def test_a_job_of_that_number_but_of_another_name_is_not_ours(tmp_path):
 def test_options_of_the_cluster_file_reach_slurm_as_they_are(tmp_path):
   odd = "a \"b\" c # d \\ e 'f' $HOME %j;g"
   asked = sbatch.Cluster(
-    options=(f"--comment={odd}", "--hold"), gres="gpu:1", time=7, mem="100M", cpus_per_task=2,
-    python="my python", setup="echo 'set up'; exit 3", **FAST,
-  )  # fmt: skip
+    options=(f"--comment={odd}", "--hold"),
+    gres="gpu:1",
+    time=7,
+    mem="100M",
+    cpus_per_task=2,
+    python="my python",
+    setup="echo 'set up'; exit 3",
+    **FAST,
+  )
   task = working(tmp_path, "a")
   number = slurm.submit([task], tmp_path, asked)["a"]
   told = squeue.call(["scontrol", "show", "job", number])
@@ -291,9 +311,12 @@ def logits(run):
 
 def launch(*arguments):
   return subprocess.Popen(
-    [sys.executable, "-m", "dissim_jax.launch.slurm", *arguments], cwd=CHECKOUT, text=True,
-    stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-  )  # fmt: skip
+    [sys.executable, "-m", "dissim_jax.launch.slurm", *arguments],
+    cwd=CHECKOUT,
+    text=True,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+  )
 
 
 def test_a_preempted_sweep_ends_as_one_that_was_left_alone(tmp_path, sweep, cluster, capsys):
@@ -344,12 +367,15 @@ def called(*arguments):
   slurm.main(["launch.slurm"], holders)
 
 
-@pytest.mark.parametrize("arguments, told", [
-  (["--sweep=two.py"], "--cluster is missing"),
-  (["--sweep=two.py", "--cluster=bad.toml"], "did you mean 'partition'?"),
-  (["--cluster=cluster.toml"], "--sweep is missing"),
-  (["--status", "--root=none"], "no sweep was started there"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+  "arguments, told",
+  [
+    (["--sweep=two.py"], "--cluster is missing"),
+    (["--sweep=two.py", "--cluster=bad.toml"], "did you mean 'partition'?"),
+    (["--cluster=cluster.toml"], "--sweep is missing"),
+    (["--status", "--root=none"], "no sweep was started there"),
+  ],
+)
 def test_wrong_flags_are_told_in_a_sentence(files, monkeypatch, arguments, told):
   monkeypatch.chdir(files)
   (files / "bad.toml").write_text("partitoin = 'x'\n")

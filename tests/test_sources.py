@@ -41,9 +41,13 @@ def home(tmp_path_factory, monkeypatch):
 
 def make_config(name, folder="", **fields):
   base = {
-    "image_size": 8, "background": 128, "validation": 0, "split_seed": 0, "train_per_class": 10,
+    "image_size": 8,
+    "background": 128,
+    "validation": 0,
+    "split_seed": 0,
+    "train_per_class": 10,
     "images_per_class": 0,
-  }  # fmt: skip
+  }
   return ConfigDict({"name": name, "dir": str(folder), **base, **fields})
 
 
@@ -60,9 +64,11 @@ def load_as_stored(config):
   data = load(config)
   train, test = np.argsort(data.train_origin.index), np.argsort(data.test_origin.index)
   return data._replace(
-    train_images=data.train_images[train], train_labels=data.train_labels[train],
-    test_images=data.test_images[test], test_labels=data.test_labels[test],
-  )  # fmt: skip
+    train_images=data.train_images[train],
+    train_labels=data.train_labels[train],
+    test_images=data.test_images[test],
+    test_labels=data.test_labels[test],
+  )
 
 
 # ---- any source

@@ -154,8 +154,13 @@ def test_degenerate_sources_give_finite_stitches(xy):
 
   @jax.jit
   def find(m):
-    return [stitching.least_squares(m), stitching.orthogonal(m), stitching.identity(m),
-            stitching.reduced_rank(m, 2), stitching.sparse(m, 0.1)]  # fmt: skip
+    return [
+      stitching.least_squares(m),
+      stitching.orthogonal(m),
+      stitching.identity(m),
+      stitching.reduced_rank(m, 2),
+      stitching.sparse(m, 0.1),
+    ]
 
   for a, b in ((broken, y), (broken[:1, :2, :2], y[:1, :2, :2])):
     for stitch in find(moments(a, b)):
@@ -281,8 +286,12 @@ def test_a_network_stitched_to_itself_is_itself(joined):
   @jax.jit
   def find(m):
     identity = stitching.identity(m)
-    return [identity, stitching.least_squares(m), stitching.orthogonal(m),
-            Stitch(identity.kernel[::-1], identity.bias)]  # fmt: skip
+    return [
+      identity,
+      stitching.least_squares(m),
+      stitching.orthogonal(m),
+      Stitch(identity.kernel[::-1], identity.bias),
+    ]
 
   for m, tap in zip(found, taps, strict=True):
     *same, permuted = stitched.score_stitches(
@@ -313,9 +322,14 @@ def test_taps_of_other_sizes_are_resized_only_when_asked(joined, whole):
 
 
 TASK = stitch_training.TaskLoss(
-  epochs=6, batch_size=20, learning_rate=1e-2, decay_epochs=(4,), cka=False, steps_per_dispatch=0,
+  epochs=6,
+  batch_size=20,
+  learning_rate=1e-2,
+  decay_epochs=(4,),
+  cka=False,
+  steps_per_dispatch=0,
   resident_bytes=1e9,
-)  # fmt: skip
+)
 
 
 @pytest.fixture(scope="module")

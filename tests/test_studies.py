@@ -61,9 +61,11 @@ def test_every_experiment_leaves_its_file(finished):
   files = {str(path.relative_to(workdir / "stitching")) for path in found}
   pair = "member_0-member_1"
   assert files == {
-    "low_cka/member_0-member_0.json", f"width/{pair}-x0.125.json", f"width/{pair}-x0.25.json",
+    "low_cka/member_0-member_0.json",
+    f"width/{pair}-x0.125.json",
+    f"width/{pair}-x0.25.json",
     *(f"{name}/{pair}.json" for name in EXPERIMENTS if name not in ("low_cka", "width")),
-  }  # fmt: skip
+  }
   for path in workdir.rglob("stitching/*/*.json"):
     values = json.loads(path.read_text())
     assert values["taps"] == [1] and values["tap_names"] == ["block 1"]
@@ -196,12 +198,18 @@ def members(workdir):
 def test_command_prints_and_saves(finished, tmp_path, capsys):
   _, workdir = finished
   rows = stitch.run(
-    *members(workdir), taps="1,0", methods="least_squares,reduced_rank,sparse", rank=2, l1=0.1,
+    *members(workdir),
+    taps="1,0",
+    methods="least_squares,reduced_rank,sparse",
+    rank=2,
+    l1=0.1,
     out=str(tmp_path),
-  )  # fmt: skip
+  )
   assert [(row["source_tap"], row["method"]) for row in rows[:3]] == [
-    (1, "least_squares"), (1, "reduced_rank"), (1, "sparse")
-  ]  # fmt: skip
+    (1, "least_squares"),
+    (1, "reduced_rank"),
+    (1, "sparse"),
+  ]
   saved = results(workdir, "matching")["results"]["methods"]["least_squares"]
   assert rows[0]["accuracy"] == pytest.approx(saved["accuracy"][0])
   text = capsys.readouterr().out

@@ -73,8 +73,9 @@ def asked(name, root="/nowhere/root", *arguments):
 def test_sweeps_train_the_models_that_they_say(name, runs, models, comparisons):
   found = asked(name)
   assert [sum(t.kind == kind for t in found) for kind in ("run", "comparison")] == [
-    runs, comparisons,
-  ]  # fmt: skip
+    runs,
+    comparisons,
+  ]
   assert sum(task.models for task in found) == models
   names = [task.name for task in found]
   assert all(names.index(need) < names.index(task.name) for task in found for need in task.needs)
@@ -82,9 +83,14 @@ def test_sweeps_train_the_models_that_they_say(name, runs, models, comparisons):
 
 @pytest.mark.parametrize(
   "name, size",
-  [("wald_table1", 5), ("wald_tables2_4", 2), ("wald_multi_tap", 2),
-   ("wald_resnet101_cifar100", 2), ("wald_architectures", 2)],
-)  # fmt: skip
+  [
+    ("wald_table1", 5),
+    ("wald_tables2_4", 2),
+    ("wald_multi_tap", 2),
+    ("wald_resnet101_cifar100", 2),
+    ("wald_architectures", 2),
+  ],
+)
 def test_all_runs_of_a_seed_share_the_baselines_first_member(name, size):
   runs = {task.name: task for task in asked(name) if task.kind == "run"}
   seeds = set()
@@ -134,9 +140,9 @@ def test_sweeps_vary_what_the_paper_varies():
 
 
 @pytest.mark.parametrize(
-  "model, blocks", [("resnet18", (2, 2, 2, 2)), ("resnet34", (3, 4, 6, 3)),
-                    ("resnet101", (3, 4, 23, 3))],
-)  # fmt: skip
+  "model, blocks",
+  [("resnet18", (2, 2, 2, 2)), ("resnet34", (3, 4, 6, 3)), ("resnet101", (3, 4, 23, 3))],
+)
 def test_architectures_are_regularised_at_the_same_places(model, blocks):
   assert len(MODELS[model](10).layers) == 1 + sum(blocks)
   third = blocks[0] + blocks[1]
@@ -151,34 +157,59 @@ RUN = "yield Run('a', D)"
 BROKEN = {
   "unknown field": (["yield Run('a', D, {'dissim.wieght': 1.0})"], "did you mean 'dissim.weight'?"),
   "a block": (["yield Run('a', D, {'train': 3})"], "train: it is a block, set one of its fields"),
-  "number": (["yield Run('a', D, {'dissim.weight': 'high'})"],
-             "run 'a': dissim.weight='high': must be a number"),
-  "whole number": (["yield Run('a', D, {'train.epochs': 2.5})"],
-                   "train.epochs=2.5: must be a whole number"),
-  "bool": (["yield Run('a', D, {'augment.flip': 'maybe'})"],
-           "augment.flip='maybe': must be True or False"),
+  "number": (
+    ["yield Run('a', D, {'dissim.weight': 'high'})"],
+    "run 'a': dissim.weight='high': must be a number",
+  ),
+  "whole number": (
+    ["yield Run('a', D, {'train.epochs': 2.5})"],
+    "train.epochs=2.5: must be a whole number",
+  ),
+  "bool": (
+    ["yield Run('a', D, {'augment.flip': 'maybe'})"],
+    "augment.flip='maybe': must be True or False",
+  ),
   "text": (["yield Run('a', D, {'data.dir': None})"], "data.dir=None: must be a text"),
   "none": (["yield Run('a', D, {'seed': None})"], "seed=None: must be a whole number"),
-  "tuple": (["yield Run('a', D, {'dissim.taps': '(1,'})"],
-            "dissim.taps='(1': must be a whole number of at least 0"),
-  "refused": (["yield Run('a', D, {'dissim.taps': (17,)})"],
-              "run 'a': dissim.taps=[17]: resnet14 has taps 0..6"),
+  "tuple": (
+    ["yield Run('a', D, {'dissim.taps': '(1,'})"],
+    "dissim.taps='(1': must be a whole number of at least 0",
+  ),
+  "refused": (
+    ["yield Run('a', D, {'dissim.taps': (17,)})"],
+    "run 'a': dissim.taps=[17]: resnet14 has taps 0..6",
+  ),
   "twice": ([RUN, RUN], "two runs of the sweep are named 'a'"),
-  "cycle": (["yield Run('a', D, teachers=('c/member_0',))",
-             "yield Run('b', D, teachers=('a/member_0',))",
-             "yield Run('c', D, teachers=('b/member_0',))"], "wait for each other: '"),
+  "cycle": (
+    [
+      "yield Run('a', D, teachers=('c/member_0',))",
+      "yield Run('b', D, teachers=('a/member_0',))",
+      "yield Run('c', D, teachers=('b/member_0',))",
+    ],
+    "wait for each other: '",
+  ),
   "itself": (["yield Run('a', D, teachers=('a/member_0',))"], "'a' needs 'a'"),
-  "no parent": ([RUN, "yield Run('b', D, teachers=('A/member_0',))"],
-                "run 'b' needs 'A', which is no run of the sweep"),
-  "no member": ([RUN, "yield Run('b', D, teachers=('a/member_7',))"],
-                "'a' has the members member_0, member_1, independent_1"),
+  "no parent": (
+    [RUN, "yield Run('b', D, teachers=('A/member_0',))"],
+    "run 'b' needs 'A', which is no run of the sweep",
+  ),
+  "no member": (
+    [RUN, "yield Run('b', D, teachers=('a/member_7',))"],
+    "'a' has the members member_0, member_1, independent_1",
+  ),
   "no slash": ([RUN, "yield Run('b', D, teachers=('member_7',))"], "give 'run/member'"),
-  "teachers text": ([RUN, "yield Run('b', D, teachers='a/member_0')"],
-                    "teachers='a/member_0': must be a tuple of texts"),
-  "teachers twice": ([RUN, "yield Run('b', D, {'ensemble.teachers': ()}, ('a/member_0',))"],
-                     "give teachers or ensemble.teachers, not both"),
-  "too many": ([RUN, "yield Run('b', D, {'ensemble.size': 1}, ('a/member_0', 'a/member_1'))"],
-               "run 'b': ensemble.teachers names 2 members"),
+  "teachers text": (
+    [RUN, "yield Run('b', D, teachers='a/member_0')"],
+    "teachers='a/member_0': must be a tuple of texts",
+  ),
+  "teachers twice": (
+    [RUN, "yield Run('b', D, {'ensemble.teachers': ()}, ('a/member_0',))"],
+    "give teachers or ensemble.teachers, not both",
+  ),
+  "too many": (
+    [RUN, "yield Run('b', D, {'ensemble.size': 1}, ('a/member_0', 'a/member_1'))"],
+    "run 'b': ensemble.teachers names 2 members",
+  ),
   "inside": ([RUN, "yield Run('a/b', D)"], "'a/b' would lie in the folder of run 'a'"),
   "no config": (["yield Run('a', 'nowhere.py')"], "config='nowhere.py': there is no such file"),
   "config": (["yield Run('a', 3)"], "config=3: must be the path of a file"),
@@ -194,11 +225,15 @@ BROKEN = {
   "compares none": ([RUN, "yield Comparison('c', ())"], "give one run or two different ones"),
   "compares itself": ([RUN, "yield Comparison('c', ('a', 'a'))"], "two different ones"),
   "compares text": ([RUN, "yield Comparison('c', 'a')"], "runs='a': must be a tuple of texts"),
-  "measure": ([RUN, "yield Comparison('c', ('a',), measures=('linkca',))"],
-              "comparison 'c': measures=linkca: choose among"),
-  "member": ([RUN, "yield Comparison('c', ('a',), ('member_9',))"],
-             "comparison 'c': members='member_9': its runs have member_0"),
-}  # fmt: skip
+  "measure": (
+    [RUN, "yield Comparison('c', ('a',), measures=('linkca',))"],
+    "comparison 'c': measures=linkca: choose among",
+  ),
+  "member": (
+    [RUN, "yield Comparison('c', ('a',), ('member_9',))"],
+    "comparison 'c': members='member_9': its runs have member_0",
+  ),
+}
 
 
 @pytest.mark.parametrize("case", BROKEN, ids=str)
@@ -213,9 +248,12 @@ def test_broken_sweep_is_one_sentence_and_nothing_is_written(case, written, tmp_
 
 @pytest.mark.parametrize(
   "head, told",
-  [("from launch.sweep import Nothing\n", "cannot be loaded: ImportError"),
-   ("def get_sweep(:\n", "cannot be loaded: SyntaxError"), ("\0", "cannot be loaded: ")],
-)  # fmt: skip
+  [
+    ("from launch.sweep import Nothing\n", "cannot be loaded: ImportError"),
+    ("def get_sweep(:\n", "cannot be loaded: SyntaxError"),
+    ("\0", "cannot be loaded: "),
+  ],
+)
 def test_file_that_is_no_sweep_is_told(head, told, written):
   with pytest.raises(UserError, match=told):
     sweep.load(written("pass", head=head))
@@ -223,17 +261,57 @@ def test_file_that_is_no_sweep_is_told(head, told, written):
 
 def test_sweep_file_that_is_missing_or_has_no_function_is_told(tmp_path):
   (tmp_path / "empty.py").write_text("")
-  for path, told in ((tmp_path / "empty.py", "get_sweep()"), (tmp_path, "no such file"),
-                     ("x" * 5000, "no such file"), ("a\0b", "no such file")):  # fmt: skip
+  for path, told in (
+    (tmp_path / "empty.py", "get_sweep()"),
+    (tmp_path, "no such file"),
+    ("x" * 5000, "no such file"),
+    ("a\0b", "no such file"),
+  ):
     with pytest.raises(UserError, match=told):
       sweep.load(path)
 
 
-FOLDERS = ("; rm -rf x", "$(touch x)", "`x`", "it's \"q\"", " x ", "-rf", "é" * 100, "a\\nb", "%s",
-           "{x}", "[red]x", "a*?", "*", "a/b c/d", ".x", "~", "x" * 200)  # fmt: skip
-NO_NAMES = ("", "a\nb", "a\tb", "..", "a/../b", "/a", "a/", "a//b", "./a", ".", "launch/x",
-            "sweep.json", "tables/x", "x" * 201, "é" * 101, "a\0b", "\udcff", "\x1b[2J", None,
-            3)  # fmt: skip
+FOLDERS = (
+  "; rm -rf x",
+  "$(touch x)",
+  "`x`",
+  'it\'s "q"',
+  " x ",
+  "-rf",
+  "é" * 100,
+  "a\\nb",
+  "%s",
+  "{x}",
+  "[red]x",
+  "a*?",
+  "*",
+  "a/b c/d",
+  ".x",
+  "~",
+  "x" * 200,
+)
+NO_NAMES = (
+  "",
+  "a\nb",
+  "a\tb",
+  "..",
+  "a/../b",
+  "/a",
+  "a/",
+  "a//b",
+  "./a",
+  ".",
+  "launch/x",
+  "sweep.json",
+  "tables/x",
+  "x" * 201,
+  "é" * 101,
+  "a\0b",
+  "\udcff",
+  "\x1b[2J",
+  None,
+  3,
+)
 
 
 @pytest.mark.parametrize("name", FOLDERS)
@@ -259,8 +337,9 @@ def test_parents_come_first_and_otherwise_the_order_is_kept():
   rng = random.Random(0)
   for _ in range(20):
     needs = {i: [j for j in range(i) if rng.random() < 0.2] for i in range(12)}
-    runs = [Run(f"r{i}", DIGITS, teachers=tuple(f"r{j}/member_0" for j in needs[i]))
-            for i in range(12)]  # fmt: skip
+    runs = [
+      Run(f"r{i}", DIGITS, teachers=tuple(f"r{j}/member_0" for j in needs[i])) for i in range(12)
+    ]
     assert sweep.check(runs) == runs
     shuffled = rng.sample(runs, 12)
     found = sweep.check(shuffled)
@@ -293,28 +372,38 @@ def test_only_chooses_runs_and_those_they_need():
 
 
 def test_reused_member_is_taken_from_the_run_that_trained_it():
-  entries = sweep.check([
-    Run("a", DIGITS, {"ensemble.baseline": False}),
-    Run("b", DIGITS, teachers=("a/member_0",)),
-    Run("c", DIGITS, {"ensemble.size": 3}, teachers=("b/member_0", "b/member_1")),
-    Run("d", DIGITS, {"ensemble.size": 3}, teachers=("c/member_0", "c/member_1", "c/member_2")),
-  ])  # fmt: skip
+  entries = sweep.check(
+    [
+      Run("a", DIGITS, {"ensemble.baseline": False}),
+      Run("b", DIGITS, teachers=("a/member_0",)),
+      Run("c", DIGITS, {"ensemble.size": 3}, teachers=("b/member_0", "b/member_1")),
+      Run("d", DIGITS, {"ensemble.size": 3}, teachers=("c/member_0", "c/member_1", "c/member_2")),
+    ]
+  )
   found = tasks.make_tasks(entries, Path("/r"))
   assert found[2].config["ensemble"]["teachers"] == ["/r/a/member_0", "/r/b/member_1"]
   assert found[3].config["ensemble"]["teachers"] == [
-    "/r/a/member_0", "/r/b/member_1", "/r/c/member_2",
-  ]  # fmt: skip
+    "/r/a/member_0",
+    "/r/b/member_1",
+    "/r/c/member_2",
+  ]
   assert found[3].needs == ("a", "b", "c") and found[2].needs == ("a", "b")
   assert [task.models for task in found] == [2, 2, 3, 2]  # Independent ones beside the others.
 
 
 def test_values_reach_the_config_through_the_command_line():
   values = {
-    "dissim.weight": np.float64(0.25), "seed": np.int64(3), "dissim.taps": np.array([1, 2]),
-    "data.mean": [0.25], "augment.flip": True, "optimizer.momentum": 1, "ensemble.size": "4",
-    "dissim.projection.optimizer.momentum": None, "data.dir": " a'b\"\\ $(x) ",
+    "dissim.weight": np.float64(0.25),
+    "seed": np.int64(3),
+    "dissim.taps": np.array([1, 2]),
+    "data.mean": [0.25],
+    "augment.flip": True,
+    "optimizer.momentum": 1,
+    "ensemble.size": "4",
+    "dissim.projection.optimizer.momentum": None,
+    "data.dir": " a'b\"\\ $(x) ",
     "dissim.projection.optimizer.learning_rate": 1e-3,
-  }  # fmt: skip
+  }
   (task,) = tasks.make_tasks([Run("a", DIGITS, values)], Path("/r"))
   config = task.config
   assert (config["dissim"]["weight"], config["seed"], config["ensemble"]["size"]) == (0.25, 3, 4)
@@ -336,11 +425,14 @@ def test_override_is_of_every_run_and_after_its_own(written):
 
 @pytest.mark.parametrize(
   "override, told",
-  [("seed", "--override='seed': give FIELD=VALUE"), ("=3", "give FIELD=VALUE"),
-   ("sed=3", "run 'a': sed: the config has no such field, did you mean 'seed'?"),
-   ("seed=x", "run 'a': seed='x': must be a whole number"),
-   ("train.epochs=0", "run 'a': train.epochs=0: must be a whole number of at least 1")],
-)  # fmt: skip
+  [
+    ("seed", "--override='seed': give FIELD=VALUE"),
+    ("=3", "give FIELD=VALUE"),
+    ("sed=3", "run 'a': sed: the config has no such field, did you mean 'seed'?"),
+    ("seed=x", "run 'a': seed='x': must be a whole number"),
+    ("train.epochs=0", "run 'a': train.epochs=0: must be a whole number of at least 1"),
+  ],
+)
 def test_bad_override_is_told(override, told, written):
   with pytest.raises(UserError) as error:
     options.request(parsed(written(RUN), "/r", f"--override={override}"))
@@ -369,7 +461,7 @@ def everything(folder):
     (["yield Run('a', 'configs/digits_gncl.py')"], [], "made with other settings"),
     (["yield Run('a', D, {'dissim.taps': (17,)})"], [], "taps 0..6"),
   ],
-)  # fmt: skip
+)
 def test_root_keeps_the_settings_of_its_runs(saved, written, lines, arguments, told, capsys):
   before = everything(saved.root)
   for mode in ([], ["--dry_run"]):
@@ -402,9 +494,13 @@ def test_roots_that_cannot_be_used_are_told(saved, tmp_path):
   damaged = tmp_path / "damaged"
   damaged.mkdir()
   (damaged / "sweep.json").write_text('{"sweep": "mine", "tasks": [{}]}')
-  cases = [(tmp_path / "file", "Not a directory"), (tmp_path / "file" / "x", "cannot be"),
-           (Path("/proc/nowhere"), "cannot be written"), (foreign, "is not empty"),
-           (damaged, "move it away")]  # fmt: skip
+  cases = [
+    (tmp_path / "file", "Not a directory"),
+    (tmp_path / "file" / "x", "cannot be"),
+    (Path("/proc/nowhere"), "cannot be written"),
+    (foreign, "is not empty"),
+    (damaged, "move it away"),
+  ]
   for root, told in cases:
     with pytest.raises(UserError, match=told) as error:
       tasks.save_plan(saved.name, saved.tasks, root)
@@ -503,8 +599,9 @@ def log(folder, rows):
 
 
 def test_time_left_is_that_of_the_last_epochs(tmp_path):
-  task = Task("a", "run", (), (), {"train": {"epochs": 100}},
-              {"member_0": 1, "member_1": 1, "gncl": 3})  # fmt: skip
+  task = Task(
+    "a", "run", (), (), {"train": {"epochs": 100}}, {"member_0": 1, "member_1": 1, "gncl": 3}
+  )
   assert progress.progress(task, tmp_path).seconds_left is None
   log(tmp_path / "a" / "member_0", [(1, 40.0)])
   assert progress.progress(task, tmp_path).seconds_left == pytest.approx(40 * 499)
@@ -524,9 +621,14 @@ def test_time_left_is_that_of_the_last_epochs(tmp_path):
 
 @pytest.mark.parametrize(
   "code, log_text, told",
-  [("1", "a\nerror: b\n\n", "error: b"), ("-9", "epoch 3\n", "killed by SIGKILL"),
-   ("143", "epoch 3", "killed by SIGTERM"), ("1", "", "exit code 1"), ("255", "", "exit code 255")],
-)  # fmt: skip
+  [
+    ("1", "a\nerror: b\n\n", "error: b"),
+    ("-9", "epoch 3\n", "killed by SIGKILL"),
+    ("143", "epoch 3", "killed by SIGTERM"),
+    ("1", "", "exit code 1"),
+    ("255", "", "exit code 255"),
+  ],
+)
 def test_why_a_run_failed_is_told(tmp_path, code, log_text, told):
   task = Task("a", "run", ())
   progress.launch_folder(task, tmp_path).mkdir(parents=True)
@@ -558,12 +660,20 @@ def test_states_follow_the_files(tmp_path):
 
 
 def test_comparison_is_a_command_with_its_folders():
-  entries = sweep.check([
-    Comparison("c", ("a", "b"), ("member_0", "b:member_1"), ("lincka", "r2")), Run("a", DIGITS),
-    Run("b", DIGITS),
-  ])  # fmt: skip
+  entries = sweep.check(
+    [
+      Comparison("c", ("a", "b"), ("member_0", "b:member_1"), ("lincka", "r2")),
+      Run("a", DIGITS),
+      Run("b", DIGITS),
+    ]
+  )
   found = tasks.make_tasks(entries, Path("/r"))[-1]
   assert found.needs == ("a", "b") and found.argv == (
-    "-m", "dissim_jax.compare", "--workdir=/r/a", "--workdir=/r/b", "--measures=lincka,r2",
-    "--out=/r/c", "--members=member_0,b:member_1",
-  )  # fmt: skip
+    "-m",
+    "dissim_jax.compare",
+    "--workdir=/r/a",
+    "--workdir=/r/b",
+    "--measures=lincka,r2",
+    "--out=/r/c",
+    "--members=member_0,b:member_1",
+  )

@@ -28,11 +28,18 @@ SHAPE = (8, 8, 1)
 def config_of(**values):
   config = default.get_config()
   config.update_from_flattened_dict(
-    {"train.batch_size": 20, "train.epochs": 2, "dissim.taps": (2,), "optimizer.name": "adamw",
-     "optimizer.learning_rate": 1e-3, "evaluate.batch_size": 300,
-     "data.train_per_class": 150, "data.images_per_class": 4}
+    {
+      "train.batch_size": 20,
+      "train.epochs": 2,
+      "dissim.taps": (2,),
+      "optimizer.name": "adamw",
+      "optimizer.learning_rate": 1e-3,
+      "evaluate.batch_size": 300,
+      "data.train_per_class": 150,
+      "data.images_per_class": 4,
+    }
     | {key.replace("__", "."): value for key, value in values.items()}
-  )  # fmt: skip
+  )
   return config
 
 
@@ -191,9 +198,13 @@ def dissimilar(tmp_path_factory):
 
 def two_architectures(other="tiny_vit", **values):
   return config_of(
-    ensemble__models=("tiny", other), ensemble__baseline=False,
-    model__width_multiplier=0.5, train__epochs=1, dissim__taps=(1,), **values,
-  )  # fmt: skip
+    ensemble__models=("tiny", other),
+    ensemble__baseline=False,
+    model__width_multiplier=0.5,
+    train__epochs=1,
+    dissim__taps=(1,),
+    **values,
+  )
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -232,9 +243,10 @@ def test_learning_rate_rises_then_falls(warmup):
   rates = np.array([learning_rate(settings, 100, 10)(step) for step in range(101)])
   first = round(warmup * 10)
   expected = 0.3 * np.where(
-    np.arange(101) < first, np.arange(101) / max(first, 1),
+    np.arange(101) < first,
+    np.arange(101) / max(first, 1),
     0.5 + 0.5 * np.cos(np.pi * (np.arange(101) - first) / (100 - first)),
-  )  # fmt: skip
+  )
   np.testing.assert_allclose(rates, expected, atol=1e-7)
 
 

@@ -23,9 +23,12 @@ STEPS = 5  # of an epoch
 # Before this step lambda is 0, from it on 5: one program trains with the penalty and without.
 PENALISED = STEPS
 BASE = {
-  "train.batch_size": 20, "train.epochs": 4, "dissim.taps": (1,), "dissim.weight": 5.0,
+  "train.batch_size": 20,
+  "train.epochs": 4,
+  "dissim.taps": (1,),
+  "dissim.weight": 5.0,
   "dissim.warmup_start_epoch": 1,
-}  # fmt: skip
+}
 
 
 def tiny_config(**overrides):
@@ -197,9 +200,17 @@ def test_images_on_the_host_reach_the_step_as_those_on_the_devices_do(tmp_path):
   for gib in (4.0, 0.0):
     config = tiny_config(train__epochs=1, train__steps_per_dispatch=2, data__resident_gib=gib)
     state, _ = loop.fit(
-      config, step, first, train_step.shown_metrics(None), (), few, lambda state: {},
-      devices.make_mesh(), tmp_path / str(gib), 3,
-    )  # fmt: skip
+      config,
+      step,
+      first,
+      train_step.shown_metrics(None),
+      (),
+      few,
+      lambda state: {},
+      devices.make_mesh(),
+      tmp_path / str(gib),
+      3,
+    )
     found.append(int(state.params))
   expected = 0
   for rows in loop.epoch_order(3, 1, 80, 20):
@@ -215,9 +226,16 @@ def test_sixty_four_images_are_overfitted(tmp_path):
   own = build_model(FACTS | {"model": "tiny"}, jnp.float32)
   config = tiny_config(train__batch_size=32, train__epochs=40, train__checkpoint_every_epochs=40)
   train_step.train_member(
-    config, own, None, (), few, lambda variables, teachers: {},
-    devices.make_mesh(jax.devices()[:1]), tmp_path / "member", 3,
-  )  # fmt: skip
+    config,
+    own,
+    None,
+    (),
+    few,
+    lambda variables, teachers: {},
+    devices.make_mesh(jax.devices()[:1]),
+    tmp_path / "member",
+    3,
+  )
   last = (tmp_path / "member" / "metrics.jsonl").read_text().splitlines()[-1]
   assert '"train_accuracy": 1.0' in last
 

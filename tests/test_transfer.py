@@ -41,15 +41,34 @@ from tests import tiny
 SHAPE, BATCH, COUNT = (8, 8, 1), 16, 40
 CONFIG = {
   "seed": 3,
-  "data": {"name": "digits", "dir": "", "validation": 0, "split_seed": 0, "train_per_class": 10,
-           "images_per_class": 0,
-           "image_size": 32, "mean": [0.5], "std": [0.5]},
+  "data": {
+    "name": "digits",
+    "dir": "",
+    "validation": 0,
+    "split_seed": 0,
+    "train_per_class": 10,
+    "images_per_class": 0,
+    "image_size": 32,
+    "mean": [0.5],
+    "std": [0.5],
+  },
   "dtype": "float32",
   "ensemble": {"teachers": []},
-}  # fmt: skip
-FACTS = {"model": "tiniest", "width_multiplier": 1.0, "num_classes": 10, "image_shape": [*SHAPE],
-         "mean": [0.5], "std": [0.5], "data": "digits", "teachers": [], "objective": "sequential",
-         "parameters": 1, "stem": 8, "patch_size": 0}  # fmt: skip
+}
+FACTS = {
+  "model": "tiniest",
+  "width_multiplier": 1.0,
+  "num_classes": 10,
+  "image_shape": [*SHAPE],
+  "mean": [0.5],
+  "std": [0.5],
+  "data": "digits",
+  "teachers": [],
+  "objective": "sequential",
+  "parameters": 1,
+  "stem": 8,
+  "patch_size": 0,
+}
 QUICK = {"epsilon": "0.1", "step_size": 0.03, "iterations": 4, "images": COUNT, "batch_size": BATCH}
 ATTACK = Attack("pgd", 0.1, 0.03, 4)
 FLOOR = 0.01
@@ -219,8 +238,9 @@ def by_hand(seed):
   clean, found, indices = answers_to(model, unit), unit.copy(), np.arange(COUNT)
   right = clean.argmax(-1) == labels
   for window in WINDOWS:
-    found[window] = perturb(ATTACK, model, unit[window], labels[window], attacked=right[window],
-                            indices=indices[window])  # fmt: skip
+    found[window] = perturb(
+      ATTACK, model, unit[window], labels[window], attacked=right[window], indices=indices[window]
+    )
   return clean, found
 
 
@@ -258,8 +278,9 @@ SEQUENCES = {"all": ["m0", "m1", "m2"], "back": ["m2", "m0"]}
 def study():
   """Of three members, as a run's evaluation asks for it."""
   people = [member(seed) for seed in range(3)]
-  return transferability(people, SEQUENCES, *test_set(), attack=ATTACK, floor=FLOOR,
-                         batch_size=BATCH, rule="logits")  # fmt: skip
+  return transferability(
+    people, SEQUENCES, *test_set(), attack=ATTACK, floor=FLOOR, batch_size=BATCH, rule="logits"
+  )
 
 
 def test_pairs_of_a_run(study):
@@ -268,7 +289,10 @@ def test_pairs_of_a_run(study):
   clean, logits = answers(range(3))
   right, wrong = clean.argmax(-1) == labels, logits.argmax(-1) != labels
   assert [(row["a"], row["b"]) for row in result["pairs"]] == [
-    ("m0", "m1"), ("m0", "m2"), ("m1", "m2")]  # fmt: skip
+    ("m0", "m1"),
+    ("m0", "m2"),
+    ("m1", "m2"),
+  ]
   for row in result["pairs"]:
     i, j = int(row["a"][1]), int(row["b"][1])
     both = right[i] & right[j]
@@ -328,11 +352,27 @@ def test_blind_members_are_not_fooled_and_nothing_is_divided_by_zero():
   blind = variables | {"params": variables["params"] | {"head": {"dense": head}}}
   known = np.full_like(labels, 4)
   people = [Member("blind", model, blind, (0.5,), (0.5,)), member(1)]
-  result, _ = transferability(people, {"s": ["blind"]}, images, known, attack=ATTACK, floor=FLOOR,
-                              batch_size=BATCH, rule="probs")  # fmt: skip
+  result, _ = transferability(
+    people,
+    {"s": ["blind"]},
+    images,
+    known,
+    attack=ATTACK,
+    floor=FLOOR,
+    batch_size=BATCH,
+    rule="probs",
+  )
   assert result["white_box"]["blind"] == 0 and result["pairs"][0]["b_to_a"] == 0
-  none, _ = transferability(people, {"s": ["blind"]}, images, known + 1, attack=ATTACK,
-                            floor=FLOOR, batch_size=BATCH, rule="probs")  # fmt: skip
+  none, _ = transferability(
+    people,
+    {"s": ["blind"]},
+    images,
+    known + 1,
+    attack=ATTACK,
+    floor=FLOOR,
+    batch_size=BATCH,
+    rule="probs",
+  )
   assert none["pairs"][0]["similarity"] is None and none["white_box"]["blind"] is None
   assert none["ensembles"][0]["kept"] is None
   json.dumps(none, allow_nan=False)
@@ -343,25 +383,55 @@ def test_finding_members(runs):
   assert [each.name for each in found] == ["a/member_0", "a/independent_1", "b/member_1"]
   assert [each.run.name for each in found] == ["a", "a", "b"]
   assert [each.config.seed for each in found] == [3, 3, 4]
-  assert [each.name for each in find_all([runs / "b"], "--members")] == [
-    "a/member_0", "b/member_1"]  # fmt: skip
+  assert [each.name for each in find_all([runs / "b"], "--members")] == ["a/member_0", "b/member_1"]
   with pytest.raises(UserError, match="--members=.*c: it has no finished member"):
     find_all([runs, runs / "c"], "--members")
 
 
 def test_files_of_a_pool(pool, runs):
   facts, arrays = read(pool)
-  assert facts.keys() == {"attack", "floor", "images", "data", "members", "one_sided", "command",
-                          "seconds", "environment"}  # fmt: skip
-  assert facts["attack"] == {"name": "pgd", "epsilon": 0.1, "step_size": 0.03, "iterations": 4,
-                             "random_start": True, "momentum": 1.0, "seed": 0}  # fmt: skip
+  assert facts.keys() == {
+    "attack",
+    "floor",
+    "images",
+    "data",
+    "members",
+    "one_sided",
+    "command",
+    "seconds",
+    "environment",
+  }
+  assert facts["attack"] == {
+    "name": "pgd",
+    "epsilon": 0.1,
+    "step_size": 0.03,
+    "iterations": 4,
+    "random_start": True,
+    "momentum": 1.0,
+    "seed": 0,
+  }
   assert facts["images"] == COUNT and facts["one_sided"] == [] and facts["command"] == "a command"
   assert facts["data"] == complete(CONFIG)["data"]
   row = facts["members"][1]
   assert row.keys() == {
-    "name", "folder", "run", "model", "width_multiplier", "stem", "patch_size", "image_shape",
-    "num_classes", "objective", "teachers", "parameters", "accuracy", "seed", "index",
-    "components", "config"}  # fmt: skip
+    "name",
+    "folder",
+    "run",
+    "model",
+    "width_multiplier",
+    "stem",
+    "patch_size",
+    "image_shape",
+    "num_classes",
+    "objective",
+    "teachers",
+    "parameters",
+    "accuracy",
+    "seed",
+    "index",
+    "components",
+    "config",
+  }
   assert (row["name"], row["index"], row["seed"]) == ("a/independent_1", 1, 3)
   assert row["teachers"] == [str(runs / "a" / "member_0")]
   assert Components(**row["components"]).input_resolution == "8"
@@ -369,8 +439,15 @@ def test_files_of_a_pool(pool, runs):
   images, labels = test_set()
   clean, logits = answers(range(3))
   right = clean.argmax(-1) == labels
-  assert arrays.keys() == {"names", "labels", "logits", "predictions", "similarity", "counts",
-                           "fooled"}  # fmt: skip
+  assert arrays.keys() == {
+    "names",
+    "labels",
+    "logits",
+    "predictions",
+    "similarity",
+    "counts",
+    "fooled",
+  }
   assert arrays["names"].tolist() == [each["name"] for each in facts["members"]]
   np.testing.assert_array_equal(arrays["labels"], labels)
   np.testing.assert_allclose(arrays["logits"], clean, atol=1e-4)
@@ -490,26 +567,42 @@ def image_folder(folder):
 
 def pillow_resize(images, side):
   """Bilinear with antialiasing, channel by channel."""
-  sized = [[np.asarray(Image.fromarray(c).resize((side, side), Image.Resampling.BILINEAR))
-            for c in np.moveaxis(image, -1, 0)] for image in images]  # fmt: skip
+  sized = [
+    [
+      np.asarray(Image.fromarray(c).resize((side, side), Image.Resampling.BILINEAR))
+      for c in np.moveaxis(image, -1, 0)
+    ]
+    for image in images
+  ]
   return np.moveaxis(np.array(sized), 1, -1)
 
 
 def test_members_of_other_resolution(tmp_path, monkeypatch):
   """Each is attacked at its own, here by noise, and sees the others' images at its own."""
+
   def noise(model, images, *_):
     change = np.random.default_rng(0).uniform(-0.3, 0.3, images.shape)
     return np.clip(images / 255 + change, 0, 1).astype(np.float32)
 
   monkeypatch.setattr(transfers, "attack_member", noise)
   image_folder(tmp_path / "pictures")
-  facts = FACTS | {"num_classes": 2, "mean": [0.5] * 3, "std": [0.5] * 3, "data": "image_folder",
-                   "width_multiplier": 0.25}  # fmt: skip
+  facts = FACTS | {
+    "num_classes": 2,
+    "mean": [0.5] * 3,
+    "std": [0.5] * 3,
+    "data": "image_folder",
+    "width_multiplier": 0.25,
+  }
   people = {}
   for side in (8, 12):
     own = facts | {"image_shape": [side, side, 3]}
-    data = CONFIG["data"] | {"name": "image_folder", "dir": str(tmp_path / "pictures"),
-                             "image_size": side, "mean": [0.5] * 3, "std": [0.5] * 3}  # fmt: skip
+    data = CONFIG["data"] | {
+      "name": "image_folder",
+      "dir": str(tmp_path / "pictures"),
+      "image_size": side,
+      "mean": [0.5] * 3,
+      "std": [0.5] * 3,
+    }
     model = store.build_model(own, jnp.float32)
     variables = tiny.drawn(model, own["image_shape"], side)
     store.save_member(tmp_path / f"run_{side}" / "member_0", variables, own)
@@ -559,17 +652,28 @@ WRONG = [
   ({"members": []}, "--members: only none is given, at least two members are needed"),
   ({"members": ["{runs}/a/member_0"]}, "--members: only member_0 is given, at least two"),
   ({"members": ["{runs}/nothing"]}, "--members=.*nothing: it has no finished member"),
-  ({"members": [RUNS, "{tmp}/classes"]}, r"members of different data sets: .*a/member_0 \(digits, "
-   r"10 classes, 1 channels\) and .*classes/member_0 \(digits, 7 classes, 1 channels\)"),
-  ({"members": [RUNS, "{tmp}/set"]}, r"different data sets: .*a/member_0 \(digits.* and "
-   r".*set/member_0 \(svhn"),
-  ({"members": [RUNS, "{tmp}/split"]}, r"member_0 and .*split/member_0 have other test images .* "
-   r"\(data.split_seed is 0 and 1\)"),
-  ({"members": [RUNS, "{tmp}/wrong"]}, "a/member_0 and .*wrong/member_0: there is no image that "
-   "both get right among 40"),
+  (
+    {"members": [RUNS, "{tmp}/classes"]},
+    r"members of different data sets: .*a/member_0 \(digits, "
+    r"10 classes, 1 channels\) and .*classes/member_0 \(digits, 7 classes, 1 channels\)",
+  ),
+  (
+    {"members": [RUNS, "{tmp}/set"]},
+    r"different data sets: .*a/member_0 \(digits.* and "
+    r".*set/member_0 \(svhn",
+  ),
+  (
+    {"members": [RUNS, "{tmp}/split"]},
+    r"member_0 and .*split/member_0 have other test images .* "
+    r"\(data.split_seed is 0 and 1\)",
+  ),
+  (
+    {"members": [RUNS, "{tmp}/wrong"]},
+    "a/member_0 and .*wrong/member_0: there is no image that both get right among 40",
+  ),
   ({"out": "{tmp}/file/there"}, "--out=.*file/there: .* a folder is needed"),
   ({"out": RUNS + "/a"}, "--out=.*a: is the folder of a run, choose another"),
-]  # fmt: skip
+]
 
 
 @pytest.fixture(scope="module")
@@ -601,13 +705,16 @@ def test_what_is_wrong_is_told_in_one_sentence(runs, odd, tmp_path, given, messa
   assert "\n" not in str(raised.value) and not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("given, message", [
-  ({"epsilon": "0.2"}, "--epsilon=0.2: the folder was made with 0.1; choose another --out"),
-  ({"attack": "fgsm"}, "--attack=fgsm: the folder was made with pgd"),
-  ({"random_start": False}, "--random_start=False: the folder was made with True"),
-  ({"images": 30}, "--images=30: the folder was made with 40"),
-  ({"floor": 0.02}, "--floor=0.02: the folder was made with 0.01"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+  "given, message",
+  [
+    ({"epsilon": "0.2"}, "--epsilon=0.2: the folder was made with 0.1; choose another --out"),
+    ({"attack": "fgsm"}, "--attack=fgsm: the folder was made with pgd"),
+    ({"random_start": False}, "--random_start=False: the folder was made with True"),
+    ({"images": 30}, "--images=30: the folder was made with 40"),
+    ({"floor": 0.02}, "--floor=0.02: the folder was made with 0.01"),
+  ],
+)
 def test_settings_other_than_those_of_the_folder(pool, given, message):
   before = (pool / "transfer.json").read_bytes()
   with pytest.raises(UserError, match=message):
@@ -627,8 +734,18 @@ def test_the_program(runs, tmp_path, capsys, monkeypatch):
   values = flags.FlagValues()
   holders = transfer.define_flags(values)
   out = tmp_path / "out"
-  values(["transfer", f"--members={runs / 'a'}", f"--out={out}", f"--images={COUNT}",
-          "--epsilon=8/255", "--iterations=1", f"--batch_size={BATCH}", "--norandom_start"])
+  values(
+    [
+      "transfer",
+      f"--members={runs / 'a'}",
+      f"--out={out}",
+      f"--images={COUNT}",
+      "--epsilon=8/255",
+      "--iterations=1",
+      f"--batch_size={BATCH}",
+      "--norandom_start",
+    ]
+  )
   transfer.main(["transfer"], holders)
   printed = capsys.readouterr()
   assert "independent_1" in printed.out and f"page: {out / 'analysis.html'}" in printed.out
@@ -645,8 +762,14 @@ def test_the_program(runs, tmp_path, capsys, monkeypatch):
 def test_bad_input_ends_the_program_with_exit_code_2(runs, odd, tmp_path, capsys):
   values = flags.FlagValues()
   holders = transfer.define_flags(values)
-  values(["transfer", f"--members={runs / 'a'}", f"--members={odd / 'classes'}",
-          f"--out={tmp_path / 'out'}"])  # fmt: skip
+  values(
+    [
+      "transfer",
+      f"--members={runs / 'a'}",
+      f"--members={odd / 'classes'}",
+      f"--out={tmp_path / 'out'}",
+    ]
+  )
   with pytest.raises(SystemExit) as stop:
     command_line.guarded(lambda argv: transfer.main(argv, holders))(["transfer"])
   told = capsys.readouterr().err
@@ -657,12 +780,21 @@ def test_bad_input_ends_the_program_with_exit_code_2(runs, odd, tmp_path, capsys
 def test_a_run_is_measured_further(tmp_path, monkeypatch):
   """Members that are there already are attacked when the run is started again."""
   config = default.get_config()
-  config.update_from_flattened_dict({
-    "model.name": "tiniest", "model.width_multiplier": 1.0, "dissim.weight": 0.0,
-    "dissim.taps": (1,), "transfer.attack": "pgd", "transfer.epsilon": 0.1,
-    "transfer.step_size": 0.03, "transfer.iterations": 4, "transfer.images": COUNT,
-    "train.batch_size": 20, "data.train_per_class": 170,
-  })  # fmt: skip
+  config.update_from_flattened_dict(
+    {
+      "model.name": "tiniest",
+      "model.width_multiplier": 1.0,
+      "dissim.weight": 0.0,
+      "dissim.taps": (1,),
+      "transfer.attack": "pgd",
+      "transfer.epsilon": 0.1,
+      "transfer.step_size": 0.03,
+      "transfer.iterations": 4,
+      "transfer.images": COUNT,
+      "train.batch_size": 20,
+      "data.train_per_class": 170,
+    }
+  )
   # Nothing else is measured here.
   nothing = np.zeros((2, len(load(config.data).test_labels), 10), np.float32)
   monkeypatch.setattr(measuring.streaming, "measure", lambda *_: (nothing, {}))

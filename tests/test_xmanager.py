@@ -52,12 +52,21 @@ report.parent.mkdir(parents=True, exist_ok=True)
 report.write_text(repr(sys.argv[4:]))
 """
 HOSTILE = [
-  "a b'c", 'q"; touch PWNED; "', "$(touch PWNED)", "`touch PWNED`", "--log=x", "*", "%s\\n",
-]  # fmt: skip
+  "a b'c",
+  'q"; touch PWNED; "',
+  "$(touch PWNED)",
+  "`touch PWNED`",
+  "--log=x",
+  "*",
+  "%s\\n",
+]
 TINY = {
-  "train.epochs": 1, "ensemble.baseline": False, "ensemble.size": 1, "model.name": "stem_alone",
+  "train.epochs": 1,
+  "ensemble.baseline": False,
+  "ensemble.size": 1,
+  "model.name": "stem_alone",
   "dissim.taps": (0,),
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -127,12 +136,24 @@ def test_parents_come_first_and_no_more_run_than_allowed(tmp_path, home):
 
 def test_failed_run_stops_its_children_only_and_the_same_command_goes_on(tmp_path):
   (tmp_path / "broken").write_text("bad")
-  tasks = [work(tmp_path, name, needs) for name, needs in (
-    ("bad", ()), ("good", ()), ("child", ("bad",)), ("grandchild", ("child",)), ("fine", ("good",))
-  )]  # fmt: skip
+  tasks = [
+    work(tmp_path, name, needs)
+    for name, needs in (
+      ("bad", ()),
+      ("good", ()),
+      ("child", ("bad",)),
+      ("grandchild", ("child",)),
+      ("fine", ("good",)),
+    )
+  ]
   found = launch(tmp_path, tasks)
-  assert found == {"bad": progress.FAILED, "good": progress.DONE, "child": progress.BLOCKED,
-                   "grandchild": progress.BLOCKED, "fine": progress.DONE}  # fmt: skip
+  assert found == {
+    "bad": progress.FAILED,
+    "good": progress.DONE,
+    "child": progress.BLOCKED,
+    "grandchild": progress.BLOCKED,
+    "fine": progress.DONE,
+  }
   root = tmp_path / "runs"
   assert progress.exit_code(tasks[0], root) == 1
   assert progress.last_line(tasks[0], root) == "this one is broken"
@@ -196,16 +217,23 @@ def test_process_may_ask_to_be_started_again_and_a_killed_one_failed(tmp_path, m
 def xmanager_launch(script, *arguments, home):
   """A process of the command line, as a user types it."""
   return subprocess.Popen(
-    [*XMANAGER, str(script), "--", *arguments], cwd=CHECKOUT, text=True, stdout=subprocess.PIPE,
-    stderr=subprocess.PIPE, env={**os.environ, "HOME": str(home)},
-  )  # fmt: skip
+    [*XMANAGER, str(script), "--", *arguments],
+    cwd=CHECKOUT,
+    text=True,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    env={**os.environ, "HOME": str(home)},
+  )
 
 
 def test_dry_run_tells_the_plan_and_creates_no_experiment(tmp_path):
   process = xmanager_launch(
-    "launch/xm.py", "--sweep=configs/sweeps/wald_table1.py", f"--root={tmp_path / 'runs'}",
-    "--dry_run", home=tmp_path,
-  )  # fmt: skip
+    "launch/xm.py",
+    "--sweep=configs/sweeps/wald_table1.py",
+    f"--root={tmp_path / 'runs'}",
+    "--dry_run",
+    home=tmp_path,
+  )
   out, err = process.communicate()
   assert process.returncode == 0, err
   assert "25 runs, 105 models to train" in out
@@ -252,11 +280,14 @@ def test_slurm_work_units_wait_for_their_parents_and_show_failures(tmp_path, slu
   asked = Request("small", tasks, tmp_path / "runs")
   cluster = sbatch.Cluster(partition="low", poll_seconds=0.3)
   console = rich.console.Console(file=(tmp_path / "console").open("w"))
-  found = xm_units.run(
-    asked, xm_slurm.submitted(tasks, asked.root, cluster, nodes=1), console
-  )
-  assert list(found.values()) == [progress.DONE, progress.DONE, progress.FAILED, progress.DONE,
-                                  progress.BLOCKED]  # fmt: skip
+  found = xm_units.run(asked, xm_slurm.submitted(tasks, asked.root, cluster, nodes=1), console)
+  assert list(found.values()) == [
+    progress.DONE,
+    progress.DONE,
+    progress.FAILED,
+    progress.DONE,
+    progress.BLOCKED,
+  ]
   order = [(what, name) for what, name, _ in events(tmp_path)]
   begin = order.index(("begin", "child"))
   assert all(order.index(("end", parent)) < begin for parent in tasks[3].needs)
@@ -310,9 +341,12 @@ main = command_line.guarded(launch)
   path = {"PYTHONPATH": str(CHECKOUT)}
   with (tmp_path / "told").open("w") as told:
     process = subprocess.Popen(
-      [*XMANAGER, str(script)], cwd=CHECKOUT, stdout=told, stderr=told,
+      [*XMANAGER, str(script)],
+      cwd=CHECKOUT,
+      stdout=told,
+      stderr=told,
       env={**os.environ, **path, "HOME": str(tmp_path)},
-    )  # fmt: skip
+    )
   until(lambda: (folder / "output.log").is_file() and (folder / "output.log").read_text())
   process.send_signal(signal.SIGTERM)
   assert process.wait(1200) == 130

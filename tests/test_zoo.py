@@ -115,8 +115,12 @@ def test_thirteen_components_are_the_papers():
 
 def test_features_keep_their_dtype_with_every_stem():
   """What `traced` asserts; of those whose published size is not tested, so that they are traced."""
-  published = {*test_models.PUBLISHED, *(name for name, *_ in test_zoo_cnn.PUBLISHED),
-               *test_zoo_patches.PUBLISHED, *test_zoo_patches.SMALL}  # fmt: skip
+  published = {
+    *test_models.PUBLISHED,
+    *(name for name, *_ in test_zoo_cnn.PUBLISHED),
+    *test_zoo_patches.PUBLISHED,
+    *test_zoo_patches.SMALL,
+  }
   for name in [*SMALL, *sorted(MODELS.keys() - published - set(tiny.NAMES) - set(SMALL))]:
     for stem in STEMS if name in SMALL else STEMS[-1:]:
       traced(name, stem, (stem, stem), 7)
@@ -150,5 +154,12 @@ def test_small_variants_keep_their_size(name):
 
 def test_stem_of_an_image_size():
   assert [nearest_stem(size) for size in (8, 12, 28, 32, 64, 128, 224, 256)] == [
-    8, 8, 32, 32, 32, 224, 224, 224
-  ]  # fmt: skip
+    8,
+    8,
+    32,
+    32,
+    32,
+    224,
+    224,
+    224,
+  ]

@@ -46,15 +46,25 @@ PUBLISHED = {
   ("mobilenet_v2", 224, 1000): 3_504_872,  # torchvision; 3.4M in the paper, Table 4.
   # kuangliu, which also expands in the first block (1 x 1 x 32 x 32, batch norm), and projects the
   # shortcut where features change at stride 1: 32 to 16, 16 to 24, 64 to 96, 160 to 320.
-  ("mobilenet_v2", 32, 10): 2_296_922 - (32 * 32 + 64)
-  - (32 * 16 + 32) - (16 * 24 + 48) - (64 * 96 + 192) - (160 * 320 + 640),
-}  # fmt: skip
+  ("mobilenet_v2", 32, 10): 2_296_922
+  - (32 * 32 + 64)
+  - (32 * 16 + 32)
+  - (16 * 24 + 48)
+  - (64 * 96 + 192)
+  - (160 * 320 + 640),
+}
 SMALL = [
   f"{family}_mini"
   for family in (
-    "preact_resnet", "wide_resnet", "resnext", "se_resnet", "vgg", "densenet", "mobilenet_v2"
+    "preact_resnet",
+    "wide_resnet",
+    "resnext",
+    "se_resnet",
+    "vgg",
+    "densenet",
+    "mobilenet_v2",
   )
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("name, stem, classes", PUBLISHED)
@@ -235,41 +245,51 @@ LAYERS = {
   "preact": (preact.PreActBasicBlock(8, 1, OPS), lambda o, x: preact_oracle(o, x, 1, (1, 1))),
   "preact /2": (preact.PreActBasicBlock(6, 2, OPS), lambda o, x: preact_oracle(o, x, 2, (2, 1))),
   "preact neck": (
-    preact.PreActBottleneckBlock(2, 1, OPS), lambda o, x: preact_oracle(o, x, 1, (1, 1, 1))
+    preact.PreActBottleneckBlock(2, 1, OPS),
+    lambda o, x: preact_oracle(o, x, 1, (1, 1, 1)),
   ),
   "preact neck /2": (
-    preact.PreActBottleneckBlock(3, 2, OPS), lambda o, x: preact_oracle(o, x, 2, (1, 2, 1))
+    preact.PreActBottleneckBlock(3, 2, OPS),
+    lambda o, x: preact_oracle(o, x, 2, (1, 2, 1)),
   ),
   "resnext": (
-    ResNeXtBlock(2, 1, OPS, 3, 64), lambda o, x: residual_oracle(o, x, 1, ((1, 1), (1, 3), (1, 1)))
+    ResNeXtBlock(2, 1, OPS, 3, 64),
+    lambda o, x: residual_oracle(o, x, 1, ((1, 1), (1, 3), (1, 1))),
   ),
   "resnext /2": (
-    ResNeXtBlock(3, 2, OPS, 4, 64), lambda o, x: residual_oracle(o, x, 2, ((1, 1), (2, 4), (1, 1)))
+    ResNeXtBlock(3, 2, OPS, 4, 64),
+    lambda o, x: residual_oracle(o, x, 2, ((1, 1), (2, 4), (1, 1))),
   ),
   "inverted": (
-    mobilenet_v2.InvertedResidual(8, 1, 3, OPS), lambda o, x: inverted_oracle(o, x, 1, True)
+    mobilenet_v2.InvertedResidual(8, 1, 3, OPS),
+    lambda o, x: inverted_oracle(o, x, 1, True),
   ),
   "inverted /2": (
-    mobilenet_v2.InvertedResidual(8, 2, 3, OPS), lambda o, x: inverted_oracle(o, x, 2, True)
+    mobilenet_v2.InvertedResidual(8, 2, 3, OPS),
+    lambda o, x: inverted_oracle(o, x, 2, True),
   ),
   "inverted, first": (
-    mobilenet_v2.InvertedResidual(8, 1, 1, OPS), lambda o, x: inverted_oracle(o, x, 1, False)
+    mobilenet_v2.InvertedResidual(8, 1, 1, OPS),
+    lambda o, x: inverted_oracle(o, x, 1, False),
   ),
   "mobilenet head": (
-    mobilenet_v2.Head6(5), lambda o, x: o.dense(relu6(x).mean(axis=(1, 2)), "dense")
+    mobilenet_v2.Head6(5),
+    lambda o, x: o.dense(relu6(x).mean(axis=(1, 2)), "dense"),
   ),
   "dense layer": (densenet.DenseLayer(3, OPS), dense_layer_oracle),
   "transition": (densenet.Transition(OPS), transition_oracle),
   "vgg, pooled": (vgg.ConvLayer(5, False, True, OPS), vgg_oracle),
   "vgg": (
-    vgg.ConvLayer(5, False, False, OPS), lambda o, x: o.norm(o.conv(relu(x), "conv"), "norm")
+    vgg.ConvLayer(5, False, False, OPS),
+    lambda o, x: o.norm(o.conv(relu(x), "conv"), "norm"),
   ),
   "vgg, first": (
-    vgg.ConvLayer(5, True, False, OPS), lambda o, x: o.norm(o.conv(x, "conv"), "norm")
+    vgg.ConvLayer(5, True, False, OPS),
+    lambda o, x: o.norm(o.conv(x, "conv"), "norm"),
   ),
   "vgg head": (vgg.SmallHead(5, True), small_head_oracle),
   "excitation": (SqueezeExcitation(), gate),
-}  # fmt: skip
+}
 
 
 def randomized(layer, x, *flags):
@@ -340,9 +360,15 @@ def test_fresh_blocks_pass_the_relu():
 
 @pytest.mark.parametrize(
   "groups, inputs, outputs, stride, size",
-  [(8, 8, 8, 1, 7), (8, 8, 8, 2, 5), (4, 8, 12, 1, 3), (4, 8, 4, 2, 3), (3, 3, 6, 1, 3),
-   (3, 3, 3, 1, 3)],
-)  # fmt: skip
+  [
+    (8, 8, 8, 1, 7),
+    (8, 8, 8, 2, 5),
+    (4, 8, 12, 1, 3),
+    (4, 8, 4, 2, 3),
+    (3, 3, 6, 1, 3),
+    (3, 3, 3, 1, 3),
+  ],
+)
 def test_grouped_convolution(groups, inputs, outputs, stride, size):
   """What runs on a CPU and XLA's own, and both gradients of the two."""
   x = images(inputs)

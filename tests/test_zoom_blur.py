@@ -39,8 +39,9 @@ def clipped_zoom(image, factor):
 def centred_zoom(image, factor):
   """About the exact middle: what it is not."""
   height, width, _ = image.shape
-  places = np.meshgrid(*((np.arange(n) - (n - 1) / 2) / factor + (n - 1) / 2
-                         for n in (height, width)), indexing="ij")  # fmt: skip
+  places = np.meshgrid(
+    *((np.arange(n) - (n - 1) / 2) / factor + (n - 1) / 2 for n in (height, width)), indexing="ij"
+  )
   channels = [ndimage.map_coordinates(layer, places, order=1) for layer in np.moveaxis(image, 2, 0)]
   return np.stack(channels, -1)
 

@@ -23,9 +23,12 @@ from dissim_jax.models.components import Components
 from dissim_jax.models.resnet import Head, Ops, Stem
 
 STRIDES = {  # of blocks
-  "stem_alone": (), "tiniest": (2,), "tiny": (1, 2), "tiny_deep": (1, 2, 2),
+  "stem_alone": (),
+  "tiniest": (2,),
+  "tiny": (1, 2),
+  "tiny_deep": (1, 2, 2),
   "tiny_deeper": (1, 1, 2, 1, 2, 1),
-}  # fmt: skip
+}
 NAMES = (*STRIDES, "tiny_vit")
 
 
@@ -113,6 +116,12 @@ def tiny(
 
 def _describe(stem: int, strides: tuple[int, ...]) -> Components:
   return Components(
-    "CNN", f"conv of {stem}", "BN", "yes", "ReLU", width="16", depth=str(len(strides) + 2),
+    "CNN",
+    f"conv of {stem}",
+    "BN",
+    "yes",
+    "ReLU",
+    width="16",
+    depth=str(len(strides) + 2),
     input_resolution=str(stem),
-  )  # fmt: skip
+  )

@@ -28,9 +28,16 @@ from dissim_jax.names import nearest
 
 # Share of the time at most, in the order of importance.
 PARTS = {
-  "check": 0.15, "members": 0.5, "shares": 0.2, "cka": 0.05, "augment": 0.05, "attack": 0.1,
-  "joint": 0.12, "evaluation": 0.1, "corruption": 0.1,
-}  # fmt: skip
+  "check": 0.15,
+  "members": 0.5,
+  "shares": 0.2,
+  "cka": 0.05,
+  "augment": 0.05,
+  "attack": 0.1,
+  "joint": 0.12,
+  "evaluation": 0.1,
+  "corruption": 0.1,
+}
 
 
 def define_flags(values: flags.FlagValues = flags.FLAGS) -> dict[str, flags.FlagHolder]:
@@ -49,11 +56,13 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> dict[str, flags.Flag
     command_line.define_whole("repeats", 5, "Timed calls of each, at most.", values, 1),
     command_line.define_number("seconds", 420, "After these no program is begun.", values, 1),
     flags.DEFINE_bool(
-      "tiny", False, "A small network, a few 8x8 images: whether it runs at all.",
+      "tiny",
+      False,
+      "A small network, a few 8x8 images: whether it runs at all.",
       flag_values=values,
     ),
     flags.DEFINE_string("out", None, "JSON file with all timings.", flag_values=values),
-  )  # fmt: skip
+  )
   return {holder.name: holder for holder in holders}
 
 

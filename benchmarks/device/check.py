@@ -160,9 +160,11 @@ def convolution(dtype: str) -> float:
   padded = np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)))
   exact = sum(padded[:, i : i + 8, j : j + 8] @ kernel[i, j] for i in range(3) for j in range(3))
   convolve = functools.partial(
-    jax.lax.conv_general_dilated, window_strides=(1, 1), padding="SAME",
+    jax.lax.conv_general_dilated,
+    window_strides=(1, 1),
+    padding="SAME",
     dimension_numbers=("NHWC", "HWIO", "NHWC"),
-  )  # fmt: skip
+  )
   return relative(jax.jit(convolve)(jnp.asarray(images, dtype), jnp.asarray(kernel, dtype)), exact)
 
 

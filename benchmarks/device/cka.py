@@ -12,9 +12,15 @@ Data = list  # `[batch][tap]`, float32 `[examples, features]`, the taps of both 
 
 
 def activations(
-  batches: int, seed: int, shapes: Sequence[tuple[int, ...]], *, batch: int = 128,
-  mean: float = 0.0, scale: float = 1.0, shared: float = 0.7,
-) -> Data:  # fmt: skip
+  batches: int,
+  seed: int,
+  shapes: Sequence[tuple[int, ...]],
+  *,
+  batch: int = 128,
+  mean: float = 0.0,
+  scale: float = 1.0,
+  shared: float = 0.7,
+) -> Data:
   """Random activations of two networks; examples share some of their features.
 
   The shared part has 30 dimensions, so that taps are similar to a middling degree.
@@ -25,12 +31,14 @@ def activations(
   result = []
   for _ in range(batches):
     common = rng.standard_normal((batch, 30), np.float32)
-    result.append([
-      (shared * common @ mix + rng.standard_normal((batch, mix.shape[1]), np.float32) + mean)
-      * np.float32(scale)
-      for _ in range(2)
-      for mix in mixing
-    ])  # fmt: skip
+    result.append(
+      [
+        (shared * common @ mix + rng.standard_normal((batch, mix.shape[1]), np.float32) + mean)
+        * np.float32(scale)
+        for _ in range(2)
+        for mix in mixing
+      ]
+    )
   return result
 
 

@@ -88,11 +88,15 @@ def attack(setting: Setting) -> Iterator[list[Case]]:
   kinds = {"one a dispatch": 1, "all in one program": iterations}
   yield [
     Case(
-      f"{name}: PGD, {iterations} iterations, {title}", functools.partial(make, block), count,
-      batch, setting.dtype, iterations * setting.gflop(name) * 2 / 3,
+      f"{name}: PGD, {iterations} iterations, {title}",
+      functools.partial(make, block),
+      count,
+      batch,
+      setting.dtype,
+      iterations * setting.gflop(name) * 2 / 3,
     )
     for title, block in kinds.items()
-  ]  # fmt: skip
+  ]
 
 
 def corruption(setting: Setting) -> Iterator[list[Case]]:
@@ -146,8 +150,12 @@ def evaluation(setting: Setting) -> Iterator[list[Case]]:
   kinds = {"predictions": streaming.predict, "and similarity of all taps": streaming.measure}
   yield [
     Case(
-      f"two {name}: {title}", functools.partial(make, work), count, min(batch, count),
-      setting.dtype, 2 * setting.gflop(name) / 3,
+      f"two {name}: {title}",
+      functools.partial(make, work),
+      count,
+      min(batch, count),
+      setting.dtype,
+      2 * setting.gflop(name) / 3,
     )
     for title, work in kinds.items()
-  ]  # fmt: skip
+  ]

@@ -55,10 +55,20 @@ class Sizes:
 ACCELERATOR = Sizes()
 CPU = Sizes(training=2560, augmented=512, attacked=128, iterations=2, corrupted=500, evaluated=256)
 TINY = Sizes(
-  training=40, earlier=(1,), games=("ExpVar, closed form",), together=2, augmented=20,
-  taps=((8, 8, 2), (4, 4, 3)), cka_batches=2, attacked=8, iterations=2, corrupted=20,
-  corruptions=("brightness", "jpeg"), evaluated=24, checked="",
-)  # fmt: skip
+  training=40,
+  earlier=(1,),
+  games=("ExpVar, closed form",),
+  together=2,
+  augmented=20,
+  taps=((8, 8, 2), (4, 4, 3)),
+  cka_batches=2,
+  attacked=8,
+  iterations=2,
+  corrupted=20,
+  corruptions=("brightness", "jpeg"),
+  evaluated=24,
+  checked="",
+)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)  # One object is one setting: its images are kept.

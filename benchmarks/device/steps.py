@@ -44,10 +44,14 @@ class Steps:
     self._setting, self._programs = setting, {}
     name = setting.sizes.checked or setting.models[0]
     self._config = varied(
-      setting.config, train__batch_size=BATCH, model__name=name, dissim__taps=setting.taps(name),
-      dissim__metric="expvar", dissim__projection__name="least_squares",
+      setting.config,
+      train__batch_size=BATCH,
+      model__name=name,
+      dissim__taps=setting.taps(name),
+      dissim__metric="expvar",
+      dissim__projection__name="least_squares",
       augment__autoaugment="none",  # Rounds to grey levels: devices may round another way.
-    )  # fmt: skip
+    )
     self.device = setting.mesh.devices.flat[0]
 
   @functools.cached_property

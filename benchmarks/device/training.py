@@ -38,9 +38,13 @@ T, PLAIN, FORWARD, PENALTY, U = SHARES = (
 
 
 def stepper(
-  setting: Setting, config: ml_collections.ConfigDict, step: Callable, state: Any, names: Sequence,
+  setting: Setting,
+  config: ml_collections.ConfigDict,
+  step: Callable,
+  state: Any,
+  names: Sequence,
   teachers: tuple[Any, ...],
-) -> Callable[[], Any]:  # fmt: skip
+) -> Callable[[], Any]:
   """A function that dispatches once to the device: as many steps as a training does."""
   order = loop.epoch_order(0, 1, setting.sizes.training, setting.batch)
   order = order[: block_size(setting)]
@@ -67,9 +71,14 @@ def block_size(setting: Setting) -> int:
 
 
 def member_case(
-  setting: Setting, title: str, name: str, config: ml_collections.ConfigDict,
-  game: Callable[[Game], Game] | None = None, earlier: int = 0, gflop: float = 0.0,
-) -> Case:  # fmt: skip
+  setting: Setting,
+  title: str,
+  name: str,
+  config: ml_collections.ConfigDict,
+  game: Callable[[Game], Game] | None = None,
+  earlier: int = 0,
+  gflop: float = 0.0,
+) -> Case:
   """One member's training: T, or with `earlier` members the game of `config`, changed by `game`."""
 
   def make():
@@ -112,9 +121,12 @@ def shares(setting: Setting) -> Iterator[list[Case]]:
   name = setting.config.model.name
   config = varied(setting.config, dissim__taps=setting.taps(name))
   plain = varied(
-    config, augment__crop_padding=0, augment__flip=False, augment__autoaugment="none",
+    config,
+    augment__crop_padding=0,
+    augment__flip=False,
+    augment__autoaugment="none",
     augment__cutout=0,
-  )  # fmt: skip
+  )
   unprojected = functools.partial(dataclasses.replace, projection=identity(combine="concatenate"))
   forward = functools.partial(unprojected, similarity=nearly_nothing)
   case = functools.partial(member_case, setting, name=name)
@@ -159,7 +171,11 @@ def together(setting: Setting) -> Iterator[list[Case]]:
   yield [
     member_case(setting, f"{name}: T", name, config, gflop=gflop),
     Case(
-      f"{name}: {members} together, GNCL", make, images, setting.batch, setting.dtype,
+      f"{name}: {members} together, GNCL",
+      make,
+      images,
+      setting.batch,
+      setting.dtype,
       members * gflop,
     ),
-  ]  # fmt: skip
+  ]

@@ -24,8 +24,12 @@ HYPERPARAMETERS = {
   "no_crops": {"augment__crop_padding": 0},
 }
 ARCHITECTURES = (
-  "preact_resnet_mini", "wide_resnet_mini", "se_resnet_mini", "vgg_mini", "densenet_mini",
-)  # fmt: skip
+  "preact_resnet_mini",
+  "wide_resnet_mini",
+  "se_resnet_mini",
+  "vgg_mini",
+  "densenet_mini",
+)
 
 
 def get_sweep():

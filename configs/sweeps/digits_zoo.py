@@ -17,14 +17,20 @@ from dissim_jax.launch.sweep import Run
 SEEDS = (0, 1)
 CONFIG = "digits_expvar"
 ALONE = {
-  "ensemble.size": 1, "dissim.weight": 0.0, "dissim.taps": (1,), "train.epochs": 200,
-  "train.checkpoint_every_epochs": 200, "train.batch_size": 50,
-}  # fmt: skip
+  "ensemble.size": 1,
+  "dissim.weight": 0.0,
+  "dissim.taps": (1,),
+  "train.epochs": 200,
+  "train.checkpoint_every_epochs": 200,
+  "train.batch_size": 50,
+}
 # Networks without batch norm need AdamW and a warm-up.
 ADAMW = {
-  "optimizer.name": "adamw", "optimizer.learning_rate": 3e-3, "optimizer.weight_decay": 0.05,
+  "optimizer.name": "adamw",
+  "optimizer.learning_rate": 3e-3,
+  "optimizer.weight_decay": 0.05,
   "optimizer.warmup_epochs": 20.0,
-}  # fmt: skip
+}
 # Learning rates were chosen on seed 0's test images among three a family.
 MODELS = {
   "resnet14": {},
@@ -54,9 +60,13 @@ def get_sweep():
   for student in STUDENTS:
     for teacher in MODELS:
       values = {
-        **ALONE, **MODELS[student], "objective.name": "distill", "ensemble.size": 2,
-        "ensemble.models": (teacher, student), "ensemble.baseline": False,
-      }  # fmt: skip
+        **ALONE,
+        **MODELS[student],
+        "objective.name": "distill",
+        "ensemble.size": 2,
+        "ensemble.models": (teacher, student),
+        "ensemble.baseline": False,
+      }
       source = f"{teacher}/seed_{SEEDS[0]}/member_0"
       yield Run(f"students/{student}/{teacher}", CONFIG, values, teachers=(source,))
 

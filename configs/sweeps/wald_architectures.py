@@ -20,6 +20,4 @@ def get_sweep():
   """Per architecture the baseline of every seed, and a pair for every tap."""
   for name, taps in TAPS.items():
     penalties = [("expvar", tap, 1.0) for tap in taps]
-    yield from pairs(
-      "cifar10_expvar", penalties, {"model.name": name}, prefix=f"{name}/"
-    )
+    yield from pairs("cifar10_expvar", penalties, {"model.name": name}, prefix=f"{name}/")

@@ -46,8 +46,7 @@ def fgsm(
   """
   check_attack(Attack("fgsm", epsilon), bounds=bounds)
   sizes = epsilon, epsilon, 0.0
-  return _iterate(logits, images, labels, sizes, 1, None, attacked, None, 1, bounds,
-                  velocity=False)  # fmt: skip
+  return _iterate(logits, images, labels, sizes, 1, None, attacked, None, 1, bounds, velocity=False)
 
 
 def pgd(
@@ -97,11 +96,23 @@ def pgd(
     ValueError: shapes, dtypes or, outside of `jit`, values do not fit.
     UserError: a number is out of range.
   """
-  check_attack(Attack("pgd", epsilon, step_size, iterations, random_start, seed=seed),
-               bounds=bounds)  # fmt: skip
+  check_attack(
+    Attack("pgd", epsilon, step_size, iterations, random_start, seed=seed), bounds=bounds
+  )
   sizes, start = (epsilon, step_size, 0.0), folded(seed) if random_start else None
-  return _iterate(logits, images, labels, sizes, iterations, start, attacked, indices,
-                  steps_per_dispatch, bounds, velocity=False)  # fmt: skip
+  return _iterate(
+    logits,
+    images,
+    labels,
+    sizes,
+    iterations,
+    start,
+    attacked,
+    indices,
+    steps_per_dispatch,
+    bounds,
+    velocity=False,
+  )
 
 
 def momentum_pgd(
@@ -130,8 +141,19 @@ def momentum_pgd(
     bounds=bounds,
   )
   sizes, start = (epsilon, step_size, momentum), folded(seed) if random_start else None
-  return _iterate(logits, images, labels, sizes, iterations, start, attacked, indices,
-                  steps_per_dispatch, bounds, velocity=True)  # fmt: skip
+  return _iterate(
+    logits,
+    images,
+    labels,
+    sizes,
+    iterations,
+    start,
+    attacked,
+    indices,
+    steps_per_dispatch,
+    bounds,
+    velocity=True,
+  )
 
 
 def perturb(
@@ -162,9 +184,18 @@ def check_attack(attack: Attack, prefix: str = "", bounds: Bounds = UNIT) -> Non
 
 
 def _iterate(
-  logits, images, labels, sizes, iterations, start, attacked, indices, steps_per_dispatch, bounds,
+  logits,
+  images,
+  labels,
+  sizes,
+  iterations,
+  start,
+  attacked,
+  indices,
+  steps_per_dispatch,
+  bounds,
   velocity,
-) -> jax.Array:  # fmt: skip
+) -> jax.Array:
   """All iterations, in as many dispatches as the platform asks for."""
   images, labels, attacked, indices = (
     array if array is None or isinstance(array, jax.Array) else np.asarray(array)
@@ -203,7 +234,15 @@ def _advance(logits, at, images, labels, sizes, bounds, *, count) -> Iterate:
   epsilon, step_size, momentum = sizes
 
   def step(_, at):
-    return attack_step(logits, at, images, labels, epsilon=epsilon, step_size=step_size,
-                       momentum=momentum, bounds=bounds)  # fmt: skip
+    return attack_step(
+      logits,
+      at,
+      images,
+      labels,
+      epsilon=epsilon,
+      step_size=step_size,
+      momentum=momentum,
+      bounds=bounds,
+    )
 
   return step(0, at) if count == 1 else jax.lax.fori_loop(0, count, step, at)

@@ -93,9 +93,7 @@ def _scaled(gradient: jax.Array) -> jax.Array:
   return gradient / jnp.where(mean > 0, mean, 1.0)
 
 
-def _into_ball(
-  moved: jax.Array, images: jax.Array, epsilon: float, bounds: Bounds
-) -> jax.Array:
+def _into_ball(moved: jax.Array, images: jax.Array, epsilon: float, bounds: Bounds) -> jax.Array:
   """The nearest images in the ball and the bounds; the clean image itself where epsilon is 0."""
   return jnp.clip(jnp.clip(moved, images - epsilon, images + epsilon), *bounds)
 
@@ -109,7 +107,9 @@ def random_images(
   That of an image follows from the seed and its own index alone, whatever else is in the batch.
   """
   root = jax.random.key(seed)
-  draw = lambda index: jax.random.uniform(  # noqa: E731
-    jax.random.fold_in(root, index), images.shape[1:], minval=-1.0, maxval=1.0
+  draw = (  # noqa: E731
+    lambda index: jax.random.uniform(
+      jax.random.fold_in(root, index), images.shape[1:], minval=-1.0, maxval=1.0
+    )
   )
   return _into_ball(images + epsilon * jax.vmap(draw)(indices), images, epsilon, bounds)

@@ -60,15 +60,19 @@ def _check_stem(field: str, value: Any) -> None:
 
 _RUN = {
   "plugins": several(
-    (), "modules that add to the registry, imported before anything else", anything,
-    of_texts=True, affects="command",
+    (),
+    "modules that add to the registry, imported before anything else",
+    anything,
+    of_texts=True,
+    affects="command",
   ),
   "seed": seed(0, "determines members' weights, order of the data, augmentation", affects="seed"),
   "dtype": name(
-    "auto", "activations: float32, bfloat16; auto = bfloat16 on GPU and TPU",
+    "auto",
+    "activations: float32, bfloat16; auto = bfloat16 on GPU and TPU",
     ("auto", "float32", "bfloat16"),
   ),
-}  # fmt: skip
+}
 
 _IMAGES = {  # Which images there are, and which are for training.
   "name": name("digits", "data set", DATASETS),
@@ -80,20 +84,20 @@ _IMAGES = {  # Which images there are, and which are for training.
   "split_seed": seed(0, "which ones (and which digits are for training)"),
   "train_per_class": whole(10, "digits only: training images of each class", 1),
   "images_per_class": whole(0, "training images used of each class, by split_seed; 0 = all"),
-}  # fmt: skip
+}
 
 _DATA = {
   "dir": text("", 'folder of the data set; "" = ~/.cache/dissim_jax for CIFAR', affects="speed"),
   "resident_gib": number(
     4.0, "a larger training set is sent to the devices block by block", affects="speed"
   ),
-  "mean": several(
-    (0.5,), "per channel, of images in 0..1", are(is_number(), least=1)
-  ),
+  "mean": several((0.5,), "per channel, of images in 0..1", are(is_number(), least=1)),
   "std": several(
-    (0.5,), "per channel, of images in 0..1", are(is_number(0, above=True), least=1),
+    (0.5,),
+    "per channel, of images in 0..1",
+    are(is_number(0, above=True), least=1),
   ),
-}  # fmt: skip
+}
 
 _AUGMENT = {
   "crop_padding": whole(0, "pixels of padding before a random crop; 0 = off", 0, 1024),
@@ -107,15 +111,15 @@ _AUGMENT = {
 
 _MODEL = {
   "name": name("resnet14", "architecture", MODELS),
-  "width_multiplier": number(
-    1.0, "scales the features of every layer", 0, _WIDEST, above=True
-  ),
+  "width_multiplier": number(1.0, "scales the features of every layer", 0, _WIDEST, above=True),
   "stem": Field(
-    default=0, doc="image size the first layers are made for: 8, 32, 224; 0 = the nearest",
-    kind=int, check=_check_stem,
+    default=0,
+    doc="image size the first layers are made for: 8, 32, 224; 0 = the nearest",
+    kind=int,
+    check=_check_stem,
   ),
   "patch_size": whole(0, "pixels a side, of architectures with patches; 0 = by the stem", 0, 4096),
-}  # fmt: skip
+}
 
 _ENSEMBLE = {
   "size": whole(2, "members of the sequence, the first is not regularised", 1, _LARGEST),
@@ -124,23 +128,29 @@ _ENSEMBLE = {
   ),
   "baseline": flag(True, "also train independent members, to compare with"),
   "models": several(
-    (), "architecture of each member, if not all model.name", are(is_one_of(MODELS)),
+    (),
+    "architecture of each member, if not all model.name",
+    are(is_one_of(MODELS)),
     of_texts=True,
   ),
   "compare": several(
-    (), "objectives of further ensembles of this size, trained jointly", are_names(JOINT),
+    (),
+    "objectives of further ensembles of this size, trained jointly",
+    are_names(JOINT),
     of_texts=True,
   ),
-}  # fmt: skip
+}
 
 _OBJECTIVE = {
   "name": name(
-    "sequential", "sequential; distill: from member 0; or of members trained jointly",
-    JOINT, *ONE_BY_ONE,
+    "sequential",
+    "sequential; distill: from member 0; or of members trained jointly",
+    JOINT,
+    *ONE_BY_ONE,
   ),
   "weight": number(0.2, "lambda of the objectives of members trained jointly"),
   "teacher_share": number(0.5, "distill: share of the teacher's hard labels in the loss", 0, 1),
-}  # fmt: skip
+}
 
 _DISSIM = {
   "metric": name("expvar", "similarity that members are trained against", PENALTIES),
@@ -151,10 +161,8 @@ _DISSIM = {
   "weight": number(1.0, "lambda; 0 = independent members"),
   "warmup_start_epoch": whole(0, "epochs before lambda starts to rise"),
   "warmup_steps": whole(0, "steps in which a cosine takes lambda from 0 to weight"),
-  "combine": name(
-    "concatenate", "several teachers without projection", ("concatenate", "mean")
-  ),
-}  # fmt: skip
+  "combine": name("concatenate", "several teachers without projection", ("concatenate", "mean")),
+}
 
 _PROJECTION = {
   "name": name("least_squares", "of measures that compare channels with channels", PROJECTIONS),
@@ -181,7 +189,7 @@ _TRAIN = {
   "checkpoint_every_epochs": whole(20, "and after the last epoch", 1, affects="speed"),
   "keep_checkpoints": whole(2, "newest states kept on disk", 1, affects="speed"),
   "monitor_images": whole(1000, "images for the least-squares R^2 after each epoch", 1),
-}  # fmt: skip
+}
 
 _EVALUATE = {
   "batch_size": whole(128, "images; also the minibatch of LinCKA", 4),
@@ -194,16 +202,20 @@ _CORRUPTION = {
     (), "corruptions of test images, or all", are_names(CORRUPTIONS, "all"), of_texts=True
   ),
   "severities": several(
-    (1, 2, 3, 4, 5), "1-5 are the published levels, 0 = none",
+    (1, 2, 3, 4, 5),
+    "1-5 are the published levels, 0 = none",
     are(is_number(0), unique=True),
   ),
   "seed": seed(0, "determines where and how images are corrupted"),
-}  # fmt: skip
+}
 
 _TRANSFER = {
   "attack": name("none", "whether images that fool one member fool the others", ATTACKS, "none"),
   "epsilon": number(
-    Attack.epsilon, "largest change of a pixel, of images in 0..1", 0, 1,
+    Attack.epsilon,
+    "largest change of a pixel, of images in 0..1",
+    0,
+    1,
     hint=", such as 8/255 for 8 grey levels",
   ),
   "step_size": number(Attack.step_size, "change in one iteration", 0, 1, above=True),
@@ -215,7 +227,7 @@ _TRANSFER = {
     0.01, "eps_s, per cent of images: what a similarity of nothing counts as", 0, 100, above=True
   ),
   "seed": seed(0, "determines random starts"),
-}  # fmt: skip
+}
 
 _ATTRIBUTION = {
   "method": name("none", "which pixels members decide by, on test images", METHODS, "none"),
@@ -224,14 +236,15 @@ _ATTRIBUTION = {
 }
 
 _FEATURES = {
-  "shares": several((), "of the first member's features, 0..1; () = not done",
-                    are(is_number(0, 1), unique=True)),
+  "shares": several(
+    (), "of the first member's features, 0..1; () = not done", are(is_number(0, 1), unique=True)
+  ),
   "dimensions": several((), "features kept; () = powers of two", are(is_whole(1), unique=True)),
   "images": whole(10_000, "training images that classifiers are fitted on", 1),
   "draws": whole(5, "random choices of features", 1),
   "regularisation": number(1.0, "C of scikit-learn's logistic regression", above=True),
   "max_iter": whole(1000, "of L-BFGS", 1),
-}  # fmt: skip
+}
 
 _STITCH = {
   "experiments": several((), "experiments, or all", are_names(EXPERIMENTS, "all"), of_texts=True),
@@ -241,8 +254,9 @@ _STITCH = {
   "taps": several((), "where to join; () = every tap", are(is_whole(0), unique=True)),
   "resize": flag(False, "whether a source tap of another spatial size is resized"),
   "ridge": number(0.0, "of least squares: fraction of the mean channel variance"),
-  "labels": name("soft", "task loss aims at the target's probabilities, or hard: at labels",
-                 LABELS),
+  "labels": name(
+    "soft", "task loss aims at the target's probabilities, or hard: at labels", LABELS
+  ),
   "start": name("least_squares", "of task loss", STARTS),
   "epochs": whole(30, "passes over the training images, for each stitch", 1),
   "batch_size": whole(128, "images, over all devices", 1),
@@ -251,18 +265,25 @@ _STITCH = {
     (10, 20), "after these the learning rate is divided by ten", are(is_whole(1), unique=True)
   ),
   "steps_per_dispatch": whole(0, "steps sent to the device at once; 0 = by platform"),
-  "widths": several((), "experiment width: width multipliers beside model.width_multiplier",
-                    are(is_number(0, _WIDEST, above=True), unique=True)),
+  "widths": several(
+    (),
+    "experiment width: width multipliers beside model.width_multiplier",
+    are(is_number(0, _WIDEST, above=True), unique=True),
+  ),
   "cka_weight": number(1.0, "experiment low_cka: weight of the CKA in the loss"),
   "starts": whole(5, "experiments initialisation, connectivity: starts of each kind", 1),
   "connected_points": whole(9, "experiment connectivity: points from one to the other", 2),
   "connected_accuracy": number(0.8, "least relative accuracy of a solution that is used"),
-  "l1_direct": several((0.001, 0.003, 0.01, 0.03, 0.1), "shares of what makes all zero",
-                       are(is_number(0), unique=True)),
-  "l1_task": several((1e-4, 3e-4, 1e-3, 3e-3, 1e-2), "weights of the sum of |entries|",
-                     are(is_number(0), unique=True)),
+  "l1_direct": several(
+    (0.001, 0.003, 0.01, 0.03, 0.1), "shares of what makes all zero", are(is_number(0), unique=True)
+  ),
+  "l1_task": several(
+    (1e-4, 3e-4, 1e-3, 3e-3, 1e-2),
+    "weights of the sum of |entries|",
+    are(is_number(0), unique=True),
+  ),
   "ranks": several((4, 8, 16), "experiment low_rank", are(is_whole(1), unique=True)),
-}  # fmt: skip
+}
 
 # Learned projections: None is as the member's.
 _OWN_OPTIMIZER = {

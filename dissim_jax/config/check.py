@@ -1,6 +1,5 @@
 """Checks of a config before anything starts; every complaint is one sentence."""
 
-
 from collections.abc import Mapping
 from typing import Any
 

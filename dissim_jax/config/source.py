@@ -109,8 +109,9 @@ def _check_arguments(get_config: Any, arguments: list[str]) -> None:
 
 def _told(error: BaseException, file: str) -> str:
   """An exception in one line, with the last line of the file that led to it."""
-  lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__)
-           if frame.filename == file]  # fmt: skip
+  lines = [
+    frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file
+  ]
   if isinstance(error, SyntaxError) and error.filename == file:
     lines, told = [error.lineno], error.msg
   else:

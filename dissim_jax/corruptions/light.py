@@ -44,8 +44,10 @@ def height_map(keys: jax.Array, levels: int, decay: jax.Array) -> jax.Array:
   amplitude = 1.0  # Any: the map is normalised in the end.
   for level in range(levels):
     step = side >> level
-    wobble = lambda top, left, step=step, amplitude=amplitude: (  # noqa: E731
-      amplitude * wobbles[:, top::step, left::step]
+    wobble = (  # noqa: E731
+      lambda top, left, step=step, amplitude=amplitude: (
+        amplitude * wobbles[:, top::step, left::step]
+      )
     )
     # The barrier keeps levels from being fused, which takes long to compile.
     heights = jax.lax.optimization_barrier(_halve(heights, wobble, step // 2))

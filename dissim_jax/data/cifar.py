@@ -138,8 +138,12 @@ def download(name: str, listing: Listing, archive: Path, unreadable: list[Path])
   Raises:
     UserError: no download, or other content than listed; the sentence names `unreadable` copies.
   """
-  places = (f"{name}/<version>/", *(f"{form.folder}/" for form in (BINARY[name], PYTHON[name])),
-            listing.filename, PYTHON_LISTINGS[name].filename)  # fmt: skip
+  places = (
+    f"{name}/<version>/",
+    *(f"{form.folder}/" for form in (BINARY[name], PYTHON[name])),
+    listing.filename,
+    PYTHON_LISTINGS[name].filename,
+  )
   missing = f"{name} is not in {str(archive.parent)!r} (looked for {', '.join(places)})"
   part = atomic.part_of(archive)  # Jobs that are started together do not write into one file.
   try:

@@ -48,8 +48,17 @@ class Form(NamedTuple):
 
 
 CIFAR10_NAMES = (
-  "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"
-)  # fmt: skip
+  "airplane",
+  "automobile",
+  "bird",
+  "cat",
+  "deer",
+  "dog",
+  "frog",
+  "horse",
+  "ship",
+  "truck",
+)
 COUNTS = {"train": 50_000, "test": 10_000}  # images of either official data set
 
 
@@ -235,31 +244,47 @@ class _Unpickler(pickle.Unpickler):
 _BATCHES = tuple(f"data_batch_{i}" for i in range(1, 6))
 BINARY = {
   "cifar10": Form(
-    "cifar-10-batches-bin", tuple(f"{base}.bin" for base in _BATCHES), ("test_batch.bin",),
-    partial(_parse_records, label_bytes=1), "", list,
+    "cifar-10-batches-bin",
+    tuple(f"{base}.bin" for base in _BATCHES),
+    ("test_batch.bin",),
+    partial(_parse_records, label_bytes=1),
+    "",
+    list,
   ),
   "cifar100": Form(
-    "cifar-100-binary", ("train.bin",), ("test.bin",), partial(_parse_records, label_bytes=2),
-    "fine_label_names.txt", lambda data: data.decode().split(),
+    "cifar-100-binary",
+    ("train.bin",),
+    ("test.bin",),
+    partial(_parse_records, label_bytes=2),
+    "fine_label_names.txt",
+    lambda data: data.decode().split(),
   ),
-}  # fmt: skip
+}
 PYTHON = {
   "cifar10": Form(
     "cifar-10-batches-py", _BATCHES, ("test_batch",), partial(_parse_batch, key="labels"), "", list
   ),
   "cifar100": Form(
-    "cifar-100-python", ("train",), ("test",), partial(_parse_batch, key="fine_labels"), "meta",
+    "cifar-100-python",
+    ("train",),
+    ("test",),
+    partial(_parse_batch, key="fine_labels"),
+    "meta",
     _parse_names,
   ),
-}  # fmt: skip
+}
 _HOME = "https://www.cs.toronto.edu/~kriz"
 PYTHON_LISTINGS = {  # MD5 c58f30108f718f92721af3b95e74349a, eb9058c3a382ffc7106e4002c42a8d85
   "cifar10": Listing(
-    f"{_HOME}/cifar-10-python.tar.gz", 170_498_071,
-    "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce", "cifar-10-python.tar.gz",
+    f"{_HOME}/cifar-10-python.tar.gz",
+    170_498_071,
+    "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",
+    "cifar-10-python.tar.gz",
   ),
   "cifar100": Listing(
-    f"{_HOME}/cifar-100-python.tar.gz", 169_001_437,
-    "85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7", "cifar-100-python.tar.gz",
+    f"{_HOME}/cifar-100-python.tar.gz",
+    169_001_437,
+    "85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7",
+    "cifar-100-python.tar.gz",
   ),
-}  # fmt: skip
+}

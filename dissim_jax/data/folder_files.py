@@ -176,8 +176,11 @@ def _walk(start: str, path: str, passed: Passed) -> list[File]:
   """The images of a folder, `path` from the data set's, and of all folders in it, sorted."""
   found, named, waiting = [], [], deque([(start, path)])
   # Links can lead in a circle, or up to where all classes are: each folder is read once.
-  seen = {_identity(up) for whole in (os.path.abspath(start), os.path.realpath(start))
-          for up in Path(whole).parents}  # fmt: skip
+  seen = {
+    _identity(up)
+    for whole in (os.path.abspath(start), os.path.realpath(start))
+    for up in Path(whole).parents
+  }
   while waiting:
     here, path = waiting.popleft()
     if (own := _identity(here)) in seen:

@@ -100,11 +100,14 @@ def load(config: Any) -> Dataset:
   class_names = tuple(str(name) for name in arrays["class_names"])
   train = _of_each_class(train, arrays["train_labels"], config.images_per_class, class_names)
   return Dataset(
-    *_examples(arrays, "train", train), *_examples(arrays, "train", validation),
-    *_examples(arrays, "test", test), class_names,
-    _origin(arrays, "train", train), _origin(arrays, "train", validation),
+    *_examples(arrays, "train", train),
+    *_examples(arrays, "train", validation),
+    *_examples(arrays, "test", test),
+    class_names,
+    _origin(arrays, "train", train),
+    _origin(arrays, "train", validation),
     _origin(arrays, "test", test),
-  )  # fmt: skip
+  )
 
 
 def _examples(arrays: Arrays, split: str, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -141,8 +144,13 @@ def digits(config: Any) -> Arrays:
   grey, labels = _digits()
   images = np.rint(grey.reshape(-1, 8, 8, 1) * (255 / 16)).astype(np.uint8)
   smallest = int(np.bincount(labels).min())
-  check_int("data.train_per_class", config.train_per_class, 1, smallest - 1,
-            f"the smallest class has {smallest} images and one must be left for test")  # fmt: skip
+  check_int(
+    "data.train_per_class",
+    config.train_per_class,
+    1,
+    smallest - 1,
+    f"the smallest class has {smallest} images and one must be left for test",
+  )
   rng = np.random.default_rng(config.split_seed)
   is_train = np.zeros(len(labels), bool)
   for k in range(10):

@@ -94,7 +94,9 @@ class Checkpoints:
       target = self._directory / f"unreadable-{step}.{(suffix := suffix + 1)}"
     log.warning(
       "checkpoint %s cannot be read (%s); it is set aside as %s and the one before it is used",
-      path, reason, target.name,
+      path,
+      reason,
+      target.name,
     )
     processes.first_does(lambda: None if target.exists() else path.rename(target))
     self._manager.close()

@@ -104,9 +104,7 @@ def example_keys(key: jax.Array, local_size: int) -> jax.Array:
   Must run under the mapped axis.
   """
   keys = jax.random.split(key, local_size * jax.lax.axis_size(BATCH_AXIS))
-  return jax.lax.dynamic_slice_in_dim(
-    keys, jax.lax.axis_index(BATCH_AXIS) * local_size, local_size
-  )
+  return jax.lax.dynamic_slice_in_dim(keys, jax.lax.axis_index(BATCH_AXIS) * local_size, local_size)
 
 
 def pmapped(step: Callable, mesh: Mesh, *, resident: bool = True) -> Callable:

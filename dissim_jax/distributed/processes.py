@@ -36,8 +36,7 @@ def connect(coordinator: str | None, num_processes: int | None, process_id: int 
       raise UserError(f"--process_id={process_id}: must be below --num_processes={num_processes}")
     if not re.fullmatch(r".+:\d+", coordinator):
       raise UserError(f"--coordinator={coordinator!r}: must be HOST:PORT")
-    _initialize(coordinator_address=coordinator, num_processes=num_processes,
-                process_id=process_id)  # fmt: skip
+    _initialize(coordinator_address=coordinator, num_processes=num_processes, process_id=process_id)
     return True
   if len(missing) < len(given):
     raise UserError(f"--{missing[0]} is missing: several processes need all of {', '.join(given)}")

@@ -23,8 +23,10 @@ from dissim_jax.similarity.comoments import Size, common_size
 
 # `Measure.fitted` as a number of channels, of x and y channels.
 _FITTED: dict[str, Callable[[int, int], int]] = {
-  "both": lambda x, y: x + y, "second": lambda x, y: y, "larger": max,
-}  # fmt: skip
+  "both": lambda x, y: x + y,
+  "second": lambda x, y: y,
+  "larger": max,
+}
 _MANY_IMAGES = 2**14  # Larger than any batch; nothing of it is computed.
 
 

@@ -167,9 +167,14 @@ def _stream(subjects, each: Pass, pooled: bool, batches, tick) -> tuple[list, li
   sums, comoments = None, [empty_comoments(part) for part in each.parts]
   for done, batch in enumerate(batches, 1):
     new, comoments = batch_step(
-      variables, batch, comoments,
-      readers=readers, examples=each.examples, parts=each.parts, pooled=pooled,
-    )  # fmt: skip
+      variables,
+      batch,
+      comoments,
+      readers=readers,
+      examples=each.examples,
+      parts=each.parts,
+      pooled=pooled,
+    )
     new = jax.tree.map(lambda x: np.asarray(x, np.float64), new)
     sums = new if sums is None else jax.tree.map(np.add, sums, new)
     tick(done, len(batches))

@@ -201,8 +201,9 @@ def _greedy(names: list[str], test: _Split, validation: _Split) -> dict[str, Any
   first, size = scores.index(min(scores)), min(MAX_GREEDY, len(names))
   order, reached = metrics.greedy_selection(*validation, first=first, size=size, rule=GREEDY_RULE)
   tested = [
-    ensembles.accuracy(metrics.combine(test.of(order[:count]).logits, GREEDY_RULE, 0)[0],
-                       test.labels)
+    ensembles.accuracy(
+      metrics.combine(test.of(order[:count]).logits, GREEDY_RULE, 0)[0], test.labels
+    )
     for count in range(1, size + 1)
   ]
   return {

@@ -67,8 +67,7 @@ def last_features(member: Member, images: np.ndarray, batch_size: int) -> np.nda
   check_images(images)
   scale = (tuple(member.mean), tuple(member.std))
   found = [
-    _features(member.model, scale, member.variables, batch)
-    for batch in batches(images, batch_size)
+    _features(member.model, scale, member.variables, batch) for batch in batches(images, batch_size)
   ]
   return np.concatenate(jax.device_get(found))
 
@@ -137,11 +136,18 @@ def study_features(
   rows = {
     (a, b): {"a": a, "b": b}
     | _study_pair(
-      features[a], features[b], train_labels, test_labels, fit,
-      shares=shares, dimensions=dimensions, draws=draws, seed=seed,
+      features[a],
+      features[b],
+      train_labels,
+      test_labels,
+      fit,
+      shares=shares,
+      dimensions=dimensions,
+      draws=draws,
+      seed=seed,
     )
     for a, b in dict.fromkeys(pairs.values())
-  }  # fmt: skip
+  }
   return {
     "draws": int(draws),
     "regularisation": float(regularisation),

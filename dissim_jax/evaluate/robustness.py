@@ -131,9 +131,11 @@ def _combine(logits, labels, rule, seed):
   given = {"classes": predictions, "probabilities": probs, "labels": labels}
   pairs = {
     name: metrics.pairwise_mean(metric.function, *(given[argument] for argument in metric.takes))
-    if len(logits) > 1 else jnp.nan
-    for name, metric in metrics_of("pair").items() if "conditions" in metric.tables
-  }  # fmt: skip
+    if len(logits) > 1
+    else jnp.nan
+    for name, metric in metrics_of("pair").items()
+    if "conditions" in metric.tables
+  }
   return predictions, combined, pairs
 
 
@@ -180,8 +182,9 @@ def _check(members, sequences, images, labels, batch_size):
   """Raises ValueError, in a sentence, for arguments that do not fit each other."""
   check_images(images)
   if not len(images) or np.shape(labels) != (len(images),):
-    raise ValueError(f"labels: shape {np.shape(labels)}, expected one for each of {len(images)} "
-                     "images, 1 or more")
+    raise ValueError(
+      f"labels: shape {np.shape(labels)}, expected one for each of {len(images)} images, 1 or more"
+    )
   if not np.issubdtype(np.asarray(labels).dtype, np.integer):
     raise ValueError(f"labels: dtype {np.asarray(labels).dtype}, expected integers")
   if batch_size < 1:
@@ -191,5 +194,6 @@ def _check(members, sequences, images, labels, batch_size):
   for sequence, chosen in sequences.items():
     unknown = [name for name in chosen if name not in members]
     if unknown or not chosen:
-      raise ValueError(f"sequences[{sequence!r}]={list(chosen)}: must name members of "
-                       f"{list(members)}")
+      raise ValueError(
+        f"sequences[{sequence!r}]={list(chosen)}: must name members of {list(members)}"
+      )

@@ -72,9 +72,11 @@ def low_cka(study: Study) -> Result:
   for index, (tap, _) in enumerate(study.seams):
     history: list[Stitch] = []
     study.train(
-      index, study.start(index, "identity"), cka_weight=study.settings.cka_weight,
+      index,
+      study.start(index, "identity"),
+      cka_weight=study.settings.cka_weight,
       after_epoch=lambda _, stitch, h=history: h.append(stitch),
-    )  # fmt: skip
+    )
     rows = study.score(index, history)
     per_tap.append({key: [row[key] for row in rows] for key in rows[0]})
     arrays[f"low_cka/{tap}/kernel"] = np.asarray(history[-1].kernel)
@@ -89,13 +91,15 @@ def initialisation(study: Study) -> Result:
   """
   per_tap = []
   for index in range(len(study.seams)):
-    per_tap.append({
-      start: [
-        {key: row[key] for key in ("relative_accuracy", "cross_entropy")}
-        for row in study.score(index, study.solutions(index, start))
-      ]
-      for start in ("random", "least_squares")
-    })  # fmt: skip
+    per_tap.append(
+      {
+        start: [
+          {key: row[key] for key in ("relative_accuracy", "cross_entropy")}
+          for row in study.score(index, study.solutions(index, start))
+        ]
+        for start in ("random", "least_squares")
+      }
+    )
   return {"starts_by_tap": per_tap}, {}
 
 
@@ -152,10 +156,12 @@ def low_rank(study: Study) -> Result:
   for index in range(len(study.seams)):
     channels = min(study.fitted[index].xy.shape)
     ranks = [rank for rank in study.settings.ranks if rank <= channels]
-    per_tap.append({
-      name: study.score(index, [solve(study, index, method, rank) for rank in ranks])
-      for name, method in (("least_squares", "reduced_rank"), ("task_loss", "task_loss"))
-    })  # fmt: skip
+    per_tap.append(
+      {
+        name: study.score(index, [solve(study, index, method, rank) for rank in ranks])
+        for name, method in (("least_squares", "reduced_rank"), ("task_loss", "task_loss"))
+      }
+    )
     used.append(ranks)
   return {"ranks_by_tap": used, "by_tap": per_tap}, {}
 

@@ -83,9 +83,15 @@ class Study:
       task = dataclasses.replace(task, cka=True)
     options = {"seed": self.seed, "mesh": self.mesh} | options
     return train_stitch(
-      self.pair, self.variables, self.seams[index], from_stitch(start, rank),
-      self.dataset.train_images, self.wanted, task, **options,
-    )[0]  # fmt: skip
+      self.pair,
+      self.variables,
+      self.seams[index],
+      from_stitch(start, rank),
+      self.dataset.train_images,
+      self.wanted,
+      task,
+      **options,
+    )[0]
 
   def solutions(self, index: int, start: str) -> list[Stitch]:
     """`settings.starts` stitches of one seam that are trained from starts of one kind."""
@@ -100,9 +106,15 @@ class Study:
     """Accuracy, cross-entropy, similarity at the seam and sparsity of stitches, on test images."""
     data = self.dataset
     rows = score_stitches(
-      self.pair, self.variables, self.seams[index], stitches, data.test_images, data.test_labels,
-      self.test_logits, self.batch_size,
-    )  # fmt: skip
+      self.pair,
+      self.variables,
+      self.seams[index],
+      stitches,
+      data.test_images,
+      data.test_labels,
+      self.test_logits,
+      self.batch_size,
+    )
     for row, stitch in zip(rows, stitches, strict=True):
       row |= {k: float(v) for k, v in _seam_indices(self.tested[index], stitch).items()}
       row["sparsity"] = float(stitching.sparsity(stitch))
@@ -148,9 +160,22 @@ def make_study(
     resident_bytes,
   )
   return Study(
-    source, target, seams, pair, variables, dataset, fitted, tested, wanted, test_logits,
-    settings, task, batch_size, seed, mesh,
-  )  # fmt: skip
+    source,
+    target,
+    seams,
+    pair,
+    variables,
+    dataset,
+    fitted,
+    tested,
+    wanted,
+    test_logits,
+    settings,
+    task,
+    batch_size,
+    seed,
+    mesh,
+  )
 
 
 def _batch_size(wanted: int, images: int, devices: int) -> int:
@@ -187,9 +212,7 @@ def check_methods(methods: Sequence[str], rank: int, l1: float) -> None:
   """Raises UserError for a method that does not exist or lacks its number."""
   for name in methods:
     if name not in METHODS:
-      raise UserError(
-        f"methods={name!r}: choose from {', '.join(METHODS)}{nearest(name, METHODS)}"
-      )
+      raise UserError(f"methods={name!r}: choose from {', '.join(METHODS)}{nearest(name, METHODS)}")
   if rank < 0 or (rank == 0 and "reduced_rank" in methods):
     raise UserError(f"rank={rank}: reduced_rank needs a rank of at least 1")
   if l1 < 0 or not math.isfinite(l1):

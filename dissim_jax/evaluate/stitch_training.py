@@ -116,9 +116,7 @@ def make_step(pair: Pair, tap: tuple[int, int], task: TaskLoss, steps_per_epoch:
     images = batch["image"]
     own = pair.target_taps(variables, images, tap[1])[-1]  # Dead code where only its shape counts.
     z = pair.fit_size(pair.source_taps(variables, images, tap[0])[-1], own.shape)
-    grads, metrics = jax.grad(loss_fn, has_aux=True)(
-      state.params, state, z, batch, variables, own
-    )
+    grads, metrics = jax.grad(loss_fn, has_aux=True)(state.params, state, z, batch, variables, own)
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     return state.replace(params=params, opt_state=opt_state), metrics

@@ -100,9 +100,7 @@ def _seam_moments(pair: Pair, taps: Taps, variables, images):
   """Moments of one batch at each seam, and the target's logits."""
   sources = pair.source_taps(variables, images, max(source for source, _ in taps))
   targets = pair.target_taps(variables, images, max(target for _, target in taps))
-  found = [
-    moments(pair.fit_size(sources[s], targets[t].shape), targets[t]) for s, t in taps
-  ]
+  found = [moments(pair.fit_size(sources[s], targets[t].shape), targets[t]) for s, t in taps]
   return found, pair.target_logits(variables, images)
 
 
@@ -147,12 +145,14 @@ def _score(pair: Pair, tap: tuple[int, int], variables, stitch, z, labels, targe
   """Sums over one batch: right answers, agreement with the target, cross-entropies."""
   logits = pair.classify(variables, apply_stitch(stitch, z), tap[1]).astype(jnp.float32)
   said, soft = jnp.argmax(logits, -1), jax.nn.softmax(target_logits)
-  return jnp.stack([
-    jnp.sum(said == labels),
-    jnp.sum(said == jnp.argmax(target_logits, -1)),
-    jnp.sum(optax.softmax_cross_entropy(logits, soft)),
-    jnp.sum(optax.softmax_cross_entropy_with_integer_labels(logits, labels)),
-  ])  # fmt: skip
+  return jnp.stack(
+    [
+      jnp.sum(said == labels),
+      jnp.sum(said == jnp.argmax(target_logits, -1)),
+      jnp.sum(optax.softmax_cross_entropy(logits, soft)),
+      jnp.sum(optax.softmax_cross_entropy_with_integer_labels(logits, labels)),
+    ]
+  )
 
 
 SCORES = ("accuracy", "agreement", "cross_entropy", "label_cross_entropy")
@@ -186,9 +186,11 @@ def score_stitches(
   """
   sums = [jnp.zeros(len(SCORES)) for _ in stitches]
   parts = zip(
-    batches(images, batch_size), batches(labels, batch_size), batches(target_logits, batch_size),
+    batches(images, batch_size),
+    batches(labels, batch_size),
+    batches(target_logits, batch_size),
     strict=True,
-  )  # fmt: skip
+  )
   for batch, *truth in parts:
     z = _represent(pair, tap, variables, batch)
     sums = [

@@ -47,9 +47,7 @@ def predict(
   @jax.jit
   def logits(variables, images):
     images = preprocess(images)
-    return jnp.stack(
-      [m.model.apply(v, images)[0] for m, v in zip(members, variables, strict=True)]
-    )
+    return jnp.stack([m.model.apply(v, images)[0] for m, v in zip(members, variables, strict=True)])
 
   variables = [member.variables for member in members]
   found = [np.asarray(logits(variables, batch)) for batch in batches(images, batch_size)]

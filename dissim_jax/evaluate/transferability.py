@@ -84,8 +84,11 @@ def pair_arrays(
   some = computed & (counts > 0)
   fooled = np.divide(number, counts, out=np.full(counts.shape, np.nan), where=some)
   one = np.where(computed, one_sided_log_similarity(number, counts, floor), np.nan)
-  similarity = np.where(computed & computed.T, log_similarity(number, number.T, counts, floor),
-                        np.where(computed, one, one.T))  # fmt: skip
+  similarity = np.where(
+    computed & computed.T,
+    log_similarity(number, number.T, counts, floor),
+    np.where(computed, one, one.T),
+  )
   return {"counts": counts, "fooled": fooled, "similarity": similarity, "computed": computed}
 
 
@@ -214,14 +217,16 @@ def _ensemble_rows(sequences, names, source, clean, logits, labels, rule, seed) 
       )
       members = (logits[group].argmax(-1) == labels).mean(-1)
       both = own & before
-      rows.append({
-        "sequence": sequence,
-        "members": list(chosen[:size]),
-        "size": size,
-        "source": names[source],
-        "clean": float(before.mean()),
-        "attacked": float(after.mean()),
-        "members_attacked": [float(accuracy) for accuracy in members],
-        "kept": float(after[both].mean()) if both.any() else None,
-      })  # fmt: skip
+      rows.append(
+        {
+          "sequence": sequence,
+          "members": list(chosen[:size]),
+          "size": size,
+          "source": names[source],
+          "clean": float(before.mean()),
+          "attacked": float(after.mean()),
+          "members_attacked": [float(accuracy) for accuracy in members],
+          "kept": float(after[both].mean()) if both.any() else None,
+        }
+      )
   return rows

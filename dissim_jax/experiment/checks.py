@@ -14,9 +14,7 @@ from dissim_jax.members.plan import Plan
 from dissim_jax.models import MODELS, matching_tap
 
 
-def check_dataset(
-  config: ml_collections.ConfigDict, dataset: Dataset, plans: list[Plan]
-) -> None:
+def check_dataset(config: ml_collections.ConfigDict, dataset: Dataset, plans: list[Plan]) -> None:
   """Whether data, batches, devices and reused members fit together."""
   size, devices = config.train.batch_size, jax.device_count()
   if size > len(dataset.train_labels):

@@ -81,9 +81,15 @@ def evaluate(
   _check_logits(plans, logits)
   rule, bins = settings.ensemble_rule, settings.calibration_bins
   found = diversity(
-    names, sequences, logits, labels, predictions.get("validation_logits"),
-    held_out if len(held_out) else None, bins=bins, seed=config.seed,
-  )  # fmt: skip
+    names,
+    sequences,
+    logits,
+    labels,
+    predictions.get("validation_logits"),
+    held_out if len(held_out) else None,
+    bins=bins,
+    seed=config.seed,
+  )
   write_json(folder / "diversity.json", found)
   _further(config, folder, dataset, members, sequences)
   return {
@@ -144,9 +150,7 @@ def _compared(plans: list[Plan]) -> list[tuple[int, int]]:
   Of sequences all pairs, for a dissimilar member is compared with an independent one; of members
   trained jointly those that were trained together.
   """
-  return [
-    (i, j) for j in range(len(plans)) for i in range(j) if plans[i].group == plans[j].group
-  ]
+  return [(i, j) for j in range(len(plans)) for i in range(j) if plans[i].group == plans[j].group]
 
 
 def _further(
@@ -163,34 +167,58 @@ def _further(
     settings = config.corruption.to_dict() | {"rule": rule}
     settings["names"] = expanded(config.corruption.names, CORRUPTIONS)
     _once(
-      folder, "robustness", "corruptions", settings,
+      folder,
+      "robustness",
+      "corruptions",
+      settings,
       lambda: robustness.robustness(
         members, sequences, images, labels, batch_size=size, **settings
       ),
-    )  # fmt: skip
+    )
   if config.transfer.attack != "none":
     _attack(config, folder, images, labels, members, sequences)
   if config.attribution.method != "none":
     settings = config.attribution.to_dict()
     shown = balanced_part(labels, settings["images"])
     _once(
-      folder, "attribution", "attribution", settings,
+      folder,
+      "attribution",
+      "attribution",
+      settings,
       lambda: attribution.attribute(
-        members, sequences, images[shown], labels[shown],
-        method=settings["method"], steps=settings["steps"], batch_size=size,
+        members,
+        sequences,
+        images[shown],
+        labels[shown],
+        method=settings["method"],
+        steps=settings["steps"],
+        batch_size=size,
       ),
-    )  # fmt: skip
+    )
   if config.features.shares:
     settings = config.features.to_dict()
     options = {key: value for key, value in settings.items() if key != "images"}
     used = balanced_part(dataset.train_labels, settings["images"])
     _once(
-      folder, "features", "", settings,
-      lambda: (features.study_features(
-        members, sequences, dataset.train_images[used], dataset.train_labels[used], images, labels,
-        batch_size=size, seed=config.seed, **options,
-      ), {}),
-    )  # fmt: skip
+      folder,
+      "features",
+      "",
+      settings,
+      lambda: (
+        features.study_features(
+          members,
+          sequences,
+          dataset.train_images[used],
+          dataset.train_labels[used],
+          images,
+          labels,
+          batch_size=size,
+          seed=config.seed,
+          **options,
+        ),
+        {},
+      ),
+    )
 
 
 def _attack(config, folder, images, labels, members, sequences) -> None:
@@ -198,13 +226,21 @@ def _attack(config, folder, images, labels, members, sequences) -> None:
   settings = config.transfer.to_dict() | {"rule": config.evaluate.ensemble_rule}
   used = balanced_part(labels, settings["images"])
   _once(
-    folder, "transferability", "transferability", settings,
+    folder,
+    "transferability",
+    "transferability",
+    settings,
     lambda: transferability.transferability(
-      members, sequences, images[used], labels[used],
-      attack=transferability.attack_of(settings), floor=settings["floor"],
-      batch_size=config.evaluate.batch_size, rule=settings["rule"],
+      members,
+      sequences,
+      images[used],
+      labels[used],
+      attack=transferability.attack_of(settings),
+      floor=settings["floor"],
+      batch_size=config.evaluate.batch_size,
+      rule=settings["rule"],
     ),
-  )  # fmt: skip
+  )
 
 
 def _once(

@@ -75,9 +75,7 @@ def train(config: ml_collections.ConfigDict, workdir: str | Path, command: str =
 
 
 @contextlib.contextmanager
-def _claimed(
-  config: ml_collections.ConfigDict, workdir: Path, command: str
-) -> Iterator[None]:
+def _claimed(config: ml_collections.ConfigDict, workdir: Path, command: str) -> Iterator[None]:
   """Makes the folder that of this experiment, written by these processes alone.
 
   Raises:
@@ -158,12 +156,25 @@ def _train(
   )
   shown = balanced_part(labels, config.train.monitor_images)
   monitor = make_monitor(
-    model, game, _preprocess(config), images[shown], labels[shown],
-    config.evaluate.batch_size, held_out,
+    model,
+    game,
+    _preprocess(config),
+    images[shown],
+    labels[shown],
+    config.evaluate.batch_size,
+    held_out,
   )
   variables, seconds = train_member(
-    config, model, game, tuple(teacher.variables for teacher in teachers), dataset, monitor, mesh,
-    plan.directory, member_seed(config.seed, plan.index), tutor,
+    config,
+    model,
+    game,
+    tuple(teacher.variables for teacher in teachers),
+    dataset,
+    monitor,
+    mesh,
+    plan.directory,
+    member_seed(config.seed, plan.index),
+    tutor,
   )
   _save(plan, variables, facts | {"train_seconds": seconds})
   return _member(config, plan, model, variables)
@@ -181,11 +192,20 @@ def _train_group(
   models = [member_files.build_model(own, dtype) for own in facts]
   shown = balanced_part(dataset.validation_labels, config.train.monitor_images)
   monitor = joint.make_joint_monitor(
-    models, _preprocess(config), dataset.validation_images[shown],
-    dataset.validation_labels[shown], config.evaluate.batch_size,
+    models,
+    _preprocess(config),
+    dataset.validation_images[shown],
+    dataset.validation_labels[shown],
+    config.evaluate.batch_size,
   )
   variables, seconds = joint.train_jointly(
-    config, group[0].objective, models, dataset, monitor, mesh, group[0].group,
+    config,
+    group[0].objective,
+    models,
+    dataset,
+    monitor,
+    mesh,
+    group[0].group,
     [member_seed(config.seed, plan.index) for plan in group],
   )
   own = {"objective_weight": config.objective.weight, "train_seconds": seconds / len(group)}

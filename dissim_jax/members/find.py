@@ -97,11 +97,14 @@ def find_all(folders: Sequence[str | Path], field: str) -> list[Finished]:
   root = os.path.commonpath([member.parent for member in unique]) if unique else ""
   return [
     Finished(
-      member.relative_to(root).as_posix(), member, run, _config(run, field, ("seed",)),
+      member.relative_to(root).as_posix(),
+      member,
+      run,
+      _config(run, field, ("seed",)),
       _read_facts(member.name, member, run, field, _TRAINED),
     )
     for member, run in unique.items()
-  ]  # fmt: skip
+  ]
 
 
 def _below(folder: Path, field: str) -> Iterator[tuple[str, Path, Path]]:
@@ -198,6 +201,7 @@ def _labels(places: Sequence[tuple[str, Path]]) -> list[str]:
 
 def _check_same_data(found: Sequence[Finished]) -> None:
   """All members must be of one data set."""
+
   def data(member):
     facts = member.facts
     shape = "x".join(map(str, facts["image_shape"]))

@@ -76,9 +76,7 @@ class Subject:
     """What gives its taps."""
     return Reader(self.member.model, self.member.mean, self.member.std, self.taps)
 
-  def shapes(
-    self, image_shape: Sequence[int], pooled: bool
-  ) -> list[tuple[tuple[int, ...], int]]:
+  def shapes(self, image_shape: Sequence[int], pooled: bool) -> list[tuple[tuple[int, ...], int]]:
     """(spatial size, channels) of every tap; pooled: without space."""
     images = jax.ShapeDtypeStruct((1, *image_shape), jnp.uint8)
     taps = jax.eval_shape(self.reader, self.member.variables, images)

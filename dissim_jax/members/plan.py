@@ -106,9 +106,13 @@ def _joint(
   """Members that are trained together; their training's folder is that of the objective."""
   return [
     Plan(
-      f"{prefix}_{i}", workdir / f"{prefix}_{i}", i, model, objective=objective,
+      f"{prefix}_{i}",
+      workdir / f"{prefix}_{i}",
+      i,
+      model,
+      objective=objective,
       group=workdir / objective,
-    )  # fmt: skip
+    )
     for i, model in enumerate(model_names(config))
   ]
 

@@ -65,9 +65,7 @@ def check_members(predictions: jax.Array, **arrays: jax.Array) -> None:
 def check_count(name: str, array: jax.Array, of: str, others: jax.Array, axis: int) -> None:
   """Raises unless `array` has as many examples as `others` has along `axis`."""
   if array.shape[0] != others.shape[axis]:
-    raise ValueError(
-      f"{name} has shape {array.shape} and {of} {others.shape}: N must be equal."
-    )
+    raise ValueError(f"{name} has shape {array.shape} and {of} {others.shape}: N must be equal.")
 
 
 def check_scores(labels: jax.Array | None = None, *, axes: str = "N, K", **arrays) -> None:

@@ -15,9 +15,7 @@ def _check_pair(logits_a: jax.Array, logits_b: jax.Array, weight: jax.Array | fl
     raise ValueError(f"weight={value}: 0 to 1 is allowed.")
 
 
-def interpolate(
-  logits_a: jax.Array, logits_b: jax.Array, weight: jax.Array | float
-) -> jax.Array:
+def interpolate(logits_a: jax.Array, logits_b: jax.Array, weight: jax.Array | float) -> jax.Array:
   """Logits between two models: `(1 - weight) logits_a + weight logits_b`, float32 `[N, K]`.
 
   Gontijo-Lopes et al. 2022, Figure 11, left (of calibrated models).

@@ -75,9 +75,7 @@ def label_disagreement(pred_a: jax.Array, pred_b: jax.Array) -> jax.Array:
   return fraction(pred_a != pred_b)
 
 
-def error_disagreement_ratio(
-  pred_a: jax.Array, pred_b: jax.Array, labels: jax.Array
-) -> jax.Array:
+def error_disagreement_ratio(pred_a: jax.Array, pred_b: jax.Array, labels: jax.Array) -> jax.Array:
   """Different over identical errors among the examples that both models get wrong.
 
   Wald et al. 2023, Eq. 17-18.

@@ -70,9 +70,7 @@ def specialisation_histogram(
   return SpecialisationHistogram(edges, *counts.T)
 
 
-def specialisation_by_class(
-  probs_a: jax.Array, probs_b: jax.Array, labels: jax.Array
-) -> jax.Array:
+def specialisation_by_class(probs_a: jax.Array, probs_b: jax.Array, labels: jax.Array) -> jax.Array:
   """Mean `confidence_angle` over the examples of each true class: float32 `[K]`.
 
   Positive = a is the more confident on the class; nan for classes without an example. Gontijo-Lopes

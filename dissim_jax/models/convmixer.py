@@ -37,9 +37,14 @@ class MixerLayer(nn.Module):
     """`[B, H, W, C]` -> `[B, H, W, C]`."""
     x = self.ops.norm(train, name="input_norm")(self.activation(x))
     y = GroupedConv(
-      x.shape[-1], x.shape[-1], self.kernel, use_bias=True, dtype=self.ops.dtype,
-      kernel_init=nn.initializers.lecun_normal(), name="depthwise",
-    )(x)  # fmt: skip
+      x.shape[-1],
+      x.shape[-1],
+      self.kernel,
+      use_bias=True,
+      dtype=self.ops.dtype,
+      kernel_init=nn.initializers.lecun_normal(),
+      name="depthwise",
+    )(x)
     x += self.ops.norm(train, name="norm")(self.activation(y))
     dense = nn.Dense(x.shape[-1], dtype=self.ops.dtype, kernel_init=dense_init, name="pointwise")
     return dense(x)
@@ -91,10 +96,16 @@ def _entry(width: int, depth: int, kernel: int, activation: Callable = gelu) -> 
 
   def describe(stem: int, patch_size: int = 0) -> Components:
     return Components(
-      "CNN", patch_words(patch_size or _PATCH[stem]), "BN", hierarchical="no",
-      activation=_WORDS[activation], depthwise="yes", kernel=f"{kernel}x{kernel}",
-      width=str(width), depth=str(depth),
-    )  # fmt: skip
+      "CNN",
+      patch_words(patch_size or _PATCH[stem]),
+      "BN",
+      hierarchical="no",
+      activation=_WORDS[activation],
+      depthwise="yes",
+      kernel=f"{kernel}x{kernel}",
+      width=str(width),
+      depth=str(depth),
+    )
 
   build = functools.partial(
     convmixer, width=width, depth=depth, kernel=kernel, activation=activation

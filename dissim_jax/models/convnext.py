@@ -51,9 +51,14 @@ class ConvNeXtBlock(nn.Module):
       x = conv(self.features, (2, 2), (2, 2), name="downsample_conv")(x)
     channels = x.shape[-1]
     y = GroupedConv(
-      channels, channels, _KERNEL, use_bias=True, dtype=self.dtype,
-      kernel_init=nn.initializers.lecun_normal(), name="depthwise",
-    )(x)  # fmt: skip
+      channels,
+      channels,
+      _KERNEL,
+      use_bias=True,
+      dtype=self.dtype,
+      kernel_init=nn.initializers.lecun_normal(),
+      name="depthwise",
+    )(x)
     y = Mlp(4 * self.features, self.dtype, name="mlp")(norm(name="norm")(y))
     scale = self.param("scale", nn.initializers.constant(self.layer_scale), (self.features,))
     return x + scale.astype(self.dtype) * y
@@ -93,9 +98,16 @@ def _entry(depths: tuple[int, ...], widths: tuple[int, ...], **fields: float) ->
 
   def describe(stem: int, patch_size: int = 0) -> Components:
     return Components(
-      "CNN", patch_words(patch_size or _PATCH[stem]), "LN", hierarchical="yes", activation="GELU",
-      depthwise="yes", kernel=f"{_KERNEL}x{_KERNEL}", width=str(widths[0]), depth=str(layers),
-    )  # fmt: skip
+      "CNN",
+      patch_words(patch_size or _PATCH[stem]),
+      "LN",
+      hierarchical="yes",
+      activation="GELU",
+      depthwise="yes",
+      kernel=f"{_KERNEL}x{_KERNEL}",
+      width=str(widths[0]),
+      depth=str(layers),
+    )
 
   build = functools.partial(convnext, depths=depths, widths=widths, **fields)
   return Design(build, describe)

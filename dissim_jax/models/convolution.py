@@ -50,9 +50,16 @@ def convolution(
       if tuple(strides) == (1, 1):
         return _wide_pixels(x, kernel, padding, precision=precision, **options)
   return lax.conv_general_dilated(
-    x, kernel, strides, padding, lhs_dilation=lhs_dilation, rhs_dilation=rhs_dilation,
-    feature_group_count=feature_group_count, precision=precision, **options,
-  )  # fmt: skip
+    x,
+    kernel,
+    strides,
+    padding,
+    lhs_dilation=lhs_dilation,
+    rhs_dilation=rhs_dilation,
+    feature_group_count=feature_group_count,
+    precision=precision,
+    **options,
+  )
 
 
 def _sum_of_products(x, kernel, strides, padding, precision) -> jax.Array:
@@ -66,11 +73,12 @@ def _sum_of_products(x, kernel, strides, padding, precision) -> jax.Array:
   return sum(
     jnp.matmul(
       x[:, i : i + rows * (height - 1) + 1 : rows, j : j + columns * (width - 1) + 1 : columns],
-      kernel[i, j], precision=precision,
+      kernel[i, j],
+      precision=precision,
     )
     for i in range(kernel.shape[0])
     for j in range(kernel.shape[1])
-  )  # fmt: skip
+  )
 
 
 def _pixels(width: int, channels: int, features: int) -> int:
@@ -104,6 +112,8 @@ def _wide_pixels(x, kernel, padding, **options) -> jax.Array:
   y = lax.conv_general_dilated(
     x.reshape(batch, height, width // pixels, pixels * channels),
     wide.reshape(size, -1, pixels * channels, pixels * features),
-    (1, 1), (top, (int(-first), int(last))), **options,
-  )  # fmt: skip
+    (1, 1),
+    (top, (int(-first), int(last))),
+    **options,
+  )
   return y.reshape(batch, y.shape[1], width, features)

@@ -101,9 +101,14 @@ def _entry(blocks: Sequence[int], growth: int) -> Design:
 
   def describe(stem: int) -> Components:
     return Components(
-      "CNN", normalisation="BN", hierarchical="yes", activation="ReLU", width=str(_STEM * growth),
-      depth=str(2 * sum(blocks) + len(blocks) + 1), **stem_words(stem),
-    )  # fmt: skip
+      "CNN",
+      normalisation="BN",
+      hierarchical="yes",
+      activation="ReLU",
+      width=str(_STEM * growth),
+      depth=str(2 * sum(blocks) + len(blocks) + 1),
+      **stem_words(stem),
+    )
 
   return Design(functools.partial(densenet, blocks=blocks, growth=growth), describe)
 

@@ -82,9 +82,13 @@ def convolution(x: jax.Array, kernel: jax.Array, groups: int, stride: int) -> ja
   """`grouped_convolution` by XLA."""
   pad = kernel.shape[0] // 2
   return jax.lax.conv_general_dilated(
-    x, kernel, (stride, stride), [(pad, pad)] * 2, dimension_numbers=_LAYOUT,
+    x,
+    kernel,
+    (stride, stride),
+    [(pad, pad)] * 2,
+    dimension_numbers=_LAYOUT,
     feature_group_count=groups,
-  )  # fmt: skip
+  )
 
 
 def depthwise_by_shifts(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
@@ -102,8 +106,7 @@ def depthwise_by_shifts(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Arr
 
 
 def depthwise_by_matrix(x: jax.Array, kernel: jax.Array) -> jax.Array:
-  """The depth-wise convolution of stride 1 as a matrix a feature, from every place to every place.
-  """
+  """The depth-wise convolution of stride 1 as a matrix a feature, from every place to every one."""
   rows, columns = (
     jnp.asarray(_offset_is(places, size), x.dtype)
     for places, size in zip(x.shape[1:3], kernel.shape, strict=False)

@@ -72,13 +72,17 @@ def _entry(width: int, depth: int) -> Design:
 
   def describe(stem: int, patch_size: int = 0) -> Components:
     return Components(
-      "MLP-Mixer", patch_words(patch_size or _PATCH[stem]), "LN", hierarchical="no",
-      activation="GELU", kernel="tokens", width=str(width), depth=str(2 + 4 * depth),
-    )  # fmt: skip
+      "MLP-Mixer",
+      patch_words(patch_size or _PATCH[stem]),
+      "LN",
+      hierarchical="no",
+      activation="GELU",
+      kernel="tokens",
+      width=str(width),
+      depth=str(2 + 4 * depth),
+    )
 
-  return Design(
-    functools.partial(mlp_mixer, width=width, depth=depth), describe
-  )
+  return Design(functools.partial(mlp_mixer, width=width, depth=depth), describe)
 
 
 DESIGNS = {

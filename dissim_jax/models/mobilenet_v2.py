@@ -116,19 +116,29 @@ def _entry(stages: Sequence[tuple[int, int, int, int]], stem_width: int, last: i
 
   def describe(stem: int) -> Components:
     return Components(
-      "CNN", stem=f"3x3 conv s{1 if _UNSTRIDED[stem] else 2}", normalisation="BN",
-      hierarchical="yes", activation="ReLU6", depthwise="yes", width=str(stages[0][1]),
+      "CNN",
+      stem=f"3x3 conv s{1 if _UNSTRIDED[stem] else 2}",
+      normalisation="BN",
+      hierarchical="yes",
+      activation="ReLU6",
+      depthwise="yes",
+      width=str(stages[0][1]),
       depth=str(depth),
-    )  # fmt: skip
+    )
 
   build = functools.partial(mobilenet_v2, stages=stages, stem_width=stem_width, last=last)
   return Design(build, describe)
 
 
 _PUBLISHED = (
-  (1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2),
+  (1, 16, 1, 1),
+  (6, 24, 2, 2),
+  (6, 32, 3, 2),
+  (6, 64, 4, 2),
+  (6, 96, 3, 1),
+  (6, 160, 3, 2),
   (6, 320, 1, 1),
-)  # fmt: skip
+)
 _MINI = ((1, 16, 1, 2), (4, 24, 1, 2), (4, 32, 2, 2))
 
 DESIGNS = {

@@ -136,9 +136,14 @@ def preact_entry(
 
   def describe(stem: int) -> Components:
     return Components(
-      "CNN", normalisation="BN", hierarchical="yes", activation="ReLU", width=str(widths[0]),
-      depth=str(layers), **stem_words(stem),
-    )  # fmt: skip
+      "CNN",
+      normalisation="BN",
+      hierarchical="yes",
+      activation="ReLU",
+      width=str(widths[0]),
+      depth=str(layers),
+      **stem_words(stem),
+    )
 
   build = functools.partial(
     preact_resnet, block=block, depths=depths, widths=widths, stem_width=stem_width

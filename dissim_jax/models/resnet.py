@@ -174,9 +174,14 @@ def _entry(block: type[nn.Module], depths: tuple[int, ...], widths: tuple[int, .
 
   def describe(stem: int) -> Components:
     return Components(
-      "CNN", normalisation="BN", hierarchical="yes", activation="ReLU", width=str(widths[0]),
-      depth=str(layers), **stem_words(stem),
-    )  # fmt: skip
+      "CNN",
+      normalisation="BN",
+      hierarchical="yes",
+      activation="ReLU",
+      width=str(widths[0]),
+      depth=str(layers),
+      **stem_words(stem),
+    )
 
   build = functools.partial(resnet, block=block, depths=depths, widths=widths)
   return Design(build, describe)

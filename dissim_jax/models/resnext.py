@@ -53,9 +53,15 @@ def _entry(
 
   def describe(stem: int) -> Components:
     return Components(
-      "CNN", normalisation="BN", hierarchical="yes", activation="ReLU", grouped="yes",
-      width=str(widths[0]), depth=str(2 + 3 * sum(depths)), **stem_words(stem),
-    )  # fmt: skip
+      "CNN",
+      normalisation="BN",
+      hierarchical="yes",
+      activation="ReLU",
+      grouped="yes",
+      width=str(widths[0]),
+      depth=str(2 + 3 * sum(depths)),
+      **stem_words(stem),
+    )
 
   block = functools.partial(ResNeXtBlock, groups=groups, group_width=group_width)
   build = functools.partial(resnet, block=block, depths=depths, widths=widths)

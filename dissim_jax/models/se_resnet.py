@@ -72,18 +72,22 @@ class SEBottleneckBlock(nn.Module):
     return SqueezeExcitation(name="se")(y) + shortcut(self.ops, x, y, self.stride, train)
 
 
-def _entry(
-  block: type[nn.Module], depths: tuple[int, ...], widths: tuple[int, ...]
-) -> Design:
+def _entry(block: type[nn.Module], depths: tuple[int, ...], widths: tuple[int, ...]) -> Design:
   """An SE-ResNet of this form; its depth counts the stem, the dense layer, no shortcut or gate."""
   layers = 2 + sum(depths) * (2 if block is SEBasicBlock else 3)
 
   def describe(stem: int) -> Components:
     return Components(
-      "CNN", normalisation="BN", hierarchical="yes", activation="ReLU", channel_attention="SE",
-      channel_attention_place="block end", width=str(widths[0]), depth=str(layers),
+      "CNN",
+      normalisation="BN",
+      hierarchical="yes",
+      activation="ReLU",
+      channel_attention="SE",
+      channel_attention_place="block end",
+      width=str(widths[0]),
+      depth=str(layers),
       **stem_words(stem),
-    )  # fmt: skip
+    )
 
   build = functools.partial(resnet, block=block, depths=depths, widths=widths)
   return Design(build, describe)

@@ -197,10 +197,16 @@ def _entry(width: int, depths: tuple[int, ...], heads: int, **fields: float) -> 
 
   def describe(stem: int, patch_size: int = 0) -> Components:
     return Components(
-      "Transformer", patch_words(patch_size or _PATCH[stem]), "LN", hierarchical="yes",
-      activation="GELU", self_attention="window", kernel="tokens", width=str(width),
+      "Transformer",
+      patch_words(patch_size or _PATCH[stem]),
+      "LN",
+      hierarchical="yes",
+      activation="GELU",
+      self_attention="window",
+      kernel="tokens",
+      width=str(width),
       depth=str(layers),
-    )  # fmt: skip
+    )
 
   build = functools.partial(swin, width=width, depths=depths, heads=heads, **fields)
   return Design(build, describe)

@@ -73,9 +73,14 @@ def describe(stem: int) -> Components:
   """Its components."""
   del stem
   return Components(
-    "CNN", stem="3x3 conv s1", normalisation="BN", hierarchical="yes", activation="ReLU",
-    width=str(_WIDTHS[0]), depth=str(len(_WIDTHS) + 1),
-  )  # fmt: skip
+    "CNN",
+    stem="3x3 conv s1",
+    normalisation="BN",
+    hierarchical="yes",
+    activation="ReLU",
+    width=str(_WIDTHS[0]),
+    depth=str(len(_WIDTHS) + 1),
+  )
 
 
 DESIGNS = {"tiny10": Design(tiny10, describe)}

@@ -43,9 +43,14 @@ class ConvLayer(nn.Module):
     """`[B, H, W, C]` -> `[B, H, W, features]`, or half as high and wide."""
     x = x.astype(self.ops.dtype) if self.first else active(x, self.pool)
     x = nn.Conv(
-      self.features, (3, 3), padding=1, dtype=self.ops.dtype, kernel_init=conv_init,
-      conv_general_dilated=convolution, name="conv",
-    )(x)  # fmt: skip
+      self.features,
+      (3, 3),
+      padding=1,
+      dtype=self.ops.dtype,
+      kernel_init=conv_init,
+      conv_general_dilated=convolution,
+      name="conv",
+    )(x)
     return self.ops.norm(train, name="norm")(x)
 
 
@@ -132,10 +137,15 @@ def _entry(depths: Sequence[int], widths: Sequence[int], dense: int) -> Design:
 
   def describe(stem: int) -> Components:
     return Components(
-      "CNN", stem="3x3 conv s1", normalisation="BN", hierarchical="yes", activation="ReLU",
+      "CNN",
+      stem="3x3 conv s1",
+      normalisation="BN",
+      hierarchical="yes",
+      activation="ReLU",
       final_pooling="7x7 mean, dense" if stem > 32 else "GAP",
-      width=str(widths[0]), depth=str(sum(depths) + 3),
-    )  # fmt: skip
+      width=str(widths[0]),
+      depth=str(sum(depths) + 3),
+    )
 
   stages = tuple((width,) * depth for depth, width in zip(depths, widths, strict=True))
   return Design(functools.partial(vgg, stages=stages, dense=dense), describe)

@@ -88,14 +88,18 @@ def _entry(width: int, depth: int, heads: int, **fields: float) -> Design:
 
   def describe(stem: int, patch_size: int = 0) -> Components:
     return Components(
-      "Transformer", patch_words(patch_size or _PATCH[stem]), "LN", hierarchical="no",
-      activation="GELU", self_attention="global", kernel="tokens", width=str(width),
+      "Transformer",
+      patch_words(patch_size or _PATCH[stem]),
+      "LN",
+      hierarchical="no",
+      activation="GELU",
+      self_attention="global",
+      kernel="tokens",
+      width=str(width),
       depth=str(2 + 4 * depth),
-    )  # fmt: skip
+    )
 
-  return Design(
-    functools.partial(vit, width=width, depth=depth, heads=heads, **fields), describe
-  )
+  return Design(functools.partial(vit, width=width, depth=depth, heads=heads, **fields), describe)
 
 
 # The mean of the tokens does not know their places: with the published spread of the position

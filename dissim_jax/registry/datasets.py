@@ -28,14 +28,32 @@ class DataSet(Entry):
 POLICIES = ("none", "cifar10")  # of AutoAugment
 
 _ALL = (
-  DataSet(name="cifar10", label="CIFAR-10", code="data.sources:cifar10", classes=10,
-          images=50_000, reference="Krizhevsky 2009"),
-  DataSet(name="cifar100", label="CIFAR-100", code="data.sources:cifar100", classes=100,
-          images=50_000, reference="Krizhevsky 2009"),
-  DataSet(name="digits", label="digits", code="data.sources:digits", classes=10,
-          images_of="train_per_class", reference="scikit-learn"),
+  DataSet(
+    name="cifar10",
+    label="CIFAR-10",
+    code="data.sources:cifar10",
+    classes=10,
+    images=50_000,
+    reference="Krizhevsky 2009",
+  ),
+  DataSet(
+    name="cifar100",
+    label="CIFAR-100",
+    code="data.sources:cifar100",
+    classes=100,
+    images=50_000,
+    reference="Krizhevsky 2009",
+  ),
+  DataSet(
+    name="digits",
+    label="digits",
+    code="data.sources:digits",
+    classes=10,
+    images_of="train_per_class",
+    reference="scikit-learn",
+  ),
   DataSet(name="image_folder", label="image folder", code="data.sources:folder_of_images"),
-)  # fmt: skip
+)
 DATASETS: dict[str, DataSet] = {entry.name: entry for entry in _ALL}
 
 

@@ -16,9 +16,12 @@ from dissim_jax.registry.checks import check_name, said
 Check = Callable[[str, Any], None]
 _MOST = 2**31 - 1  # JAX's default integers are int32.
 _KINDS = {
-  int: "a whole number", float: "a number", bool: "True or False", str: "a text",
+  int: "a whole number",
+  float: "a number",
+  bool: "True or False",
+  str: "a text",
   tuple: "a tuple",
-}  # fmt: skip
+}
 _TYPES = {int: numbers.Integral, float: numbers.Real, tuple: (tuple, list)}
 
 

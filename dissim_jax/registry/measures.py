@@ -77,27 +77,42 @@ def _position(name: str, module: str, label: str, describe: str, **more) -> Meas
   """A measure whose samples are positions."""
   streamed = more.pop("streamed", f"{module}:{name}_from_moments")
   return Measure(
-    name=name, label=label, code=f"similarity.{module}:{name}", describe=describe,
-    streamed=(f"similarity.{streamed}",) if streamed else (), **more,
-  )  # fmt: skip
+    name=name,
+    label=label,
+    code=f"similarity.{module}:{name}",
+    describe=describe,
+    streamed=(f"similarity.{streamed}",) if streamed else (),
+    **more,
+  )
 
 
 def _example(name: str, module: str, label: str, finish: str, describe: str, **more) -> Measure:
   """A measure whose samples are examples."""
   streamed = tuple(f"similarity.minibatch:{part}" for part in (f"{name}_sums", finish))
   return Measure(
-    name=name, label=label, code=f"similarity.{module}:{name}", describe=describe,
-    streamed=streamed, samples="example", **more,
-  )  # fmt: skip
+    name=name,
+    label=label,
+    code=f"similarity.{module}:{name}",
+    describe=describe,
+    streamed=streamed,
+    samples="example",
+    **more,
+  )
 
 
 _SAMPLES = fields.name("example", "or position: every place is a sample", ("example", "position"))
 
 _ALL = (
   _position(
-    "expvar", "aligned", "ExpVar",
+    "expvar",
+    "aligned",
+    "ExpVar",
     "bounded explained variance of a projection (Wald et al. 2023, Eq. 10)",
-    low=-1.0, aligned=True, symmetric=False, up_to_linear=True, streamed=None,
+    low=-1.0,
+    aligned=True,
+    symmetric=False,
+    up_to_linear=True,
+    streamed=None,
     options={
       "alpha": fields.number(1.0, "of CELU", above=True),
       "eps": fields.number(1e-4, "in the denominator", above=True),
@@ -105,17 +120,29 @@ _ALL = (
   ),
   _position(
     # CELU(-1) with alpha 1.
-    "l2corr", "aligned", "L2Corr",
+    "l2corr",
+    "aligned",
+    "L2Corr",
     "mean channel-wise correlation with a projection (Wald et al. 2023, Eq. 11)",
-    low=-0.6321205588285577, aligned=True, up_to_linear=True, streamed=None,
+    low=-0.6321205588285577,
+    aligned=True,
+    up_to_linear=True,
+    streamed=None,
   ),
   _position(
-    "l2corr_squared", "aligned", "L2Corr²",
+    "l2corr_squared",
+    "aligned",
+    "L2Corr²",
     "mean squared channel-wise correlation with a projection (Wald et al. 2023, code)",
-    aligned=True, up_to_linear=True, streamed=None,
+    aligned=True,
+    up_to_linear=True,
+    streamed=None,
   ),
   _example(
-    "lincka", "cka", "LinCKA", "cka_from_hsic",
+    "lincka",
+    "cka",
+    "LinCKA",
+    "cka_from_hsic",
     "linear CKA of examples, unbiased (Kornblith et al. 2019; Nguyen et al. 2021)",
     options={
       "unbiased": fields.flag(True, "Eq. 13; False is the biased HSIC"),
@@ -123,45 +150,66 @@ _ALL = (
     },
   ),
   _position(
-    "lincka_position", "cka", "LinCKA of positions",
+    "lincka_position",
+    "cka",
+    "LinCKA of positions",
     "linear CKA of positions, biased (Kornblith et al. 2019)",
     streamed="regression:lincka_from_moments",
   ),
   _example(
-    "rbfcka", "cka", "RBF-CKA", "cka_from_hsic",
+    "rbfcka",
+    "cka",
+    "RBF-CKA",
+    "cka_from_hsic",
     "CKA with a Gaussian kernel, unbiased (Kornblith et al. 2019)",
     options={
-      "bandwidth": fields.number(
-        0.8, "of the kernel, fraction of the median distance", above=True
-      ),
+      "bandwidth": fields.number(0.8, "of the kernel, fraction of the median distance", above=True),
       "unbiased": fields.flag(True, "False is the biased HSIC"),
       "samples": _SAMPLES,
     },
   ),
   _position(
-    "cca", "canonical", "CCA",
+    "cca",
+    "canonical",
+    "CCA",
     "mean canonical correlation (Hotelling 1936; Raghu et al. 2017)",
-    up_to_linear=True, fitted="both",
+    up_to_linear=True,
+    fitted="both",
   ),
   _position(
-    "cca_squared", "canonical", "CCA²",
+    "cca_squared",
+    "canonical",
+    "CCA²",
     "mean squared canonical correlation, R^2_CCA (Kornblith et al. 2019)",
-    up_to_linear=True, fitted="both",
+    up_to_linear=True,
+    fitted="both",
   ),
   _position(
-    "svcca", "canonical", "SVCCA",
+    "svcca",
+    "canonical",
+    "SVCCA",
     "mean canonical correlation of the principal directions (Raghu et al. 2017)",
-    penalty=False, fitted="both",
+    penalty=False,
+    fitted="both",
   ),
   _position(
-    "pwcca", "canonical", "PWCCA",
+    "pwcca",
+    "canonical",
+    "PWCCA",
     "projection-weighted canonical correlation (Morcos et al. 2018)",
-    symmetric=False, penalty=False, up_to_linear=True, fitted="both",
+    symmetric=False,
+    penalty=False,
+    up_to_linear=True,
+    fitted="both",
   ),
   _position(
-    "r2", "regression", "R²",
+    "r2",
+    "regression",
+    "R²",
     "R^2 of predicting the first from the second, least squares (Kornblith et al. 2019)",
-    symmetric=False, up_to_linear=True, fitted="second",
+    symmetric=False,
+    up_to_linear=True,
+    fitted="second",
     streamed="regression:r2_reverse_from_moments",
     options={
       "weighting": fields.name(
@@ -170,12 +218,17 @@ _ALL = (
     },
   ),
   _position(
-    "procrustes", "shape", "Procrustes similarity",
+    "procrustes",
+    "shape",
+    "Procrustes similarity",
     "alignment by the best rotation, nuclear norm (Schonemann 1966; Ding et al. 2021)",
     fitted="larger",
   ),
   _example(
-    "rsa", "geometry", "RSA", "cka_from_hsic",
+    "rsa",
+    "geometry",
+    "RSA",
+    "cka_from_hsic",
     "correlation of dissimilarity matrices (Kriegeskorte et al. 2008)",
     low=-1.0,
     options={
@@ -185,18 +238,24 @@ _ALL = (
     },
   ),
   _example(
-    "relative", "geometry", "relative cosine", "mean_from_sums",
+    "relative",
+    "geometry",
+    "relative cosine",
+    "mean_from_sums",
     "cosine of relative representations, anchors = the batch (Moschella et al. 2023)",
     options={
       "centered": fields.flag(False, "True: subtract the batch's mean first"),
     },
   ),
   _example(
-    "jaccard", "neighbours", "Jaccard", "mean_from_sums",
+    "jaccard",
+    "neighbours",
+    "Jaccard",
+    "mean_from_sums",
     "Jaccard similarity of sets of nearest neighbours (Schumacher et al. 2021)",
     penalty=False,
   ),
-)  # fmt: skip
+)
 
 MEASURES: dict[str, Measure] = {measure.name: measure for measure in _ALL}
 

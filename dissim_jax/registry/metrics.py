@@ -56,57 +56,131 @@ _PAIR_TABLES = ("diversity",)
 
 def _pair(name: str, label: str, better: int, takes: tuple[str, ...] = _ON, **more) -> Metric:
   code = f"metrics.{more.pop('module', 'pairs')}:{name}"
-  return Metric(name=name, label=label, code=code, of="pair", takes=takes, better=better,
-                **({"tables": _PAIR_TABLES} | more))  # fmt: skip
+  return Metric(
+    name=name,
+    label=label,
+    code=code,
+    of="pair",
+    takes=takes,
+    better=better,
+    **({"tables": _PAIR_TABLES} | more),
+  )
 
 
 def _group(name: str, label: str, better: int, takes: tuple[str, ...] = _ON, **more) -> Metric:
   code = f"metrics.groups:{more.pop('function', name)}"
-  return Metric(name=name, label=label, code=code, of="group", takes=takes, better=better,
-                **({"tables": ("diversity",)} | more))  # fmt: skip
+  return Metric(
+    name=name,
+    label=label,
+    code=code,
+    of="group",
+    takes=takes,
+    better=better,
+    **({"tables": ("diversity",)} | more),
+  )
 
 
 def _gain(name: str, label: str, **more) -> Metric:
-  return Metric(name=name, label=label, code=f"metrics.gains:{name}", of="ensemble",
-                takes=("classes", "combined", "labels"), better=+1, **more)  # fmt: skip
+  return Metric(
+    name=name,
+    label=label,
+    code=f"metrics.gains:{name}",
+    of="ensemble",
+    takes=("classes", "combined", "labels"),
+    better=+1,
+    **more,
+  )
 
 
 _ALL = (
-  _pair("error_inconsistency", "Error inconsistency", +1, unit="%",
-        tables=("further", "diversity")),
-  _pair("error_consistency", "Error consistency κ", -1, unit="%", head="κ",
-        tables=("outputs", "diversity", "conditions", "corruption")),
-  _pair("cohens_kappa_label", "κ with label agreement", -1, unit="%", head="κ label",
-        tables=("outputs", "diversity", "conditions")),
+  _pair(
+    "error_inconsistency", "Error inconsistency", +1, unit="%", tables=("further", "diversity")
+  ),
+  _pair(
+    "error_consistency",
+    "Error consistency κ",
+    -1,
+    unit="%",
+    head="κ",
+    tables=("outputs", "diversity", "conditions", "corruption"),
+  ),
+  _pair(
+    "cohens_kappa_label",
+    "κ with label agreement",
+    -1,
+    unit="%",
+    head="κ label",
+    tables=("outputs", "diversity", "conditions"),
+  ),
   _pair("error_correlation", "Error correlation ρ", -1),
   _pair("q_statistic", "Q statistic", -1),
   _pair("double_fault", "Double fault", -1, unit="%"),
-  _pair("label_disagreement", "Label disagreement", +1, ("classes",), unit="%",
-        tables=("further", "diversity")),
-  _pair("jensen_shannon_divergence", "Jensen-Shannon divergence", +1, ("probabilities",),
-        module="distributions", unit="%", head="JSD",
-        tables=("outputs", "diversity", "conditions", "corruption")),
-  _pair("error_disagreement_ratio", "Error disagreement ratio", +1, head="EDR",
-        tables=("outputs", "diversity")),
-  _pair("kullback_leibler_divergence", "Kullback-Leibler divergence [bits]", +1,
-        ("probabilities",), module="distributions", both_ways=True),
-  _pair("cosine_similarity", "Cosine similarity of probabilities", -1, ("probabilities",),
-        module="distributions"),
+  _pair(
+    "label_disagreement",
+    "Label disagreement",
+    +1,
+    ("classes",),
+    unit="%",
+    tables=("further", "diversity"),
+  ),
+  _pair(
+    "jensen_shannon_divergence",
+    "Jensen-Shannon divergence",
+    +1,
+    ("probabilities",),
+    module="distributions",
+    unit="%",
+    head="JSD",
+    tables=("outputs", "diversity", "conditions", "corruption"),
+  ),
+  _pair(
+    "error_disagreement_ratio",
+    "Error disagreement ratio",
+    +1,
+    head="EDR",
+    tables=("outputs", "diversity"),
+  ),
+  _pair(
+    "kullback_leibler_divergence",
+    "Kullback-Leibler divergence [bits]",
+    +1,
+    ("probabilities",),
+    module="distributions",
+    both_ways=True,
+  ),
+  _pair(
+    "cosine_similarity",
+    "Cosine similarity of probabilities",
+    -1,
+    ("probabilities",),
+    module="distributions",
+  ),
   _group("entropy_measure", "Entropy measure", +1),
   _group("kohavi_wolpert_variance", "Kohavi-Wolpert variance", +1),
   _group("coincident_failure_diversity", "Coincident failure diversity", +1),
   _group("shannon_equitability", "Shannon equitability", +1, ("classes",)),
-  _group("shannon_equitability_right", "Shannon equitability, ensemble right", +1,
-         ("classes", "right"), function="shannon_equitability"),
-  _group("shannon_equitability_wrong", "Shannon equitability, ensemble wrong", +1,
-         ("classes", "wrong"), function="shannon_equitability"),
+  _group(
+    "shannon_equitability_right",
+    "Shannon equitability, ensemble right",
+    +1,
+    ("classes", "right"),
+    function="shannon_equitability",
+  ),
+  _group(
+    "shannon_equitability_wrong",
+    "Shannon equitability, ensemble wrong",
+    +1,
+    ("classes", "wrong"),
+    function="shannon_equitability",
+  ),
   _group("all_wrong_fraction", "All members wrong", -1, unit="%"),
-  _gain("gain_over_best", "Gain over the best member", unit="points", decimals=2,
-        tables=("gains",)),
+  _gain(
+    "gain_over_best", "Gain over the best member", unit="points", decimals=2, tables=("gains",)
+  ),
   _gain("gain_over_mean", "Gain over the members' mean", unit="points", decimals=2),
   _gain("conversion_rate", "Conversion rate", unit="%", decimals=1, tables=("gains",)),
   _gain("error_reduction_rate", "Error reduction", unit="%", decimals=1, tables=("gains",)),
-)  # fmt: skip
+)
 
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _ALL}
 
@@ -124,9 +198,13 @@ def quantities(table: str, decimals: int | None = None) -> tuple[Quantity, ...]:
 
 
 # How members are combined.
-RULES = {"probs": "mean of probabilities", "logits": "mean of logits",
-         "median": "median of probabilities", "geometric": "geometric mean",
-         "vote": "majority vote"}
+RULES = {
+  "probs": "mean of probabilities",
+  "logits": "mean of logits",
+  "median": "median of probabilities",
+  "geometric": "geometric mean",
+  "vote": "majority vote",
+}
 
 # Scores of one prediction, of a member or of an ensemble.
 ACCURACY = Quantity("accuracy", "Accuracy", +1, 2, "%")

@@ -1,7 +1,7 @@
 """Writes the report of a finished run, or of several that differ in their seed, and prints a table.
 
-  python -m dissim_jax.report --workdir=RUN
-  python -m dissim_jax.report --workdir=SEED_0 --workdir=SEED_1 --workdir=SEED_2 [--output=DIR]
+python -m dissim_jax.report --workdir=RUN
+python -m dissim_jax.report --workdir=SEED_0 --workdir=SEED_1 --workdir=SEED_2 [--output=DIR]
 """
 
 import os
@@ -18,8 +18,10 @@ def run(*workdirs: str | os.PathLike, output: str | None = None) -> None:
     page = report.write_seeds(list(workdirs), output)
     report.print_seeds(list(workdirs))
   elif output:
-    raise UserError(f"--output={output}: the report of one run goes to its own folder; give "
-                    "--workdir several times to report on several runs.")
+    raise UserError(
+      f"--output={output}: the report of one run goes to its own folder; give "
+      "--workdir several times to report on several runs."
+    )
   else:
     page = report.write_report(workdirs[0])
     report.print_table(workdirs[0])
@@ -29,11 +31,16 @@ def run(*workdirs: str | os.PathLike, output: str | None = None) -> None:
 if __name__ == "__main__":
   command_line.define_plugins()
   _WORKDIR = flags.DEFINE_multi_string(
-    "workdir", None, "Folder of a finished run. Give several that differ in the seed alone for "
-    "means and standard deviations over seeds.")
+    "workdir",
+    None,
+    "Folder of a finished run. Give several that differ in the seed alone for "
+    "means and standard deviations over seeds.",
+  )
   _OUTPUT = flags.DEFINE_string(
-    "output", None, "Of several runs: folder for the page. Default: report/ in the folder that all "
-    "runs lie in.")
+    "output",
+    None,
+    "Of several runs: folder for the page. Default: report/ in the folder that all runs lie in.",
+  )
 
   def main(argv: list[str]) -> None:
     """Reports the runs that the flags name."""

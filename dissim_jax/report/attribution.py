@@ -13,8 +13,10 @@ from dissim_jax.report import blocks, canvas, optional, style, tables
 FILE, MAPS = "attribution.json", "attribution.npz"
 PICTURES = ("attribution",)
 METHODS = {"saliency": "saliency", "integrated_gradients": "integrated gradients"}
-MEASURES = (Quantity("diversity", "Diversity A", +1, decimals=4),
-            Quantity("diversity_right", "A where all members are right", +1, decimals=4))
+MEASURES = (
+  Quantity("diversity", "Diversity A", +1, decimals=4),
+  Quantity("diversity_right", "A where all members are right", +1, decimals=4),
+)
 COLOURS, WRONG = "magma", "#c22f44"
 MOST_IMAGES = 10
 # Inches: the label of an image, least and most sides of a map, above a map, above all.
@@ -32,6 +34,7 @@ class Attribution:
     completeness: {member: (mean, largest error)}; empty where there is none.
     shown: {"images", "labels", "predictions", "maps", "members", "classes"} or None.
   """
+
   method: str
   images: int
   steps: int | None
@@ -51,14 +54,22 @@ def read(results) -> Attribution | None:
     return None
   keys = ("diversity", "diversity_std", "diversity_right")
   with optional.form(results.workdir, FILE):
-    completeness = {name: tuple(optional.number(row[f"completeness_error_{part}"])
-                                for part in ("mean", "max"))
-                    for name, row in content["members"].items() if row}
+    completeness = {
+      name: tuple(optional.number(row[f"completeness_error_{part}"]) for part in ("mean", "max"))
+      for name, row in content["members"].items()
+      if row
+    }
     steps = content["steps"]
     found = Attribution(
-      str(content["method"]), int(content["images"]), None if steps is None else int(steps),
-      {name: {key: optional.number(content["sequences"][name][key]) for key in keys}
-       for name in optional.in_order(results, content["sequences"])}, completeness)
+      str(content["method"]),
+      int(content["images"]),
+      None if steps is None else int(steps),
+      {
+        name: {key: optional.number(content["sequences"][name][key]) for key in keys}
+        for name in optional.in_order(results, content["sequences"])
+      },
+      completeness,
+    )
   arrays = optional.read_arrays(results.workdir, MAPS)
   if arrays is None:
     return found
@@ -70,8 +81,12 @@ def read(results) -> Attribution | None:
 def _shown(arrays):
   maps, members = arrays["maps"], [str(name) for name in arrays["members"]]
   count = len(arrays["images"])
-  shapes = {"images": (count, *maps.shape[2:], arrays["images"].shape[-1]), "labels": (count,),
-            "predictions": (len(members), count), "maps": (len(members), count, *maps.shape[2:])}
+  shapes = {
+    "images": (count, *maps.shape[2:], arrays["images"].shape[-1]),
+    "labels": (count,),
+    "predictions": (len(members), count),
+    "maps": (len(members), count, *maps.shape[2:]),
+  }
   for key, shape in shapes.items():
     if arrays[key].shape != shape:
       raise ValueError(f"{key} {arrays[key].shape}, expected {shape}")
@@ -85,17 +100,26 @@ def sections(results, found) -> list:
   method = METHODS.get(found.method, found.method.replace("_", " "))
   with_steps = found.method == "integrated_gradients" and found.steps
   steps = f", {found.steps} steps" if with_steps else ""
-  parts = [table(found), blocks.Text(
-    f"By {method}{steps}, on {found.images:,} test images: the logit of the true class with "
-    "respect to the pixels. A (Rosales et al. 2023, Equation 7, of maps with unit norm) is the "
-    "variance over members, summed over pixels; 0 = all members look at the same pixels. ± "
-    "standard deviation over images.", note=True)]
+  parts = [
+    table(found),
+    blocks.Text(
+      f"By {method}{steps}, on {found.images:,} test images: the logit of the true class with "
+      "respect to the pixels. A (Rosales et al. 2023, Equation 7, of maps with unit norm) is the "
+      "variance over members, summed over pixels; 0 = all members look at the same pixels. ± "
+      "standard deviation over images.",
+      note=True,
+    ),
+  ]
   if found.completeness:
     means, largest = zip(*found.completeness.values(), strict=True)
     ends = " to ".join(dict.fromkeys(entry.number(100 * end(means), 2) for end in (min, max)))
-    parts.append(blocks.Text(
-      "Completeness error, by which the sum of a map misses the change of the logit: means of "
-      f"members {ends} %, at most {entry.number(100 * max(largest), 2)} %.", note=True))
+    parts.append(
+      blocks.Text(
+        "Completeness error, by which the sum of a map misses the change of the logit: means of "
+        f"members {ends} %, at most {entry.number(100 * max(largest), 2)} %.",
+        note=True,
+      )
+    )
   order = _members(results, found)
   if order:
     parts.append(_picture(results, found, order, method))
@@ -106,8 +130,9 @@ def table(found) -> blocks.Table:
   """Diversity of maps by ensemble."""
   columns = []
   for measure in MEASURES:
-    columns.append(tables.cells(measure, {name: row[measure.key]
-                                          for name, row in found.sequences.items()}))
+    columns.append(
+      tables.cells(measure, {name: row[measure.key] for name, row in found.sequences.items()})
+    )
   body = []
   for name, row in found.sequences.items():
     spread = entry.number(row["diversity_std"], 4)
@@ -135,13 +160,19 @@ def _picture(results, found, groups, method):
   count = sum(len(names) for _, names in groups)
   missing = len(found.shown["members"]) - count
   names = ", ".join(name for _, members in groups for name in members)
-  caption = (f"Test images of {results.metrics['dataset']['name']} and each member's map by "
-             f"{method}: bright pixels matter most to the logit of the true class. One colour "
-             "scale a row; above a map the predicted class, red where it is wrong. Each member is "
-             "shown once, in its first ensemble."
-             + (f" {missing} more member{'s' * (missing > 1)} did not fit." if missing > 0 else ""))
-  return blocks.picture("attribution", draw(found, groups),
-                        f"Images: test images and the attribution maps of {names}.", caption)
+  caption = (
+    f"Test images of {results.metrics['dataset']['name']} and each member's map by "
+    f"{method}: bright pixels matter most to the logit of the true class. One colour "
+    "scale a row; above a map the predicted class, red where it is wrong. Each member is "
+    "shown once, in its first ensemble."
+    + (f" {missing} more member{'s' * (missing > 1)} did not fit." if missing > 0 else "")
+  )
+  return blocks.picture(
+    "attribution",
+    draw(found, groups),
+    f"Images: test images and the attribution maps of {names}.",
+    caption,
+  )
 
 
 def draw(found, groups):
@@ -177,10 +208,18 @@ def _part(ax, shown, groups, rows, left, side):
     ax.text(left + side, top - 0.16, sequence, size=9, weight="bold")
     for name in names:
       left += side
-      lines = textwrap.wrap(name.replace("_", " "), max(4, int(LETTERS * inner)),
-                            break_long_words=False)
-      ax.text(left + inner / 2, top - 0.22, "\n".join(lines[:2]), size=7, ha="center", va="top",
-              linespacing=0.95)
+      lines = textwrap.wrap(
+        name.replace("_", " "), max(4, int(LETTERS * inner)), break_long_words=False
+      )
+      ax.text(
+        left + inner / 2,
+        top - 0.22,
+        "\n".join(lines[:2]),
+        size=7,
+        ha="center",
+        va="top",
+        linespacing=0.95,
+      )
       for row, bottom in bottoms.items():
         _map(ax, shown, shown["members"].index(name), row, left, bottom, inner)
 
@@ -188,11 +227,26 @@ def _part(ax, shown, groups, rows, left, side):
 def _map(ax, shown, member, row, left, bottom, side):
   """A map, the largest value of any member's at full brightness, below the predicted class."""
   largest = float(np.nanmax(shown["maps"][:, row], initial=0.0)) or 1.0
-  canvas.image(ax, np.asarray(shown["maps"][member, row], np.float64), left, bottom, side,
-               cmap=COLOURS, vmin=0, vmax=largest)
+  canvas.image(
+    ax,
+    np.asarray(shown["maps"][member, row], np.float64),
+    left,
+    bottom,
+    side,
+    cmap=COLOURS,
+    vmin=0,
+    vmax=largest,
+  )
   predicted = int(shown["predictions"][member, row])
   right = predicted == shown["labels"][row]
   said, room = shown["classes"][predicted].removeprefix("class "), int(LETTERS * side)
   said = said if len(said) <= room else said[: room - 1] + "…"
-  ax.text(left + side / 2, bottom + side + 0.03, said, size=8, ha="center",
-          color=canvas.INK if right else WRONG, weight="normal" if right else "bold")
+  ax.text(
+    left + side / 2,
+    bottom + side + 0.03,
+    said,
+    size=8,
+    ha="center",
+    color=canvas.INK if right else WRONG,
+    weight="normal" if right else "bold",
+  )

@@ -15,6 +15,7 @@ TALL = 10  # columns of a table from which their heads stand upright
 @dataclasses.dataclass(frozen=True)
 class Text:
   """A paragraph; a `note` is smaller."""
+
   text: str
   note: bool = False
   kind: str = "text"
@@ -23,6 +24,7 @@ class Text:
 @dataclasses.dataclass(frozen=True)
 class Heading:
   """A heading within a section."""
+
   text: str
   kind: str = "heading"
 
@@ -37,6 +39,7 @@ class Table:
     bodies: [[(label, [Cell, ...])]], ruled apart; all rows have as many cells as there are heads.
     folded: what to click on to see the table; "" shows it at once.
   """
+
   corner: str
   groups: list
   bodies: list
@@ -67,8 +70,13 @@ class Table:
     tables = []
     for groups in parts:
       end = start + sum(len(heads) for _, heads in groups)
-      tables.append(Table(self.corner, groups, [
-        [(label, cells[start:end]) for label, cells in body] for body in self.bodies]))
+      tables.append(
+        Table(
+          self.corner,
+          groups,
+          [[(label, cells[start:end]) for label, cells in body] for body in self.bodies],
+        )
+      )
       start = end
     return tables
 
@@ -76,6 +84,7 @@ class Table:
 @dataclasses.dataclass(frozen=True)
 class Picture:
   """A picture with its caption and what a reader who cannot see it is told."""
+
   name: str
   png: bytes
   alt: str
@@ -90,6 +99,7 @@ class Picture:
 @dataclasses.dataclass(frozen=True)
 class Section:
   """A part of the page under its own title."""
+
   title: str
   blocks: list
 
@@ -109,5 +119,9 @@ def template(name: str) -> jinja2.Template:
   folder = importlib.resources.files("dissim_jax.report")
   environment = jinja2.Environment(
     loader=jinja2.FunctionLoader(lambda file: folder.joinpath(file).read_text("utf-8")),
-    autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+  )
   return environment.get_template(name)

@@ -13,8 +13,10 @@ def looks(sequences, markers: str = ".") -> dict:
   """{sequence: {"color", "marker"}}; the baseline is grey, the others have colours of their own."""
   others = [name for name in sequences if name != BASELINE]
   colours = dict(zip(others, style.colours(len(others) + 1)[1:], strict=True))
-  return {name: {"color": colours.get(name, style.GREY), "marker": markers[index % len(markers)]}
-          for index, name in enumerate(sequences)}
+  return {
+    name: {"color": colours.get(name, style.GREY), "marker": markers[index % len(markers)]}
+    for index, name in enumerate(sequences)
+  }
 
 
 def blank(width: float, height: float) -> tuple:
@@ -41,5 +43,10 @@ def image(ax, pixels: np.ndarray, left: float, bottom: float, side: float, **opt
   high, wide = (side * size / max(pixels.shape[:2]) for size in pixels.shape[:2])
   x, y = left + (side - wide) / 2, bottom + (side - high) / 2
   smaller = max(pixels.shape[:2]) > side * style.DPI
-  ax.imshow(pixels, extent=(x, x + wide, y, y + high), aspect="auto",
-            interpolation="antialiased" if smaller else "nearest", **options)
+  ax.imshow(
+    pixels,
+    extent=(x, x + wide, y, y + high),
+    aspect="auto",
+    interpolation="antialiased" if smaller else "nearest",
+    **options,
+  )

@@ -10,12 +10,17 @@ from dissim_jax.report import optional
 
 FILE = "diversity.json"
 GROUPS = ("both_right", "only_a", "only_b", "neither")
-_CURVES = ("validation_accuracy", "test_accuracy", "by_class_validation_accuracy",
-           "by_class_test_accuracy")
+_CURVES = (
+  "validation_accuracy",
+  "test_accuracy",
+  "by_class_validation_accuracy",
+  "by_class_test_accuracy",
+)
 
 
 class Reliability(NamedTuple):
   """A reliability diagram: float64 [bins]; `edges` [bins + 1]."""
+
   edges: np.ndarray
   count: np.ndarray
   confidence: np.ndarray
@@ -24,18 +29,21 @@ class Reliability(NamedTuple):
 
 class Scores(NamedTuple):
   """How good and how sure predictions are: {measure: value} and a reliability diagram."""
+
   values: dict
   reliability: Reliability
 
 
 class Block(NamedTuple):
   """An ensemble before or after calibration: {measure: value}, {rule: Scores}."""
+
   diversity: dict
   ensembles: dict
 
 
 class Sequence(NamedTuple):
   """An ensemble; what is None was not measured."""
+
   before: Block
   after: Block | None
   interpolation: dict | None
@@ -44,6 +52,7 @@ class Sequence(NamedTuple):
 
 class Member(NamedTuple):
   """A member; `after` is None and the temperature NaN without validation images."""
+
   temperature: float
   before: Scores
   after: Scores | None
@@ -61,6 +70,7 @@ class Diversity:
     names: {sequence: its members}.
     greedy: {"first", "order", "validation_accuracy", "test_accuracy"} or None.
   """
+
   num_validation: int
   rules: list
   members: dict
@@ -94,24 +104,36 @@ def read(results) -> Diversity | None:
     if not rules or not sequences:
       raise ValueError("nothing was measured")
     return Diversity(
-      int(content["num_validation"]), rules,
-      {name: _member(row) for name, row in content["members"].items()}, sequences,
+      int(content["num_validation"]),
+      rules,
+      {name: _member(row) for name, row in content["members"].items()},
+      sequences,
       {name: list(content["sequences"][name]["members"]) for name in order},
-      _greedy(content["greedy"]))
+      _greedy(content["greedy"]),
+    )
 
 
 def _member(row):
   after = row["calibrated"]
-  return Member(optional.number(row["temperature"]), _scores(row["uncalibrated"]),
-                None if after is None else _scores(after))
+  return Member(
+    optional.number(row["temperature"]),
+    _scores(row["uncalibrated"]),
+    None if after is None else _scores(after),
+  )
 
 
 def _scores(row, gains=()):
   found = row["reliability"]
-  reliability = Reliability(optional.places(found["edges"]), *(
-    optional.numbers(found[key]) for key in Reliability._fields[1:]))
-  optional.same_length(edges=reliability.edges[1:], count=reliability.count,
-                       confidence=reliability.confidence, accuracy=reliability.accuracy)
+  reliability = Reliability(
+    optional.places(found["edges"]),
+    *(optional.numbers(found[key]) for key in Reliability._fields[1:]),
+  )
+  optional.same_length(
+    edges=reliability.edges[1:],
+    count=reliability.count,
+    confidence=reliability.confidence,
+    accuracy=reliability.accuracy,
+  )
   values = {score.key: optional.number(row[score.key]) for score in SCORES}
   # A file of an earlier version lacks what is measured since.
   values |= {gain.key: optional.number(row.get(gain.key)) for gain in gains}
@@ -119,24 +141,32 @@ def _scores(row, gains=()):
 
 
 def _sequence(row, rules):
-  blocks = [None if row[key] is None else _block(row[key], rules)
-            for key in ("uncalibrated", "calibrated")]
+  blocks = [
+    None if row[key] is None else _block(row[key], rules) for key in ("uncalibrated", "calibrated")
+  ]
   if blocks[0] is None:
     raise ValueError("uncalibrated is null")
-  return Sequence(*blocks, _interpolation(row["interpolation"]),
-                  _specialisation(row["specialisation"]))
+  return Sequence(
+    *blocks, _interpolation(row["interpolation"]), _specialisation(row["specialisation"])
+  )
 
 
 def _block(row, rules):
-  return Block({key: optional.number(value) for key, value in row["diversity"].items()},
-               {rule: _scores(row["ensembles"][rule], quantities("gains")) for rule in rules})
+  return Block(
+    {key: optional.number(value) for key, value in row["diversity"].items()},
+    {rule: _scores(row["ensembles"][rule], quantities("gains")) for rule in rules},
+  )
 
 
 def _interpolation(row):
   if row is None:
     return None
-  found = {"a": str(row["a"]), "b": str(row["b"]), "weights": optional.places(row["weights"]),
-           **{key: optional.numbers(row[key]) for key in _CURVES}}
+  found = {
+    "a": str(row["a"]),
+    "b": str(row["b"]),
+    "weights": optional.places(row["weights"]),
+    **{key: optional.numbers(row[key]) for key in _CURVES},
+  }
   optional.same_length(**{key: found[key] for key in ("weights", *_CURVES)})
   return found
 
@@ -144,9 +174,12 @@ def _interpolation(row):
 def _specialisation(row):
   if row is None:
     return None
-  found = {"a": str(row["a"]), "b": str(row["b"]),
-           "edges": optional.places(row["edges"]),
-           **{key: optional.numbers(row[key]) for key in (*GROUPS, "by_class")}}
+  found = {
+    "a": str(row["a"]),
+    "b": str(row["b"]),
+    "edges": optional.places(row["edges"]),
+    **{key: optional.numbers(row[key]) for key in (*GROUPS, "by_class")},
+  }
   optional.same_length(edges=found["edges"][1:], **{key: found[key] for key in GROUPS})
   return found
 
@@ -154,7 +187,9 @@ def _specialisation(row):
 def _greedy(row):
   if row is None:
     return None
-  found = {"order": [str(name) for name in row["order"]],
-           **{key: optional.numbers(row[key]) for key in ("validation_accuracy", "test_accuracy")}}
+  found = {
+    "order": [str(name) for name in row["order"]],
+    **{key: optional.numbers(row[key]) for key in ("validation_accuracy", "test_accuracy")},
+  }
   optional.same_length(**found)
   return found

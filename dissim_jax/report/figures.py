@@ -26,13 +26,19 @@ def draw_all(results) -> list:
   with matplotlib.rc_context(STYLE):
     drawn = [
       ("training", "Training curves", training.curves(results)),
-      ("lincka_maps", "LinCKA of every pair of members" if results.pairs else
-       "LinCKA between the taps", maps.lincka_maps(results)),
+      (
+        "lincka_maps",
+        "LinCKA of every pair of members" if results.pairs else "LinCKA between the taps",
+        maps.lincka_maps(results),
+      ),
       ("diagonal", "LinCKA tap by tap", diagonal(results)),
       ("r2", "Least-squares R² tap by tap", least_squares(results)),
     ]
-    return [{"name": name, "title": title, "alt": alt(name, results), "png": png(figure)}
-            for name, title, figure in drawn if figure is not None]
+    return [
+      {"name": name, "title": title, "alt": alt(name, results), "png": png(figure)}
+      for name, title, figure in drawn
+      if figure is not None
+    ]
 
 
 def alt(name, results) -> str:
@@ -42,10 +48,10 @@ def alt(name, results) -> str:
   return {
     "training": f"Loss, accuracy and similarity per epoch for {', '.join(results.curves)}.",
     "lincka_maps": f"Heat maps from 0 to 1, every tap against every tap, for the pairs of "
-                   f"{members}{mark}.",
+    f"{members}{mark}.",
     "diagonal": f"Lines: LinCKA of equal taps for the pairs of {members}{mark}.",
     "r2": f"Lines: how well one member's tap linearly predicts the other's, in both directions, "
-          f"for the pairs of {members}{mark}.",
+    f"for the pairs of {members}{mark}.",
   }[name]
 
 
@@ -53,26 +59,36 @@ def diagonal(results) -> Figure | None:
   """LinCKA of tap l against tap l, example-wise and position-wise (Wald et al. 2023, Figure 7)."""
   found = {pair: results.equal_taps(*pair) for pair in results.pairs}
   equal = {pair: values for pair, values in found.items() if values is not None}
-  panels = [("LinCKA, samples = examples", equal),
-            ("LinCKA, samples = positions", results.arrays["lincka_position"])]
+  panels = [
+    ("LinCKA, samples = examples", equal),
+    ("LinCKA, samples = positions", results.arrays["lincka_position"]),
+  ]
   return _tap_panels(results, panels, lower=0.0)
 
 
 def least_squares(results) -> Figure | None:
   """R² of linear regression between equal taps, in both directions."""
   r2 = results.arrays["r2"]
-  panels = [("R²: later member from earlier", {pair: r2[pair] for pair in results.pairs
-                                               if pair in r2}),
-            ("R²: earlier member from later", {(a, b): r2[b, a] for a, b in results.pairs
-                                               if (b, a) in r2})]
+  panels = [
+    ("R²: later member from earlier", {pair: r2[pair] for pair in results.pairs if pair in r2}),
+    ("R²: earlier member from later", {(a, b): r2[b, a] for a, b in results.pairs if (b, a) in r2}),
+  ]
   return _tap_panels(results, panels, lower=-1.0)
 
 
 def _tap_panels(results, panels, lower):
   """Panels of lines over taps; values below `lower` leave the picture."""
-  panels = [(title, {pair: curves[pair] for pair in results.pairs
-                     if pair in curves and not np.isnan(curves[pair]).all()})
-            for title, curves in panels]
+  panels = [
+    (
+      title,
+      {
+        pair: curves[pair]
+        for pair in results.pairs
+        if pair in curves and not np.isnan(curves[pair]).all()
+      },
+    )
+    for title, curves in panels
+  ]
   panels = [panel for panel in panels if panel[1]]
   if not panels:
     return None
@@ -81,8 +97,9 @@ def _tap_panels(results, panels, lower):
   rows = math.ceil(len(handles) / 3)
   height = 3.35 + 0.2 * rows
   figure = Figure(figsize=(WIDTH, height))
-  figure.subplots_adjust(left=0.055, right=0.99, top=1 - 0.3 / height,
-                         bottom=(0.65 + 0.2 * rows) / height, wspace=0.12)
+  figure.subplots_adjust(
+    left=0.055, right=0.99, top=1 - 0.3 / height, bottom=(0.65 + 0.2 * rows) / height, wspace=0.12
+  )
   axes = figure.subplots(1, len(panels), squeeze=False)[0]
   for ax, (title, curves) in zip(axes, panels, strict=True):
     _tap_lines(ax, results, curves, pairs)
@@ -92,8 +109,16 @@ def _tap_panels(results, panels, lower):
     for tap in results.regularised_taps:
       ax.axvline(tap, color="#14181d", lw=1.0, ls=(0, (1, 1.5)), zorder=1.5)
   if results.regularised_taps:
-    handles.append(Line2D([], [], color="#14181d", lw=1.0, ls=(0, (1, 1.5)),
-                          label=f"regularised {results.tap_label()}"))
+    handles.append(
+      Line2D(
+        [],
+        [],
+        color="#14181d",
+        lw=1.0,
+        ls=(0, (1, 1.5)),
+        label=f"regularised {results.tap_label()}",
+      )
+    )
   figure.legend(handles=handles, loc="lower center", ncols=3)
   return figure
 
@@ -107,19 +132,31 @@ def _tap_lines(ax, results, curves, pairs):
   for relation in tables.RELATION_NAMES:
     alike = [values for pair, values in curves.items() if results.relation(*pair) == relation]
     if alike and len({len(values) for values in alike}) == 1:
-      ax.plot(range(len(alike[0])), np.mean(alike, axis=0), lw=2.6, color=_RELATION[relation][0],
-              ls=_RELATION[relation][1], zorder=3)
+      ax.plot(
+        range(len(alike[0])),
+        np.mean(alike, axis=0),
+        lw=2.6,
+        color=_RELATION[relation][0],
+        ls=_RELATION[relation][1],
+        zorder=3,
+      )
 
 
-_RELATION = {"independent": (GREY, "-"), "against": (PALETTE[1], "-"), "joint": (PALETTE[2], "-"),
-             "other": (PALETTE[0], "--")}
+_RELATION = {
+  "independent": (GREY, "-"),
+  "against": (PALETTE[1], "-"),
+  "joint": (PALETTE[2], "-"),
+  "other": (PALETTE[0], "--"),
+}
 
 
 def pair_styles(results, pairs) -> dict:
   """Line style per pair: its own colour for few pairs, the relation's for many."""
   if len(pairs) > MANY_PAIRS:
-    return {pair: {"color": _RELATION[results.relation(*pair)][0], "lw": 0.7, "alpha": 0.4}
-            for pair in pairs}
+    return {
+      pair: {"color": _RELATION[results.relation(*pair)][0], "lw": 0.7, "alpha": 0.4}
+      for pair in pairs
+    }
   own = iter(colours(len(pairs) + 1)[1:])
   some = any(results.relation(*pair) != "independent" for pair in results.pairs)
   styles = {}
@@ -133,15 +170,27 @@ def pair_styles(results, pairs) -> dict:
 def _pair_handles(results, pairs):
   if len(pairs) <= MANY_PAIRS:
     styles = pair_styles(results, pairs)
-    return [Line2D([], [], **styles[a, b],
-                   label=f"{a} – {b} ({tables.RELATION_NAMES[results.relation(a, b)]})")
-            for a, b in pairs]
+    return [
+      Line2D(
+        [], [], **styles[a, b], label=f"{a} – {b} ({tables.RELATION_NAMES[results.relation(a, b)]})"
+      )
+      for a, b in pairs
+    ]
   counts = {}
   for pair in pairs:
     counts[results.relation(*pair)] = counts.get(results.relation(*pair), 0) + 1
-  return [Line2D([], [], color=_RELATION[relation][0], ls=_RELATION[relation][1], lw=2.6,
-                 label=f"mean of {counts[relation]} pairs: {name}")
-          for relation, name in tables.RELATION_NAMES.items() if relation in counts]
+  return [
+    Line2D(
+      [],
+      [],
+      color=_RELATION[relation][0],
+      ls=_RELATION[relation][1],
+      lw=2.6,
+      label=f"mean of {counts[relation]} pairs: {name}",
+    )
+    for relation, name in tables.RELATION_NAMES.items()
+    if relation in counts
+  ]
 
 
 def _tap_ticks(ax, names):

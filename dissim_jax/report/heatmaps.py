@@ -83,8 +83,16 @@ def summary(comparison: Comparison) -> list:
       mean = float(np.mean(list(cells.values()))) if cells else math.nan
       ends = [order(cells, key=cells.get, default=None) for order in (min, max)]
       lowest, highest = ((_tap_text(t), cells[t]) if t else ("", math.nan) for t in ends)
-      rows.append({"measure": measure["name"], "a": a, "b": b, "mean": mean, "lowest": lowest,
-                   "highest": highest})
+      rows.append(
+        {
+          "measure": measure["name"],
+          "a": a,
+          "b": b,
+          "mean": mean,
+          "lowest": lowest,
+          "highest": highest,
+        }
+      )
   return rows
 
 
@@ -144,16 +152,29 @@ def heat_map(comparison: Comparison, measure: dict) -> Figure:
     y = height - maps.TITLE - (row + 1) * side - row * maps.GAP
     ax = figure.add_axes([x / width, y / height, side / width, side / height])
     colours = matplotlib.colormaps[maps.COLOURS].with_extremes(bad="#d8dbdf")
-    image = ax.imshow(comparison.arrays[measure["name"], a, b].T, origin="lower", cmap=colours,
-                      vmin=low, vmax=high, aspect="auto", interpolation="nearest")
+    image = ax.imshow(
+      comparison.arrays[measure["name"], a, b].T,
+      origin="lower",
+      cmap=colours,
+      vmin=low,
+      vmax=high,
+      aspect="auto",
+      interpolation="nearest",
+    )
     ax.grid(False)
     ax.tick_params(length=2, pad=1.5, labelsize=7)
     ax.spines[:].set_visible(False)
     _ticks(ax.xaxis, comparison.taps[a], side, a if row == len(names) - 1 else None)
     _ticks(ax.yaxis, comparison.taps[b], side, b if column == 0 else None)
   bar_height = min(maps.LARGEST, grid - maps.GAP)
-  bar = figure.add_axes([bar_left / width, 1 - (maps.TITLE + bar_height) / height,
-                         BAR_WIDTH / width, bar_height / height])
+  bar = figure.add_axes(
+    [
+      bar_left / width,
+      1 - (maps.TITLE + bar_height) / height,
+      BAR_WIDTH / width,
+      bar_height / height,
+    ]
+  )
   figure.colorbar(image, cax=bar, ticks=np.linspace(low, high, 5)).outline.set_visible(False)
   bar.grid(False)
   return figure
@@ -210,16 +231,28 @@ def draw(comparison: Comparison, measure: dict) -> dict:
   """One heat map with what the page says of it."""
   figure, name = heat_map(comparison, measure), measure["name"]
   missing = any(np.isnan(comparison.arrays[name, a, b]).any() for a, b in comparison.pairs(name))
-  return {"name": name, "title": _title(measure), "describe": measure["describe"],
-          "png": figures.png(figure), "inches": figure.get_size_inches()[0], "missing": missing,
-          "samples": measure["samples"], "symmetric": measure["symmetric"]}
+  return {
+    "name": name,
+    "title": _title(measure),
+    "describe": measure["describe"],
+    "png": figures.png(figure),
+    "inches": figure.get_size_inches()[0],
+    "missing": missing,
+    "samples": measure["samples"],
+    "symmetric": measure["symmetric"],
+  }
 
 
 def render(comparison: Comparison, drawn: list) -> str:
   """The page as text."""
   source = importlib.resources.files("dissim_jax.report").joinpath("comparison.html.j2")
-  environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined,
-                                   trim_blocks=True, lstrip_blocks=True)
+  environment = jinja2.Environment(
+    autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+  )
   return environment.from_string(source.read_text("utf-8")).render(
-    facts=comparison.facts, rows=summary(comparison), averaged=averaged(comparison), number=number,
-    figures=[{**f, "base64": base64.b64encode(f["png"]).decode()} for f in drawn])
+    facts=comparison.facts,
+    rows=summary(comparison),
+    averaged=averaged(comparison),
+    number=number,
+    figures=[{**f, "base64": base64.b64encode(f["png"]).decode()} for f in drawn],
+  )

@@ -17,6 +17,7 @@ LARGEST, SMALLEST, MARK = 2.75, 0.9, 0.13  # panel sides; side of the smallest o
 @dataclasses.dataclass(frozen=True)
 class Block:
   """A grid of panels: members of `columns` on x, members of `rows` on y, tap 0 at lower left."""
+
   title: str
   pairs: tuple
 
@@ -39,8 +40,7 @@ def lincka_maps(results) -> Figure | None:
   if not blocks:
     return None
   lines, side = arrange(blocks)
-  heights = [TITLE + FOOT + max(len(block.rows) for block in line) * (side + GAP)
-             for line in lines]
+  heights = [TITLE + FOOT + max(len(block.rows) for block in line) * (side + GAP) for line in lines]
   width = max(sum(_block_width(block, side) for block in line) for line in lines) + BAR
   width, height = max(width, WIDTH), sum(heights)
   figure = Figure(figsize=(width, height))
@@ -53,8 +53,9 @@ def lincka_maps(results) -> Figure | None:
     top -= line_height
   right = (max(sum(_block_width(block, side) for block in line) for line in lines) + 0.1) / width
   bar_height = min(2.75, height - TITLE - FOOT)
-  bar = figure.add_axes([right, 1 - (TITLE + bar_height) / height, 0.13 / width,
-                         bar_height / height])
+  bar = figure.add_axes(
+    [right, 1 - (TITLE + bar_height) / height, 0.13 / width, bar_height / height]
+  )
   figure.colorbar(image, cax=bar, ticks=[0, 0.25, 0.5, 0.75, 1]).outline.set_visible(False)
   return figure
 
@@ -86,9 +87,12 @@ def arrange(blocks) -> tuple:
     (lines of blocks, side of a panel in inches).
   """
   for per_line in range(len(blocks), 0, -1):
-    lines = [blocks[start:start + per_line] for start in range(0, len(blocks), per_line)]
-    side = min((WIDTH - BAR - sum(LEFT + 0.12 + GAP * len(block.columns) for block in line))
-               / sum(len(block.columns) for block in line) for line in lines)
+    lines = [blocks[start : start + per_line] for start in range(0, len(blocks), per_line)]
+    side = min(
+      (WIDTH - BAR - sum(LEFT + 0.12 + GAP * len(block.columns) for block in line))
+      / sum(len(block.columns) for block in line)
+      for line in lines
+    )
     if side >= SMALLEST:
       break
   return lines, min(max(side, SMALLEST), LARGEST)
@@ -121,8 +125,9 @@ def _draw_block(figure, results, block, side, left, top):
 def _panel(ax, results, a, b, mark):
   values = results.arrays["lincka"][a, b].T  # rows of the picture: taps of b
   colours = matplotlib.colormaps[COLOURS].with_extremes(bad="#d8dbdf")
-  image = ax.imshow(values, origin="lower", cmap=colours, vmin=0, vmax=1, aspect="auto",
-                    interpolation="nearest")
+  image = ax.imshow(
+    values, origin="lower", cmap=colours, vmin=0, vmax=1, aspect="auto", interpolation="nearest"
+  )
   ax.grid(False)
   ax.tick_params(length=2, pad=1.5, labelsize=7)
   for spine in ax.spines.values():
@@ -139,11 +144,23 @@ def _outline(ax, shape, place, mark, dashed):
   """A frame around the cell at `place` (x, y), not smaller than the share `mark` of the panel."""
   width, height = (max(1.0, count * mark) for count in (shape[1], shape[0]))
   style = (0, (1.6, 1.2)) if dashed else "-"
-  ax.add_patch(Rectangle(
-    (place[0] - width / 2, place[1] - height / 2), width, height, fill=False, ec="white", lw=1.3,
-    ls=style, clip_on=False, zorder=4,
-    path_effects=[patheffects.Stroke(linewidth=2.8, foreground="#14181d", alpha=0.75),
-                  patheffects.Normal()]))
+  ax.add_patch(
+    Rectangle(
+      (place[0] - width / 2, place[1] - height / 2),
+      width,
+      height,
+      fill=False,
+      ec="white",
+      lw=1.3,
+      ls=style,
+      clip_on=False,
+      zorder=4,
+      path_effects=[
+        patheffects.Stroke(linewidth=2.8, foreground="#14181d", alpha=0.75),
+        patheffects.Normal(),
+      ],
+    )
+  )
 
 
 def _ticks(axis, count, side, label):

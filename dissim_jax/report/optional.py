@@ -107,5 +107,7 @@ def in_order(results, mapping: dict) -> list:
 
 
 def _damaged(path, workdir, reason):
-  return UserError(f"{path} {reason}: remove it, or make it again with python -m dissim_jax.main "
-                   f"--config=... --workdir={workdir}.")
+  return UserError(
+    f"{path} {reason}: remove it, or make it again with python -m dissim_jax.main "
+    f"--config=... --workdir={workdir}."
+  )

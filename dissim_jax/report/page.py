@@ -33,8 +33,13 @@ from dissim_jax.report.results import Results, read_results
 FIGURE_NAMES = ("training", "lincka_maps", "diagonal", "r2")
 _STITCHING_NAMES = tuple(stitching_figures.PREFIX + name for name in stitching.EXPERIMENTS)
 # What reads a run's optional files, and what writes of them, in the order of the page.
-_SECTIONS = {robustness: robustness_text, transferability: transferability,
-             diversity: diversity_text, attribution: attribution, features: features}
+_SECTIONS = {
+  robustness: robustness_text,
+  transferability: transferability,
+  diversity: diversity_text,
+  attribution: attribution,
+  features: features,
+}
 _SECTION_NAMES = tuple(name for text in _SECTIONS.values() for name in text.PICTURES)
 
 
@@ -82,8 +87,11 @@ def write_report(workdir: str) -> str:
 def _draw_sections(results: Results, found: dict) -> dict:
   """{reader: the sections on what it read}."""
   with matplotlib.rc_context(figures.STYLE):
-    return {reader: text.sections(results, found[reader])
-            for reader, text in _SECTIONS.items() if found[reader] is not None}
+    return {
+      reader: text.sections(results, found[reader])
+      for reader, text in _SECTIONS.items()
+      if found[reader] is not None
+    }
 
 
 def print_table(workdir: str, console: rich.console.Console | None = None) -> None:
@@ -107,27 +115,53 @@ def print_table(workdir: str, console: rich.console.Console | None = None) -> No
   stitching_text.print_matching(results, stitching.read_stitching(results), console)
 
 
-def render(results: Results, drawn: list, found: stitching.Stitching, stitched: list,
-           compared: list = (), further: list = ()) -> str:
+def render(
+  results: Results,
+  drawn: list,
+  found: stitching.Stitching,
+  stitched: list,
+  compared: list = (),
+  further: list = (),
+) -> str:
   """The page as text; `compared` and `further` are sections."""
   command = results.config.get("command")
   return blocks.template("report.html.j2").render(
-    title=summary.title(results), facts=summary.facts(results),
-    findings=[*summary.sentences(results),
-              *filter(None, [stitching_text.sentence(results, found)])],
+    title=summary.title(results),
+    facts=summary.facts(results),
+    findings=[
+      *summary.sentences(results),
+      *filter(None, [stitching_text.sentence(results, found)]),
+    ],
     number=number,
     output=tables.output_table(results),
     further=tables.output_table(results, metrics.further()),
-    compared=compared, further_sections=further,
-    taps=tables.tap_similarity(results), tap_label=results.tap_label(),
-    members=tables.member_table(results), unreadable=results.unreadable,
-    figures=[{**figure, "caption": summary.caption(figure["name"], results),
-              "base64": base64.b64encode(figure["png"]).decode()} for figure in drawn],
-    stitched=[{**figure, "alt": stitching_text.alt(figure["experiment"], pairs),
-               "caption": stitching_text.caption(figure["experiment"], results, pairs),
-               "base64": base64.b64encode(figure["png"]).decode()} for figure in stitched
-              for pairs in (found.pairs[figure["experiment"]],)],
-    matched=stitching_text.matching_tables(results, found), not_stitched=found.left_out,
+    compared=compared,
+    further_sections=further,
+    taps=tables.tap_similarity(results),
+    tap_label=results.tap_label(),
+    members=tables.member_table(results),
+    unreadable=results.unreadable,
+    figures=[
+      {
+        **figure,
+        "caption": summary.caption(figure["name"], results),
+        "base64": base64.b64encode(figure["png"]).decode(),
+      }
+      for figure in drawn
+    ],
+    stitched=[
+      {
+        **figure,
+        "alt": stitching_text.alt(figure["experiment"], pairs),
+        "caption": stitching_text.caption(figure["experiment"], results, pairs),
+        "base64": base64.b64encode(figure["png"]).decode(),
+      }
+      for figure in stitched
+      for pairs in (found.pairs[figure["experiment"]],)
+    ],
+    matched=stitching_text.matching_tables(results, found),
+    not_stitched=found.left_out,
     command=command if isinstance(command, str) or command is None else " ".join(command),
     environment=summary.environment(results),
-    config=json.dumps(results.config, indent=2, ensure_ascii=False))
+    config=json.dumps(results.config, indent=2, ensure_ascii=False),
+  )

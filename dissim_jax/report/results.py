@@ -33,6 +33,7 @@ class Results:
       in order, one dict each.
     unreadable: for each of these with damaged curve lines, how many were left out.
   """
+
   workdir: str
   config: dict
   metrics: dict
@@ -83,8 +84,9 @@ class Results:
 
   def kind(self, a: str, b: str) -> str:
     """Name of the first sequence that holds both members, or "across"."""
-    return next((name for name, names in self.sequences.items() if a in names and b in names),
-                "across")
+    return next(
+      (name for name, names in self.sequences.items() if a in names and b in names), "across"
+    )
 
   def relation(self, a: str, b: str) -> str:
     """How the penalty bears on a pair.
@@ -143,8 +145,10 @@ def read_results(workdir: str) -> Results:
   """
   workdir = os.fspath(workdir)
   if not os.path.isdir(workdir):
-    raise UserError(f"--workdir={workdir}: there is no such directory; give the workdir of a run "
-                    "of python -m dissim_jax.main.")
+    raise UserError(
+      f"--workdir={workdir}: there is no such directory; give the workdir of a run "
+      "of python -m dissim_jax.main."
+    )
   config = _read_json(os.path.join(workdir, layout.CONFIG), workdir)
   metrics_path = os.path.join(workdir, layout.EVALUATION, "metrics.json")
   metrics = _read_json(metrics_path, workdir)

@@ -33,6 +33,7 @@ DETAILED = (*COMPARED[1:3], METRICS[GAIN].quantity())
 
 class Mean(NamedTuple):
   """A mean, NaN of nothing; `complete` unless some of its conditions have no value."""
+
   value: float
   complete: bool
 
@@ -50,6 +51,7 @@ class Robustness:
     rule: how members were combined.
     original, images: uint8 [H, W, C] and [n_corruptions, n_severities, H, W, C], or None.
   """
+
   severities: tuple
   corruptions: dict
   sequences: list
@@ -80,8 +82,9 @@ class Robustness:
       values = [self.at((row, severity), sequence, key) for severity in self.severities]
       parts = [Mean(value, not math.isnan(value)) for value in values]
     known = [part.value for part in parts if not math.isnan(part.value)]
-    return Mean(sum(known) / len(known) if known else math.nan,
-                all(part.complete for part in parts))
+    return Mean(
+      sum(known) / len(known) if known else math.nan, all(part.complete for part in parts)
+    )
 
   def by_severity(self, corruption: str, sequence: str, key: str) -> list:
     """(severity, value) from the clean images, severity 0, on; of `MEAN` over corruptions."""
@@ -138,5 +141,7 @@ def _parse(content, results):
 
 def _rows(content, sequences):
   keys = [measure.key for measure in COMPARED] + [GAIN]
-  return {name: {key: optional.number(content["sequences"][name][key]) for key in keys}
-          for name in sequences}
+  return {
+    name: {key: optional.number(content["sequences"][name][key]) for key in keys}
+    for name in sequences
+  }

@@ -39,14 +39,26 @@ def errors(found, curves, sequences) -> Figure:
   height = rows * pitch + legend
   step = (style.WIDTH - LEFT) / columns
   figure = Figure(figsize=(style.WIDTH, height))
-  highest = max((np.nanmax(mean + (0 if std is None else np.nan_to_num(std)))
-                 for _, mean, std in curves.values() if not np.isnan(mean).all()), default=1.0)
+  highest = max(
+    (
+      np.nanmax(mean + (0 if std is None else np.nan_to_num(std)))
+      for _, mean, std in curves.values()
+      if not np.isnan(mean).all()
+    ),
+    default=1.0,
+  )
   shown = looks(sequences)
   for index, corruption in enumerate(panels):
     row, column = divmod(index, columns)
     bottom = height - (row + 1) * pitch + FOOT
-    ax = figure.add_axes([(LEFT + column * step) / style.WIDTH, bottom / height,
-                          (step - GAP) / style.WIDTH, HEIGHT / height])
+    ax = figure.add_axes(
+      [
+        (LEFT + column * step) / style.WIDTH,
+        bottom / height,
+        (step - GAP) / style.WIDTH,
+        HEIGHT / height,
+      ]
+    )
     for name in sequences:
       x, mean, std = curves[corruption, name]
       ax.plot(x, mean, color=shown[name]["color"], marker=shown[name]["marker"], ms=3, lw=1.4)
@@ -54,8 +66,11 @@ def errors(found, curves, sequences) -> Figure:
         ax.fill_between(x, mean - std, mean + std, color=shown[name]["color"], alpha=0.15, lw=0)
     title = found.corruptions.get(corruption, MEAN)
     ax.set_title(title, size=9, weight="bold" if corruption == MEAN else "normal", loc="left")
-    ax.set(ylim=(0, 1.06 * highest or 1.0), xlim=(-0.15, max(found.severities) + 0.15),
-           ylabel="" if column else "error [%]")
+    ax.set(
+      ylim=(0, 1.06 * highest or 1.0),
+      xlim=(-0.15, max(found.severities) + 0.15),
+      ylabel="" if column else "error [%]",
+    )
     ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     ax.yaxis.set_major_locator(MaxNLocator(4))
     ax.tick_params(labelleft=not column, labelsize=7, pad=2)
@@ -76,8 +91,9 @@ def error_curves(found) -> dict:
 def gains(found) -> Figure | None:
   """Accuracy of the ensemble minus that of its best member, a row a corruption."""
   rows = list(found.rows)
-  values = {(row, name): 100 * found.mean(row, name, GAIN).value
-            for row in rows for name in found.sequences}
+  values = {
+    (row, name): 100 * found.mean(row, name, GAIN).value for row in rows for name in found.sequences
+  }
   if all(math.isnan(value) for value in values.values()):
     return None
   height = ROW * len(rows) + 0.9
@@ -88,8 +104,14 @@ def gains(found) -> Figure | None:
   spread = 0.5 / max(1, len(found.sequences) - 1)
   for index, name in enumerate(found.sequences):
     offset = (index - (len(found.sequences) - 1) / 2) * spread
-    ax.plot([values[row, name] for row in rows], np.arange(len(rows)) + offset, ls="", ms=5,
-            mew=0, **shown[name])
+    ax.plot(
+      [values[row, name] for row in rows],
+      np.arange(len(rows)) + offset,
+      ls="",
+      ms=5,
+      mew=0,
+      **shown[name],
+    )
   ax.axvline(0, color=canvas.INK, lw=0.8)
   for border in (0.5, len(rows) - 1.5):
     ax.axhline(border, color=canvas.INK, lw=0.5)
@@ -118,8 +140,14 @@ def examples(found) -> Figure | None:
       heads = ["original", *(f"{severity:g}" for severity in found.severities)]
       for column, head in enumerate(heads):
         ax.text(left + NAME + (column + 0.5) * cell, height - 0.2, head, size=8, ha="center")
-    ax.text(left + NAME - 0.08, top - cell / 2, found.corruptions[corruption], size=8, ha="right",
-            va="center")
+    ax.text(
+      left + NAME - 0.08,
+      top - cell / 2,
+      found.corruptions[corruption],
+      size=8,
+      ha="right",
+      va="center",
+    )
     for column, image in enumerate([found.original, *found.images[index]]):
       canvas.image(ax, image, left + NAME + column * cell, top - cell, cell * 0.94)
   return figure

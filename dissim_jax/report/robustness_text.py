@@ -16,9 +16,17 @@ WIDEST = 20  # columns of numbers that fit the page
 def sections(results, found) -> list:
   """The section on a `Robustness`."""
   table = comparison(found)
-  return [blocks.Section(TITLE, [*table.split(WIDEST),
-                                 blocks.Text(note(found, marked(table)), note=True),
-                                 every_severity(found), *_pictures(results, found)])]
+  return [
+    blocks.Section(
+      TITLE,
+      [
+        *table.split(WIDEST),
+        blocks.Text(note(found, marked(table)), note=True),
+        every_severity(found),
+        *_pictures(results, found),
+      ],
+    )
+  ]
 
 
 def marked(table: blocks.Table) -> bool:
@@ -28,13 +36,20 @@ def marked(table: blocks.Table) -> bool:
 
 def comparison(found) -> blocks.Table:
   """Clean, each corruption (mean over severities), and their mean; a column an ensemble."""
-  columns = {measure.key: {row: _cells(found, measure, row) for row in found.rows}
-             for measure in COMPARED}
-  rows = {row: (title, [columns[measure.key][row][name] for measure in COMPARED
-                        for name in found.sequences]) for row, title in found.rows.items()}
+  columns = {
+    measure.key: {row: _cells(found, measure, row) for row in found.rows} for measure in COMPARED
+  }
+  rows = {
+    row: (
+      title,
+      [columns[measure.key][row][name] for measure in COMPARED for name in found.sequences],
+    )
+    for row, title in found.rows.items()
+  }
   bodies = [[rows[CLEAN]], [rows[name] for name in found.corruptions], [rows[MEAN]]]
-  return blocks.Table("Test images", [(measure.title, found.sequences) for measure in COMPARED],
-                      bodies)
+  return blocks.Table(
+    "Test images", [(measure.title, found.sequences) for measure in COMPARED], bodies
+  )
 
 
 def every_severity(found) -> blocks.Table:
@@ -44,10 +59,15 @@ def every_severity(found) -> blocks.Table:
     body = []
     for severity in found.severities:
       values = found.values[name, severity]
-      cells = [tables.cells(measure, {ensemble: values[ensemble][measure.key]
-                                      for ensemble in found.sequences}) for measure in DETAILED]
-      body.append((f"{title} {severity:g}", [row[ensemble] for row in cells
-                                             for ensemble in found.sequences]))
+      cells = [
+        tables.cells(
+          measure, {ensemble: values[ensemble][measure.key] for ensemble in found.sequences}
+        )
+        for measure in DETAILED
+      ]
+      body.append(
+        (f"{title} {severity:g}", [row[ensemble] for row in cells for ensemble in found.sequences])
+      )
     bodies.append(body)
   groups = [(measure.title, found.sequences) for measure in DETAILED]
   return blocks.Table("Test images", groups, bodies, folded="Every severity")
@@ -68,12 +88,16 @@ def partial(cell, some_missing: bool):
 def note(found, some_missing: bool) -> str:
   """How to read the comparison."""
   levels = ", ".join(f"{severity:g}" for severity in found.severities)
-  text = (f"Means over severities {levels}; below, the mean of the corruptions. Each ensemble at "
-          "its full size; member accuracy, κ and Jensen-Shannon divergence (JSD, base 2) are means "
-          f"over its members or pairs; members are combined by “{found.rule}”. ")
+  text = (
+    f"Means over severities {levels}; below, the mean of the corruptions. Each ensemble at "
+    "its full size; member accuracy, κ and Jensen-Shannon divergence (JSD, base 2) are means "
+    f"over its members or pairs; members are combined by “{found.rule}”. "
+  )
   if len(found.sequences) > 1:
-    text += ("Best value of a group bold, better than the baseline underlined, both at the printed "
-             "precision; the arrow shows the better direction. ")
+    text += (
+      "Best value of a group bold, better than the baseline underlined, both at the printed "
+      "precision; the arrow shows the better direction. "
+    )
   return text + some_missing * f"{PARTIAL} Some conditions have no value and do not count."
 
 
@@ -81,32 +105,44 @@ def _pictures(results, found):
   names, images = ", ".join(found.sequences), results.metrics["dataset"]["name"]
   rows = robustness_figures.titles(found)
   drawn = [
-    ("robustness_errors",
-     robustness_figures.errors(found, robustness_figures.error_curves(found), found.sequences),
-     f"Lines: error of the ensembles {names} against severity, a panel each for {rows}.",
-     "Error of the ensembles against the severity of a corruption; 0 is the clean test set. One y "
-     "axis for all panels."),
-    ("robustness_gains", robustness_figures.gains(found),
-     f"Points: gain of the ensembles {names} over their best member for {rows}.",
-     "Accuracy of an ensemble minus that of its best member on the same images, mean over "
-     "severities; right of the line the ensemble is better than any of its members."),
-    ("robustness_examples", robustness_figures.examples(found),
-     f"Images: one test image of {images} under {rows}, by severity.",
-     f"One test image of {images} under every corruption (rows) and severity (columns)."),
+    (
+      "robustness_errors",
+      robustness_figures.errors(found, robustness_figures.error_curves(found), found.sequences),
+      f"Lines: error of the ensembles {names} against severity, a panel each for {rows}.",
+      "Error of the ensembles against the severity of a corruption; 0 is the clean test set. One y "
+      "axis for all panels.",
+    ),
+    (
+      "robustness_gains",
+      robustness_figures.gains(found),
+      f"Points: gain of the ensembles {names} over their best member for {rows}.",
+      "Accuracy of an ensemble minus that of its best member on the same images, mean over "
+      "severities; right of the line the ensemble is better than any of its members.",
+    ),
+    (
+      "robustness_examples",
+      robustness_figures.examples(found),
+      f"Images: one test image of {images} under {rows}, by severity.",
+      f"One test image of {images} under every corruption (rows) and severity (columns).",
+    ),
   ]
-  return [blocks.picture(name, figure, alt, caption) for name, figure, alt, caption in drawn
-          if figure is not None]
+  return [
+    blocks.picture(name, figure, alt, caption)
+    for name, figure, alt, caption in drawn
+    if figure is not None
+  ]
 
 
 def print_table(table: blocks.Table, found, console) -> None:
-  """Prints a comparison, ensemble accuracies first; what does not fit is left out from the right.
-  """
+  """Prints a comparison, ensemble accuracies first; what has no room at the right is left out."""
   order = sorted(range(len(COMPARED)), key=lambda i: COMPARED[i].key != "ensemble_accuracy")
   width = len(found.sequences)
   columns = [measure * width + index for measure in order for index in range(width)]
   short = terminal.heads(COMPARED)
-  heads = [f"{short[column // width] if not column % width else ''}\n"
-           f"{found.sequences[column % width]}" for column in columns]
+  heads = [
+    f"{short[column // width] if not column % width else ''}\n{found.sequences[column % width]}"
+    for column in columns
+  ]
   rows = []
   for body in table.bodies:
     rows += [None, *([label, *(row[column] for column in columns)] for label, row in body)]

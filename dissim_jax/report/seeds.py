@@ -20,6 +20,7 @@ _IGNORED = ("seed", "command")  # fields of a config that may differ
 
 class Spread(NamedTuple):
   """Mean and standard deviation (n - 1) over runs; `complete` unless a run has no value."""
+
   mean: float
   std: float
   complete: bool
@@ -28,6 +29,7 @@ class Spread(NamedTuple):
 @dataclasses.dataclass(frozen=True)
 class Runs:
   """Runs of one experiment in the order of their seeds; `robust` is None if one has none."""
+
   runs: list
   robust: list | None
 
@@ -54,8 +56,11 @@ class Runs:
     """A measure of an ensemble in every run; NaN where it has no value."""
     found = []
     for run in self.runs:
-      rows = [row.get(key) for row in run.metrics["ensembles"]
-              if (row["sequence"], row["size"]) == (sequence, size)]
+      rows = [
+        row.get(key)
+        for row in run.metrics["ensembles"]
+        if (row["sequence"], row["size"]) == (sequence, size)
+      ]
       found.append(math.nan if not rows or rows[0] is None else float(rows[0]))
     return found
 
@@ -75,22 +80,27 @@ def read_runs(workdirs: list) -> Runs:
   for index, path in enumerate(paths):
     if path in paths[:index]:
       raise UserError(f"--workdir={workdirs[index]}: the same run is given twice.")
-  runs = sorted((read_results(workdir) for workdir in workdirs),
-                key=lambda run: run.metrics["seed"])
+  runs = sorted(
+    (read_results(workdir) for workdir in workdirs), key=lambda run: run.metrics["seed"]
+  )
   for run in runs[1:]:
     _check_config(runs[0], run)
   for one, other in zip(runs, runs[1:], strict=False):
     if one.metrics["seed"] == other.metrics["seed"]:
-      raise UserError(f"seed={one.metrics['seed']} in {one.workdir} and in {other.workdir}: every "
-                      "run must have a seed of its own.")
+      raise UserError(
+        f"seed={one.metrics['seed']} in {one.workdir} and in {other.workdir}: every "
+        "run must have a seed of its own."
+      )
   found = [robustness.read(run) for run in runs]
   if any(one is None for one in found):
     return Runs(runs, None)
   for run, one in zip(runs, found, strict=True):
     for key in ("severities", "corruptions", "sequences"):
       if getattr(one, key) != getattr(found[0], key):
-        raise UserError(f"{key} of evaluation/{robustness.FILE} differ between {runs[0].workdir} "
-                        f"and {run.workdir}: corrupt the images of all runs in one way.")
+        raise UserError(
+          f"{key} of evaluation/{robustness.FILE} differ between {runs[0].workdir} "
+          f"and {run.workdir}: corrupt the images of all runs in one way."
+        )
   return Runs(runs, found)
 
 
@@ -99,8 +109,10 @@ def _check_config(one, other):
   for field in dict.fromkeys([*configs[0], *configs[1]]):
     values = [config.get(field, "(no such field)") for config in configs]
     if field not in _IGNORED and values[0] != values[1]:
-      raise UserError(f"{field}={values[0]!r} in {one.workdir} but {values[1]!r} in "
-                      f"{other.workdir}: the runs must differ in the seed alone.")
+      raise UserError(
+        f"{field}={values[0]!r} in {one.workdir} but {values[1]!r} in "
+        f"{other.workdir}: the runs must differ in the seed alone."
+      )
 
 
 def spread(values: list, complete: bool = True) -> Spread:
@@ -140,22 +152,41 @@ def differences(runs: Runs) -> list:
   if BASELINE not in runs.sequences or not others:
     return []
   key = "ensemble_accuracy"
-  bodies = [[(f"clean, ensemble of {size}", {
-    name: difference(runs.clean(name, size, key), runs.clean(BASELINE, size, key))
-    for name in others}) for size in runs.sizes]]
+  bodies = [
+    [
+      (
+        f"clean, ensemble of {size}",
+        {
+          name: difference(runs.clean(name, size, key), runs.clean(BASELINE, size, key))
+          for name in others
+        },
+      )
+      for size in runs.sizes
+    ]
+  ]
   robust = [] if runs.robust is None else runs.robust[0].sequences
   if BASELINE in robust:
     rows = runs.robust[0].rows
-    bodies += [[(rows[row], {name: _corrupted_difference(runs, row, name, key)
-                             for name in others if name in robust}) for row in part]
-               for part in (runs.robust[0].corruptions, [robustness.MEAN])]
+    bodies += [
+      [
+        (
+          rows[row],
+          {name: _corrupted_difference(runs, row, name, key) for name in others if name in robust},
+        )
+        for row in part
+      ]
+      for part in (runs.robust[0].corruptions, [robustness.MEAN])
+    ]
   return bodies
 
 
 def _corrupted_difference(runs, row, name, key):
   ours, theirs = (runs.corrupted(row, which, key) for which in (name, BASELINE))
-  return difference([mean.value for mean in ours], [mean.value for mean in theirs],
-                    all(mean.complete for mean in ours + theirs))
+  return difference(
+    [mean.value for mean in ours],
+    [mean.value for mean in theirs],
+    all(mean.complete for mean in ours + theirs),
+  )
 
 
 def cells(measure: Quantity, found: dict) -> dict:

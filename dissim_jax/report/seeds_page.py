@@ -64,13 +64,17 @@ def write_seeds(workdirs: list, output: str | None = None) -> str:
     os.remove(stale)
   path = os.path.join(folder, PAGE)
   output = output_table(runs)
-  partial = any(cell.mark for group in output["groups"] for _, row in group["rows"]
-                for cell in row)
+  partial = any(cell.mark for group in output["groups"] for _, row in group["rows"] for cell in row)
   page = blocks.template("seeds.html.j2").render(
-    title=seeds_text.title(runs), facts=seeds_text.facts(runs),
-    findings=seeds_text.findings(runs), output=output, partial=partial, sections=parts,
+    title=seeds_text.title(runs),
+    facts=seeds_text.facts(runs),
+    findings=seeds_text.findings(runs),
+    output=output,
+    partial=partial,
+    sections=parts,
     runs=[(run.metrics["seed"], run.workdir) for run in runs.runs],
-    environment=seeds_text.environment(runs))
+    environment=seeds_text.environment(runs),
+  )
   write_bytes(path, encoded(page))
   return path
 
@@ -81,8 +85,9 @@ def output_folder(workdirs: list, output: str | None) -> str:
     output = os.path.join(os.path.commonpath(list(map(os.path.abspath, workdirs))), layout.REPORT)
   parent = os.path.dirname(os.path.realpath(output))
   if os.path.isfile(os.path.join(parent, layout.EVALUATION, "metrics.json")):
-    raise UserError(f"--output={output}: this is the report of the run {parent}; give another "
-                    "folder.")
+    raise UserError(
+      f"--output={output}: this is the report of the run {parent}; give another folder."
+    )
   return output
 
 
@@ -91,25 +96,45 @@ def sections(runs) -> list:
   parts = []
   found = differences_table(runs)
   if found is not None:
-    parts.append(blocks.Section("Against the baseline of the same seed", [found, blocks.Text(
-      "Ensemble accuracy minus that of the baseline with the same seed, mean ± standard deviation "
-      "over seeds, which are paired.", note=True)]))
+    parts.append(
+      blocks.Section(
+        "Against the baseline of the same seed",
+        [
+          found,
+          blocks.Text(
+            "Ensemble accuracy minus that of the baseline with the same seed, mean ± standard "
+            "deviation over seeds, which are paired.",
+            note=True,
+          ),
+        ],
+      )
+    )
   if runs.robust is None:
     return parts
   table = comparison(runs)
   note = robustness_text.note(runs.robust[0], robustness_text.marked(table))
   with matplotlib.rc_context(STYLE):
-    figure = robustness_figures.errors(runs.robust[0], error_curves(runs),
-                                       runs.robust[0].sequences)
+    figure = robustness_figures.errors(runs.robust[0], error_curves(runs), runs.robust[0].sequences)
     picture = blocks.picture(
-      PICTURE, figure, "Lines with bands: error of the ensembles "
+      PICTURE,
+      figure,
+      "Lines with bands: error of the ensembles "
       f"{', '.join(runs.robust[0].sequences)} against severity, a panel each for "
       f"{robustness_figures.titles(runs.robust[0])}.",
       "Error of the ensembles against the severity of a corruption; 0 is the clean test set. Mean "
-      "over seeds, bands ± one standard deviation. One y axis for all panels.")
-  return [*parts, blocks.Section(robustness_text.TITLE, [
-    *table.split(_WIDEST),
-    blocks.Text(f"Mean ± standard deviation over seeds. {note}", note=True), picture])]
+      "over seeds, bands ± one standard deviation. One y axis for all panels.",
+    )
+  return [
+    *parts,
+    blocks.Section(
+      robustness_text.TITLE,
+      [
+        *table.split(_WIDEST),
+        blocks.Text(f"Mean ± standard deviation over seeds. {note}", note=True),
+        picture,
+      ],
+    ),
+  ]
 
 
 def output_table(runs) -> dict:
@@ -120,11 +145,21 @@ def output_table(runs) -> dict:
     for size in runs.sizes:
       found = {name: seeds.clean_spread(runs, name, size, measure.key) for name in runs.sequences}
       marked = seeds.cells(measure, found)
-      columns.append({name: robustness_text.partial(cell, not found[name].complete)
-                      for name, cell in marked.items()})
-    groups.append({"title": measure.title,
-                   "rows": [(tables.sequence_label(runs.first, name),
-                             [column[name] for column in columns]) for name in runs.sequences]})
+      columns.append(
+        {
+          name: robustness_text.partial(cell, not found[name].complete)
+          for name, cell in marked.items()
+        }
+      )
+    groups.append(
+      {
+        "title": measure.title,
+        "rows": [
+          (tables.sequence_label(runs.first, name), [column[name] for column in columns])
+          for name in runs.sequences
+        ],
+      }
+    )
   return {"sizes": runs.sizes, "sequences": runs.sequences, "groups": groups if runs.sizes else []}
 
 
@@ -134,16 +169,22 @@ def comparison(runs) -> blocks.Table:
   for row, label in first.rows.items():
     cells = []
     for measure in robustness.COMPARED:
-      found = {name: seeds.corrupted_spread(runs, row, name, measure.key)
-               for name in first.sequences}
+      found = {
+        name: seeds.corrupted_spread(runs, row, name, measure.key) for name in first.sequences
+      }
       marked = seeds.cells(measure, found)
-      cells += [robustness_text.partial(marked[name], not found[name].complete)
-                for name in first.sequences]
+      cells += [
+        robustness_text.partial(marked[name], not found[name].complete) for name in first.sequences
+      ]
     rows[row] = label, cells
-  bodies = [[rows[robustness.CLEAN]], [rows[name] for name in first.corruptions],
-            [rows[robustness.MEAN]]]
-  return blocks.Table("Test images", [(measure.title, first.sequences)
-                                      for measure in robustness.COMPARED], bodies)
+  bodies = [
+    [rows[robustness.CLEAN]],
+    [rows[name] for name in first.corruptions],
+    [rows[robustness.MEAN]],
+  ]
+  return blocks.Table(
+    "Test images", [(measure.title, first.sequences) for measure in robustness.COMPARED], bodies
+  )
 
 
 def differences_table(runs) -> blocks.Table | None:
@@ -153,9 +194,17 @@ def differences_table(runs) -> blocks.Table | None:
     return None
   others = [name for name in runs.sequences if name != BASELINE]
   nothing = seeds.Spread(math.nan, math.nan, True)
-  return blocks.Table("Test images", [(_DIFFERENCE.title, others)], [
-    [(label, [_difference_cell(found.get(name, nothing)) for name in others])
-     for label, found in body] for body in bodies])
+  return blocks.Table(
+    "Test images",
+    [(_DIFFERENCE.title, others)],
+    [
+      [
+        (label, [_difference_cell(found.get(name, nothing)) for name in others])
+        for label, found in body
+      ]
+      for body in bodies
+    ],
+  )
 
 
 def _difference_cell(value):
@@ -170,10 +219,14 @@ def error_curves(runs) -> dict:
   single = [robustness_figures.error_curves(found) for found in runs.robust]
   curves = {}
   for key, (x, _, _) in single[0].items():
-    found = [seeds.spread(list(values)) for values in
-             np.array([curve[key][1] for curve in single]).T]
-    curves[key] = (x, np.array([value.mean for value in found]),
-                   np.array([value.std for value in found]))
+    found = [
+      seeds.spread(list(values)) for values in np.array([curve[key][1] for curve in single]).T
+    ]
+    curves[key] = (
+      x,
+      np.array([value.mean for value in found]),
+      np.array([value.std for value in found]),
+    )
   return curves
 
 
@@ -194,8 +247,9 @@ def print_seeds(workdirs: list, console: rich.console.Console | None = None) -> 
   for position, name in enumerate(output["sequences"]):
     rows.append(None)
     for column, size in enumerate(output["sizes"]):
-      rows.append([name, str(size),
-                   *(group["rows"][position][1][column] for group in output["groups"])])
+      rows.append(
+        [name, str(size), *(group["rows"][position][1][column] for group in output["groups"])]
+      )
   if rows:
     terminal.print_fitting(["sequence", "N"], terminal.heads(metrics.outputs()), rows, console)
   if runs.robust is not None:

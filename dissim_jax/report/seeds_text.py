@@ -10,8 +10,10 @@ from dissim_jax.report import seeds, summary
 def title(runs) -> str:
   """E.g. "resnet8 on digits: ExpVar at tap 3 (block 3), λ = 1, 3 seeds"."""
   models = dict.fromkeys(member["model"] for member in runs.first.metrics["members"])
-  return (f"{' + '.join(models)} on {runs.first.metrics['dataset']['name']}: "
-          f"{summary.method(runs.first)}, {len(runs.runs)} seeds")
+  return (
+    f"{' + '.join(models)} on {runs.first.metrics['dataset']['name']}: "
+    f"{summary.method(runs.first)}, {len(runs.runs)} seeds"
+  )
 
 
 def facts(runs) -> str:
@@ -42,10 +44,12 @@ def findings(runs) -> list:
     if name == BASELINE:
       continue
     accuracy = seeds.clean_spread(runs, name, size, "ensemble_accuracy")
-    text = (f"The {name} ensemble of {size} classifies {_plus_minus(accuracy)} % of the test "
-            f"images correctly, {_compared(bodies[0][-1][1][name])}")
+    text = (
+      f"The {name} ensemble of {size} classifies {_plus_minus(accuracy)} % of the test "
+      f"images correctly, {_compared(bodies[0][-1][1][name])}"
+    )
     if len(bodies) > 1 and name in bodies[-1][0][1]:
-      text += (f"; of the corrupted images, {_compared(bodies[-1][0][1][name], long=False)}")
+      text += f"; of the corrupted images, {_compared(bodies[-1][0][1][name], long=False)}"
     sentences.append(f"{text}.")
   return sentences + [f"Means ± standard deviations (n − 1) over {len(runs.runs)} seeds."]
 

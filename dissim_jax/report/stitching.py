@@ -13,8 +13,16 @@ from dissim_jax.report import tables
 
 # How a pair of networks is related, in the order of the page; a network can be its own target.
 KINDS = {**tables.RELATION_NAMES, "itself": "stitched to itself"}
-EXPERIMENTS = ("matching", "width", "indices", "low_cka", "initialisation", "connectivity",
-               "sparsity", "low_rank")
+EXPERIMENTS = (
+  "matching",
+  "width",
+  "indices",
+  "low_cka",
+  "initialisation",
+  "connectivity",
+  "sparsity",
+  "low_rank",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +40,7 @@ class Stitched:
     results: the numbers, by tap; their form depends on the experiment, see the readers below.
     arrays: where the stitching matrices are, if they were saved.
   """
+
   source: str
   target: str
   kind: str
@@ -47,12 +56,14 @@ class Stitched:
 
 class Stitching(NamedTuple):
   """`pairs`: {experiment: [Stitched]}; `left_out`: a sentence for each file that was not used."""
+
   pairs: dict
   left_out: list
 
 
 class Band(NamedTuple):
   """Averages over `count` pairs: float [n] each, `x` ascending; `std` is that of the pairs."""
+
   x: np.ndarray
   mean: np.ndarray
   std: np.ndarray
@@ -81,8 +92,9 @@ def read_stitching(results) -> Stitching:
       else:
         pairs.setdefault(experiment, []).append(found)
         if experiment == "sparsity" and matrices(found) is None:
-          left_out.append(f"stitching/{experiment}/{name[:-5]}.npz was left out: "
-                          "it is missing or damaged.")
+          left_out.append(
+            f"stitching/{experiment}/{name[:-5]}.npz was left out: it is missing or damaged."
+          )
   order = list(results.members)
   for found in pairs.values():
     found.sort(key=lambda pair: (order.index(pair.source), order.index(pair.target), pair.width))
@@ -100,7 +112,7 @@ def heading(kind, pairs) -> str:
   names = list(dict.fromkeys((pair.source, pair.target) for pair in pairs))
   if len(names) > 1:
     return f"{KINDS[kind]}, {len(names)} {'members' if kind == 'itself' else 'pairs'}"
-  (source, target), = names
+  ((source, target),) = names
   return f"{source} {KINDS[kind]}" if kind == "itself" else f"{source} → {target} ({KINDS[kind]})"
 
 
@@ -120,8 +132,10 @@ def band(curves) -> Band:
   x = sorted(set().union(*curves))
   values = np.array([[curve.get(at, np.nan) for at in x] for curve in curves], np.float64)
   known = np.ma.masked_invalid(values.reshape(len(curves), len(x)))
-  mean, std = (np.ma.filled(np.ma.asarray(part, np.float64), np.nan)
-               for part in (known.mean(axis=0), known.std(axis=0)))
+  mean, std = (
+    np.ma.filled(np.ma.asarray(part, np.float64), np.nan)
+    for part in (known.mean(axis=0), known.std(axis=0))
+  )
   return Band(np.array(x, np.float64), mean, std, len(curves))
 
 
@@ -132,8 +146,11 @@ def method_band(pairs, method, quantity="relative_accuracy") -> Band:
 
 def mean_over(pairs, method, taps, quantity="relative_accuracy") -> float:
   """The same averaged over pairs and these taps; NaN where no pair has a value."""
-  values = [pair.results.get(method, {}).get(quantity, {}).get(tap, np.nan)
-            for pair in pairs for tap in taps]
+  values = [
+    pair.results.get(method, {}).get(quantity, {}).get(tap, np.nan)
+    for pair in pairs
+    for tap in taps
+  ]
   known = [value for value in values if np.isfinite(value)]
   return float(np.mean(known)) if known else float("nan")
 
@@ -163,12 +180,18 @@ def _read(path, experiment, results):
       raise _UnknownMemberError(f"the run has no member {name!r}")
   taps = [int(tap) for tap in content["taps"]]
   return Stitched(
-    source, target, "itself" if source == target else results.relation(source, target),
+    source,
+    target,
+    "itself" if source == target else results.relation(source, target),
     float(content["width"]),
     dict(zip(taps, map(str, content["tap_names"]), strict=True)),
-    _number(content["target_accuracy"]), int(content["num_train"]), int(content["num_test"]),
+    _number(content["target_accuracy"]),
+    int(content["num_train"]),
+    int(content["num_test"]),
     {key: content["settings"][key] for key in ("epochs", "labels", "start")},
-    _READERS[experiment](content["results"], taps), os.path.splitext(path)[0] + ".npz")
+    _READERS[experiment](content["results"], taps),
+    os.path.splitext(path)[0] + ".npz",
+  )
 
 
 def _reason(error):
@@ -198,46 +221,74 @@ def _methods(content, taps):
   for columns in content["methods"].values():
     if "relative_accuracy" not in columns:
       raise KeyError("relative_accuracy")
-  return {method: {key: _numbers(taps, values) for key, values in columns.items()}
-          for method, columns in content["methods"].items()}
+  return {
+    method: {key: _numbers(taps, values) for key, values in columns.items()}
+    for method, columns in content["methods"].items()
+  }
 
 
 def _epochs(content, taps):
   """{tap: {quantity: {epoch: value}}}; epoch 0 is the start."""
-  return {tap: {key: _numbers(range(len(values)), values) for key, values in columns.items()}
-          for tap, columns in zip(taps, content["taps_by_epoch"], strict=True)}
+  return {
+    tap: {key: _numbers(range(len(values)), values) for key, values in columns.items()}
+    for tap, columns in zip(taps, content["taps_by_epoch"], strict=True)
+  }
 
 
 def _starts(content, taps):
   """{tap: {start: relative accuracy of each solution}}."""
-  return {tap: {start: [_number(row["relative_accuracy"]) for row in rows]
-                for start, rows in starts.items()}
-          for tap, starts in zip(taps, content["starts_by_tap"], strict=True)}
+  return {
+    tap: {
+      start: [_number(row["relative_accuracy"]) for row in rows] for start, rows in starts.items()
+    }
+    for tap, starts in zip(taps, content["starts_by_tap"], strict=True)
+  }
 
 
 def _paths(content, taps):
   """{tap: {"kept": int, "tried": int, "curves": [{share: relative accuracy}]}}."""
-  return {tap: {"kept": int(row["kept"]), "tried": int(row["tried"]),
-                "curves": [_numbers(content["shares"], curve) for curve in row["curves"]]}
-          for tap, row in zip(taps, content["paths_by_tap"], strict=True)}
+  return {
+    tap: {
+      "kept": int(row["kept"]),
+      "tried": int(row["tried"]),
+      "curves": [_numbers(content["shares"], curve) for curve in row["curves"]],
+    }
+    for tap, row in zip(taps, content["paths_by_tap"], strict=True)
+  }
 
 
 def _sparse(content, taps):
   """{tap: {method: {quantity: {strength's index: value}}}}."""
-  return {tap: {method: {key: {i: _number(row[key]) for i, row in enumerate(rows)}
-                         for key in ("sparsity", "relative_accuracy")}
-                for method, rows in methods.items()}
-          for tap, methods in zip(taps, content["by_tap"], strict=True)}
+  return {
+    tap: {
+      method: {
+        key: {i: _number(row[key]) for i, row in enumerate(rows)}
+        for key in ("sparsity", "relative_accuracy")
+      }
+      for method, rows in methods.items()
+    }
+    for tap, methods in zip(taps, content["by_tap"], strict=True)
+  }
 
 
 def _ranks(content, taps):
   """{tap: {method: {rank: relative accuracy}}}."""
-  return {tap: {method: _numbers(ranks, [row["relative_accuracy"] for row in rows])
-                for method, rows in methods.items()}
-          for tap, ranks, methods in zip(taps, content["ranks_by_tap"], content["by_tap"],
-                                         strict=True)}
+  return {
+    tap: {
+      method: _numbers(ranks, [row["relative_accuracy"] for row in rows])
+      for method, rows in methods.items()
+    }
+    for tap, ranks, methods in zip(taps, content["ranks_by_tap"], content["by_tap"], strict=True)
+  }
 
 
-_READERS = {"matching": _methods, "width": _methods, "indices": _epochs, "low_cka": _epochs,
-            "initialisation": _starts, "connectivity": _paths, "sparsity": _sparse,
-            "low_rank": _ranks}
+_READERS = {
+  "matching": _methods,
+  "width": _methods,
+  "indices": _epochs,
+  "low_cka": _epochs,
+  "initialisation": _starts,
+  "connectivity": _paths,
+  "sparsity": _sparse,
+  "low_rank": _ranks,
+}

@@ -43,9 +43,15 @@ def draw_all(results, found) -> list:
   """
   draw = {"matching": matching, "initialisation": initialisation, **stitching_panels.DRAW}
   with matplotlib.rc_context(figures.STYLE):
-    return [{"name": PREFIX + experiment, "experiment": experiment, "title": TITLES[experiment],
-             "png": figures.png(draw[experiment](results, pairs))}
-            for experiment, pairs in found.pairs.items()]
+    return [
+      {
+        "name": PREFIX + experiment,
+        "experiment": experiment,
+        "title": TITLES[experiment],
+        "png": figures.png(draw[experiment](results, pairs)),
+      }
+      for experiment, pairs in found.pairs.items()
+    ]
 
 
 def matching(results, pairs) -> Figure:
@@ -56,8 +62,11 @@ def matching(results, pairs) -> Figure:
   """
   groups, known = stitching.by_kind(pairs), stitching.methods_of(pairs)
   methods = [name for name in style.METHODS if name in known and name != "linear"]
-  measures = [name for name in ("lincka", "r2") if any(
-    name in pair.results.get("least_squares", {}) for pair in pairs)]
+  measures = [
+    name
+    for name in ("lincka", "r2")
+    if any(name in pair.results.get("least_squares", {}) for pair in pairs)
+  ]
   handles = [style.handle(style.METHODS[name]) for name in methods]
   handles += [style.handle(style.MEASURES[name] | {"marker": "s", "ms": 3.5}) for name in measures]
   figure, upper, lower = _columns(results, groups, handles, bool(measures))
@@ -67,8 +76,12 @@ def matching(results, pairs) -> Figure:
       style.draw_band(upper[index], band, style.METHODS[name], 100, _places(group, band))
     for name in measures:
       band = stitching.method_band(group, "least_squares", name)
-      style.draw_band(lower[index], band, style.MEASURES[name] | {"marker": "s", "ms": 3.5},
-                      x=_places(group, band))
+      style.draw_band(
+        lower[index],
+        band,
+        style.MEASURES[name] | {"marker": "s", "ms": 3.5},
+        x=_places(group, band),
+      )
       lower[index].set_title("similarity at the seam, least squares", weight="normal")
   style.accuracy_limits(upper)
   style.similarity_limits(lower)
@@ -89,8 +102,9 @@ def initialisation(results, pairs) -> Figure:
   for ax, group in zip(axes, groups.values(), strict=True):
     for place, tap in enumerate(stitching.all_taps(group)):
       for side, start in zip((-1, 1), starts, strict=False):
-        values = 100 * np.array([value for pair in group
-                                 for value in pair.results.get(tap, {}).get(start, ())])
+        values = 100 * np.array(
+          [value for pair in group for value in pair.results.get(tap, {}).get(start, ())]
+        )
         _strip(ax, place + side * STRIP, values, style.STARTS[start])
     ax.set_xlim(-0.5, len(stitching.all_taps(group)) - 0.5)
   style.accuracy_limits(axes)
@@ -129,20 +143,29 @@ def _columns(results, groups, handles, second, stacked=False):
   columns, rows = (2, 1) if count == 1 and second else (count, 1 + second)
   columns, rows = (1, count) if stacked else (columns, rows)
   width = (figures.WIDTH - RIGHT) / columns - LEFT
-  titles = [textwrap.fill(stitching.heading(*item), int(LETTERS * width))
-            for item in groups.items()]
-  if any(set(results.regularised_taps) & set(stitching.all_taps(group))
-         for group in groups.values()):
-    handles = [*handles, style.handle(style.MARK | {
-      "label": f"regularised {results.tap_label()}"})]
+  titles = [
+    textwrap.fill(stitching.heading(*item), int(LETTERS * width)) for item in groups.items()
+  ]
+  if any(
+    set(results.regularised_taps) & set(stitching.all_taps(group)) for group in groups.values()
+  ):
+    handles = [*handles, style.handle(style.MARK | {"label": f"regularised {results.tap_label()}"})]
   title = TITLE + LINE * max(text.count("\n") for text in titles)
   pitch, legend = title + HEIGHT + FOOT, LEGEND_ROW * math.ceil(len(handles) / LEGEND_COLUMNS) + 0.1
   height = rows * pitch + legend
   figure = Figure(figsize=(figures.WIDTH, height))
-  axes = [figure.add_axes([(LEFT + column * (width + LEFT)) / figures.WIDTH,
-                           1 - (row * pitch + title + HEIGHT) / height,
-                           width / figures.WIDTH, HEIGHT / height])
-          for row in range(rows) for column in range(columns)]
+  axes = [
+    figure.add_axes(
+      [
+        (LEFT + column * (width + LEFT)) / figures.WIDTH,
+        1 - (row * pitch + title + HEIGHT) / height,
+        width / figures.WIDTH,
+        HEIGHT / height,
+      ]
+    )
+    for row in range(rows)
+    for column in range(columns)
+  ]
   for ax, text in zip(axes[:count], titles, strict=True):
     ax.set_title(text)
   for index, ax in enumerate(axes):

@@ -45,28 +45,52 @@ def draw(figure, pair, tap, found, *, left, top) -> None:
   """
   wide, high = figure.get_size_inches()
   pitch = (figures.WIDTH - left) / MOST
-  figure.text(left / wide, (top - 0.2) / high,
-              f"Matrices at tap {tap}, {stitching.heading(pair.kind, [pair])}: source channels "
-              "down, target channels across", weight="bold", size=9)
+  figure.text(
+    left / wide,
+    (top - 0.2) / high,
+    f"Matrices at tap {tap}, {stitching.heading(pair.kind, [pair])}: source channels "
+    "down, target channels across",
+    weight="bold",
+    size=9,
+  )
   for row, (name, kernels) in enumerate(found.items()):
     bottom = top - HEADING - (row + 1) * ROW + 0.1
-    figure.text(0.3 / wide, (bottom + SIDE / 2) / high, style.METHODS[name]["label"], rotation=90,
-                va="center", ha="center", size=9)
+    figure.text(
+      0.3 / wide,
+      (bottom + SIDE / 2) / high,
+      style.METHODS[name]["label"],
+      rotation=90,
+      va="center",
+      ha="center",
+      size=9,
+    )
     places = np.linspace(0, len(kernels) - 1, min(MOST, len(kernels)))
     for column, index in enumerate(np.round(places).astype(int)):
-      ax = figure.add_axes([(left + column * pitch) / wide, bottom / high, SIDE / wide,
-                            SIDE / high])
-      _matrix(ax, kernels[index], {key: values.get(int(index), math.nan)
-                                   for key, values in pair.results[tap][name].items()})
+      ax = figure.add_axes(
+        [(left + column * pitch) / wide, bottom / high, SIDE / wide, SIDE / high]
+      )
+      _matrix(
+        ax,
+        kernels[index],
+        {key: values.get(int(index), math.nan) for key, values in pair.results[tap][name].items()},
+      )
 
 
 def _matrix(ax, kernel, numbers):
   largest = np.abs(kernel[np.isfinite(kernel)]).max(initial=0.0) or 1.0
-  ax.imshow(kernel, cmap="RdBu_r", vmin=-largest, vmax=largest, aspect="auto",
-            interpolation="nearest")
+  ax.imshow(
+    kernel, cmap="RdBu_r", vmin=-largest, vmax=largest, aspect="auto", interpolation="nearest"
+  )
   ax.set(xticks=[], yticks=[])
   for spine in ax.spines.values():
     spine.set_visible(True)
-  ax.set_title("\n".join(f"{word} {100 * numbers[key]:.0f} %" for word, key in (
-    ("sparsity", "sparsity"), ("accuracy", "relative_accuracy"))),
-    size=8, weight="normal", loc="left", pad=3)
+  ax.set_title(
+    "\n".join(
+      f"{word} {100 * numbers[key]:.0f} %"
+      for word, key in (("sparsity", "sparsity"), ("accuracy", "relative_accuracy"))
+    ),
+    size=8,
+    weight="normal",
+    loc="left",
+    pad=3,
+  )

@@ -16,12 +16,22 @@ LONGEST_NAME = 20  # letters of a tap's name that fit above a panel
 # Inches: left of the panels, between them, right of an axis with its own scale, a block's heading,
 # a line of a panel's title, a panel, its tick labels, the label of x, a row of the legend.
 LEFT, GAP, SECOND, HEADING, LINE, HEIGHT, FOOT, LABEL, LEGEND_ROW = (
-  0.62, 0.2, 0.34, 0.34, 0.17, 1.6, 0.27, 0.2, 0.2)
+  0.62,
+  0.2,
+  0.34,
+  0.34,
+  0.17,
+  1.6,
+  0.27,
+  0.2,
+  0.2,
+)
 TITLE = {"size": 9, "weight": "normal", "loc": "left"}  # of a panel
 
 
 class Panel(NamedTuple):
   """One pair of axes: the pairs of one kind at one tap."""
+
   ax: Any
   pairs: list
   tap: int
@@ -43,6 +53,7 @@ def shown_taps(results, pairs) -> dict:
 
 def width(results, pairs) -> Figure:
   """Relative accuracy against the width multiplier."""
+
   def bands(group, tap, method):
     curves = {}
     for pair in group:
@@ -57,14 +68,20 @@ def width(results, pairs) -> Figure:
 def low_rank(results, pairs) -> Figure:
   """Relative accuracy against the rank of the stitch."""
   return _accuracy_against(
-    results, pairs, "rank", lambda group, tap, method: stitching.band(
-      [pair.results.get(tap, {}).get(method, {}) for pair in group]))
+    results,
+    pairs,
+    "rank",
+    lambda group, tap, method: stitching.band(
+      [pair.results.get(tap, {}).get(method, {}) for pair in group]
+    ),
+  )
 
 
 def _accuracy_against(results, pairs, xlabel, bands):
   names = ("least_squares", "task_loss")
-  figure, panels = _grid(results, pairs, [style.METHODS[name] for name in names], xlabel=xlabel,
-                         ylabel=style.ACCURACY)
+  figure, panels = _grid(
+    results, pairs, [style.METHODS[name] for name in names], xlabel=xlabel, ylabel=style.ACCURACY
+  )
   for panel in panels:
     ticks = set()
     for name in names:
@@ -79,8 +96,14 @@ def _accuracy_against(results, pairs, xlabel, bands):
 def indices(results, pairs) -> Figure:
   """Similarity at the seam and cross-entropy (own axis) while a stitch is trained."""
   names = [name for name in style.MEASURES if name != "relative_accuracy"]
-  figure, panels = _grid(results, pairs, [style.MEASURES[name] for name in names],
-                         xlabel="epoch", ylabel="similarity at the seam", second=True)
+  figure, panels = _grid(
+    results,
+    pairs,
+    [style.MEASURES[name] for name in names],
+    xlabel="epoch",
+    ylabel="similarity at the seam",
+    second=True,
+  )
   for panel in panels:
     for name in names[:-1]:
       style.draw_band(panel.ax, _over_epochs(panel, name), style.MEASURES[name], alpha=0.1)
@@ -99,8 +122,9 @@ def indices(results, pairs) -> Figure:
 def low_cka(results, pairs) -> Figure:
   """CKA of S(z) with z and relative accuracy while the CKA is penalised."""
   names = ("relative_accuracy", "lincka")
-  figure, panels = _grid(results, pairs, [style.MEASURES[name] for name in names],
-                         xlabel="epoch", ylabel="accuracy, CKA")
+  figure, panels = _grid(
+    results, pairs, [style.MEASURES[name] for name in names], xlabel="epoch", ylabel="accuracy, CKA"
+  )
   for panel in panels:
     for name in names:
       style.draw_band(panel.ax, _over_epochs(panel, name), style.MEASURES[name])
@@ -117,22 +141,39 @@ def connectivity(results, pairs) -> Figure:
   """Relative accuracy on the straight line between two solutions; the mean of all in bold."""
   look = style.METHODS["task_loss"] | {"label": "mean of all paths", "marker": None, "lw": 2.2}
   thin = look | {"label": "between two solutions", "lw": 0.7}
-  figure, panels = _grid(results, pairs, [look, thin], xlabel="from one solution to another",
-                         ylabel=style.ACCURACY, lines=2)
+  figure, panels = _grid(
+    results,
+    pairs,
+    [look, thin],
+    xlabel="from one solution to another",
+    ylabel=style.ACCURACY,
+    lines=2,
+  )
   for panel in panels:
     found = [pair.results[panel.tap] for pair in panel.pairs if panel.tap in pair.results]
     kept, tried = (sum(row[key] for row in found) for key in ("kept", "tried"))
-    panel.ax.set_title(f"{panel.ax.get_title('left')}\n{kept} of {tried} solutions kept",
-                       **TITLE)
+    panel.ax.set_title(f"{panel.ax.get_title('left')}\n{kept} of {tried} solutions kept", **TITLE)
     curves = [curve for row in found for curve in row["curves"]]
     panel.ax.set_xlim(-0.02, 1.02)
     if not curves:
-      panel.ax.text(0.5, 0.5, "no two solutions kept", transform=panel.ax.transAxes, ha="center",
-                    va="center", color=style.INK)
+      panel.ax.text(
+        0.5,
+        0.5,
+        "no two solutions kept",
+        transform=panel.ax.transAxes,
+        ha="center",
+        va="center",
+        color=style.INK,
+      )
       continue
-    panel.ax.add_collection(LineCollection(
-      [[(x, 100 * y) for x, y in curve.items()] for curve in curves], colors=look["color"],
-      lw=thin["lw"], alpha=min(0.6, max(0.05, 8 / len(curves)))))
+    panel.ax.add_collection(
+      LineCollection(
+        [[(x, 100 * y) for x, y in curve.items()] for curve in curves],
+        colors=look["color"],
+        lw=thin["lw"],
+        alpha=min(0.6, max(0.05, 8 / len(curves))),
+      )
+    )
     mean = stitching.band(curves)
     panel.ax.plot(mean.x, 100 * mean.mean, **look)
   style.accuracy_limits([panel.ax for panel in panels])
@@ -144,19 +185,28 @@ def sparsity(results, pairs) -> Figure:
   names = ("direct", "task_loss")
   example = stitching_matrices.find(results, pairs, names)
   extra = stitching_matrices.height(names) if example else 0.0
-  figure, panels = _grid(results, pairs, [style.METHODS[name] for name in names],
-                         xlabel="sparsity [%]", ylabel=style.ACCURACY, extra=extra)
+  figure, panels = _grid(
+    results,
+    pairs,
+    [style.METHODS[name] for name in names],
+    xlabel="sparsity [%]",
+    ylabel=style.ACCURACY,
+    extra=extra,
+  )
   for panel in panels:
     for name in names:
       rows = [pair.results.get(panel.tap, {}).get(name, {}) for pair in panel.pairs]
-      accuracy, x = (stitching.band([row.get(key, {}) for row in rows])
-                     for key in ("relative_accuracy", "sparsity"))
+      accuracy, x = (
+        stitching.band([row.get(key, {}) for row in rows])
+        for key in ("relative_accuracy", "sparsity")
+      )
       style.draw_band(panel.ax, accuracy, style.METHODS[name], 100, 100 * x.mean)
     panel.ax.set_xlim(-4, 104)
   style.accuracy_limits([panel.ax for panel in panels])
   if example:
-    stitching_matrices.draw(figure, *example, left=LEFT,
-                            top=extra + _legend_height(len(figure.legends[0].get_texts())))
+    stitching_matrices.draw(
+      figure, *example, left=LEFT, top=extra + _legend_height(len(figure.legends[0].get_texts()))
+    )
   return figure
 
 
@@ -178,8 +228,9 @@ def _grid(results, pairs, looks, *, xlabel, ylabel, lines=1, second=False, extra
   columns = max(2, math.ceil(len(taps) / rows))
   handles = [style.handle(look) for look in looks]
   if set(results.regularised_taps) & set(taps):
-    handles.append(style.handle({"label": "regularised tap", "ls": "", "marker": "*",
-                                 "color": style.INK}))
+    handles.append(
+      style.handle({"label": "regularised tap", "ls": "", "marker": "*", "color": style.INK})
+    )
   pitch = LINE * lines + 0.1 + HEIGHT + FOOT
   block = HEADING + rows * pitch + LABEL
   foot = _legend_height(len(handles))
@@ -189,20 +240,35 @@ def _grid(results, pairs, looks, *, xlabel, ylabel, lines=1, second=False, extra
   figure, panels = Figure(figsize=(figures.WIDTH, height)), []
   for index, (kind, group) in enumerate(groups.items()):
     top = height - index * block
-    figure.text(LEFT / figures.WIDTH, (top - 0.22) / height, stitching.heading(kind, group),
-                weight="bold", size=10)
+    figure.text(
+      LEFT / figures.WIDTH,
+      (top - 0.22) / height,
+      stitching.heading(kind, group),
+      weight="bold",
+      size=10,
+    )
     for place, (tap, name) in enumerate(taps.items()):
       row, column = divmod(place, columns)
       bottom = top - HEADING - (row + 1) * pitch + FOOT
-      ax = figure.add_axes([(LEFT + column * step) / figures.WIDTH, bottom / height,
-                            wide / figures.WIDTH, HEIGHT / height])
+      ax = figure.add_axes(
+        [
+          (LEFT + column * step) / figures.WIDTH,
+          bottom / height,
+          wide / figures.WIDTH,
+          HEIGHT / height,
+        ]
+      )
       ax.set_title(_tap_title(results, tap, name), **TITLE)
       ax.tick_params(labelleft=not column)
       ax.set_ylabel("" if column else ylabel)
       ax.set_xlabel(xlabel if place + columns >= len(taps) else "")
       panels.append(Panel(ax, group, tap))
-  figure.legend(handles=handles, loc="lower center", handlelength=2.8,
-                ncols=len(handles) if len(handles) < 5 else 3)
+  figure.legend(
+    handles=handles,
+    loc="lower center",
+    handlelength=2.8,
+    ncols=len(handles) if len(handles) < 5 else 3,
+  )
   return figure, panels
 
 
@@ -211,7 +277,7 @@ def _legend_height(entries):
 
 
 def _tap_title(results, tap, name):
-  name = name if len(name) <= LONGEST_NAME else name[:LONGEST_NAME - 1] + "…"
+  name = name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
   return f"tap {tap} · {name}{' *' * (tap in results.regularised_taps)}"
 
 
@@ -226,5 +292,11 @@ def _doubling(ax, values):
   ax.set_xlim(values[0] / 1.2, values[-1] * 1.2)
 
 
-DRAW = {"width": width, "indices": indices, "low_cka": low_cka, "connectivity": connectivity,
-        "sparsity": sparsity, "low_rank": low_rank}
+DRAW = {
+  "width": width,
+  "indices": indices,
+  "low_cka": low_cka,
+  "connectivity": connectivity,
+  "sparsity": sparsity,
+  "low_rank": low_rank,
+}

@@ -33,8 +33,10 @@ MEASURES = {
   "cross_entropy": _style("cross-entropy to the target (right)", INK, ":"),
   "relative_accuracy": _style("relative accuracy", RED),
 }
-STARTS = {"random": _style("from random starts", AMBER, "", "o"),
-          "least_squares": _style("from least squares", BLUE, "", "o")}
+STARTS = {
+  "random": _style("from random starts", AMBER, "", "o"),
+  "least_squares": _style("from least squares", BLUE, "", "o"),
+}
 
 
 def handle(style) -> Line2D:
@@ -94,8 +96,9 @@ def tap_ticks(ax, taps, width, marked=()):
   step = math.ceil(count / (3.6 * width))
   fits = sum(max(len(name), 3) + 2 for name in taps.values()) < 14.5 * width
   ticks = range(0, count, step)
-  ax.set_xticks(list(ticks), [f"{numbers[i]}\n{taps[numbers[i]]}" if fits else str(numbers[i])
-                              for i in ticks])
+  ax.set_xticks(
+    list(ticks), [f"{numbers[i]}\n{taps[numbers[i]]}" if fits else str(numbers[i]) for i in ticks]
+  )
   margin = 0.03 * count + (0.2 if count < 4 else 0.0)
   ax.set(xlabel="" if fits else "tap", xlim=(-margin, count - 1 + margin))
   for tap in marked:

@@ -20,8 +20,11 @@ def method(results) -> str:
   if results.regularised_taps:
     weight = results.metrics["dissim"]["weight"]
     parts.append(f"{tables.metric_name(results)} at {results.tap_label()}, λ = {weight:g}")
-  joint = list(dict.fromkeys(results.objective(name) for name in results.members
-                             if results.enforces_diversity(name)))
+  joint = list(
+    dict.fromkeys(
+      results.objective(name) for name in results.members if results.enforces_diversity(name)
+    )
+  )
   if joint:
     names = " and ".join(map(tables.objective_name, joint))
     weight = tables.objective_weight(results)
@@ -37,8 +40,13 @@ def sentences(results) -> list:
 
   And what training had to say of the experiment.
   """
-  found = [representation(results), accuracy(results), errors(results), others(results),
-           certainty(results)]
+  found = [
+    representation(results),
+    accuracy(results),
+    errors(results),
+    others(results),
+    certainty(results),
+  ]
   notes = [f"Note: {note}." for note in results.metrics.get("notes", [])]
   return [*(sentence for sentence in found if sentence), *notes]
 
@@ -56,8 +64,7 @@ def representation(results) -> str:
       continue
     text = f"the {_whose('dissimilar', against)} {name} is {entry.number(against[key], 2)}"
     if independent is not None and not math.isnan(independent[key]):
-      text += (f"; the {_whose('independent', independent)} is "
-               f"{entry.number(independent[key], 2)}")
+      text += f"; the {_whose('independent', independent)} is {entry.number(independent[key], 2)}"
     parts.append(text)
   if not parts:
     return ""
@@ -73,14 +80,17 @@ def accuracy(results) -> str:
   share = 100 * ours["ensemble_accuracy"]
   images = results.metrics["dataset"].get("num_test")
   count = f"{images:,} " if images else ""
-  text = (f"The {name} ensemble of {ours['size']} classifies {entry.number(share, 2)} % of the "
-          f"{count}{results.metrics.get('split', 'test')} images correctly")
+  text = (
+    f"The {name} ensemble of {ours['size']} classifies {entry.number(share, 2)} % of the "
+    f"{count}{results.metrics.get('split', 'test')} images correctly"
+  )
   if baseline is not None and baseline.get("ensemble_accuracy") is not None:
     other = 100 * baseline["ensemble_accuracy"]
     change = round(share - other, 2)
     points = entry.number(abs(change), 2)
-    compared = (f"{points} points {'more' if change > 0 else 'less'} than" if change
-                else "as many as")
+    compared = (
+      f"{points} points {'more' if change > 0 else 'less'} than" if change else "as many as"
+    )
     text += f", {compared} the {BASELINE} ensemble ({entry.number(other, 2)} %)"
   return f"{text}."
 
@@ -92,20 +102,29 @@ def errors(results) -> str:
   if any(value is None or math.isnan(value) for value in values):
     return ""
   consistency, other = (round(value, 2) for value in values)
-  word = ("as much as" if consistency == other else
-          "less than" if consistency < other else "more than")
-  return (f"Its members' errors coincide {word} those of the {BASELINE}: error consistency κ is "
-          f"{entry.number(consistency, 2)} against {entry.number(other, 2)} (0 = by chance).")
+  word = (
+    "as much as" if consistency == other else "less than" if consistency < other else "more than"
+  )
+  return (
+    f"Its members' errors coincide {word} those of the {BASELINE}: error consistency κ is "
+    f"{entry.number(consistency, 2)} against {entry.number(other, 2)} (0 = by chance)."
+  )
 
 
 def others(results) -> str:
   """Accuracies of the ensembles besides the one that `accuracy` tells, each of its largest size."""
   told = _largest(results)[0]
-  rows = {row["sequence"]: row for row in sorted(results.metrics["ensembles"],
-                                                 key=lambda row: row["size"])}
-  parts = [f"{name} {entry.number(100 * rows[name]['ensemble_accuracy'], 2)} %"
-           for name in results.sequences if name not in (told, BASELINE) and name in rows
-           and rows[name].get("ensemble_accuracy") is not None]
+  rows = {
+    row["sequence"]: row
+    for row in sorted(results.metrics["ensembles"], key=lambda row: row["size"])
+  }
+  parts = [
+    f"{name} {entry.number(100 * rows[name]['ensemble_accuracy'], 2)} %"
+    for name in results.sequences
+    if name not in (told, BASELINE)
+    and name in rows
+    and rows[name].get("ensemble_accuracy") is not None
+  ]
   return f"Accuracy of the other ensembles: {', '.join(parts)}." if told and parts else ""
 
 
@@ -117,8 +136,10 @@ def certainty(results) -> str:
   if not images or share is None or not 0 <= share <= 1:
     return ""
   error = 100 * math.sqrt(share * (1 - share) / images)
-  return (f"This is one seed: the standard error of a single accuracy on {images:,} images is "
-          f"{entry.number(error, 2)} points.")
+  return (
+    f"This is one seed: the standard error of a single accuracy on {images:,} images is "
+    f"{entry.number(error, 2)} points."
+  )
 
 
 def _whose(kind, row):
@@ -140,9 +161,15 @@ def _largest(results):
 def facts(results) -> str:
   """One line of sizes: data set, epochs, projection."""
   data, dissim = results.metrics["dataset"], results.metrics["dissim"]
-  parts = [f"{data[key]:,} {name} images" for key, name in (
-    ("num_train", "training"), ("num_validation", "validation"), ("num_test", "test"))
-    if data.get(key)]
+  parts = [
+    f"{data[key]:,} {name} images"
+    for key, name in (
+      ("num_train", "training"),
+      ("num_validation", "validation"),
+      ("num_test", "test"),
+    )
+    if data.get(key)
+  ]
   if data.get("num_classes"):
     parts.append(f"{data['num_classes']} classes")
   count = len(results.members)
@@ -156,30 +183,53 @@ def caption(name, results) -> str:
   """What a figure shows and how to read it."""
   marked = bool(results.regularised_taps)
   if name == "training":
-    return ("One point an epoch."
-            + (" Members that were trained jointly share a line: the mean of their cross-entropies "
-               "and accuracies, and the accuracy of their ensemble."
-               if set(results.curves) - set(results.members) else "")
-            + (" The least-squares R² at the regularised tap checks the similarity the game reads: "
-               "a projection that lags behind makes it look too low." if marked else ""))
+    return (
+      "One point an epoch."
+      + (
+        " Members that were trained jointly share a line: the mean of their cross-entropies "
+        "and accuracies, and the accuracy of their ensemble."
+        if set(results.curves) - set(results.members)
+        else ""
+      )
+      + (
+        " The least-squares R² at the regularised tap checks the similarity the game reads: "
+        "a projection that lags behind makes it look too low."
+        if marked
+        else ""
+      )
+    )
   if name == "lincka_maps":
     split = results.metrics.get("split", "test")
-    return (f"Unbiased minibatch LinCKA on {split} images, every tap of one member (x) against "
-            "every tap of the other (y), tap 0 at the lower left."
-            + (" Solid outline: regularised against each other at this tap; dashed: regularised "
-               "there, but not against each other." if marked else "")
-            + (" Pairs that share no sequence are left out."
-               if len(results.pairs) > maps.MANY_PAIRS else ""))
+    return (
+      f"Unbiased minibatch LinCKA on {split} images, every tap of one member (x) against "
+      "every tap of the other (y), tap 0 at the lower left."
+      + (
+        " Solid outline: regularised against each other at this tap; dashed: regularised "
+        "there, but not against each other."
+        if marked
+        else ""
+      )
+      + (
+        " Pairs that share no sequence are left out."
+        if len(results.pairs) > maps.MANY_PAIRS
+        else ""
+      )
+    )
   if name == "diagonal":
-    return ("LinCKA of equal taps; 1 = alike. A sample is an image, or one spatial position of one "
-            "image where that is defined.")
-  return ("How well a least-squares fit from one member's tap explains the other's; 1 = fully. "
-          "Values below −1 leave the picture.")
+    return (
+      "LinCKA of equal taps; 1 = alike. A sample is an image, or one spatial position of one "
+      "image where that is defined."
+    )
+  return (
+    "How well a least-squares fit from one member's tap explains the other's; 1 = fully. "
+    "Values below −1 leave the picture."
+  )
 
 
 def environment(results) -> list:
   """(name, value) of versions and hardware, and the seconds the run took."""
-  rows = [(key.replace("_", " "), str(value))
-          for key, value in results.metrics["environment"].items()]
+  rows = [
+    (key.replace("_", " "), str(value)) for key, value in results.metrics["environment"].items()
+  ]
   seconds = results.metrics.get("seconds")
   return rows + ([("seconds", entry.number(seconds, 1))] if seconds is not None else [])

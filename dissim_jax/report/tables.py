@@ -11,8 +11,12 @@ from dissim_jax.registry.measures import MEASURES
 from dissim_jax.registry.objectives import BASELINE, DISTILL, JOINT, SEQUENTIAL
 from dissim_jax.report import results as results_lib
 
-RELATION_NAMES = {"independent": "independent", "against": "dissimilar", "joint": "trained jointly",
-                  "other": "not trained against each other"}
+RELATION_NAMES = {
+  "independent": "independent",
+  "against": "dissimilar",
+  "joint": "trained jointly",
+  "other": "not trained against each other",
+}
 
 # Columns of the table of members.
 _ACCURACY = dataclasses.replace(metrics.ACCURACY, decimals=3)
@@ -25,6 +29,7 @@ class Cell:
 
   `spread` is a standard deviation, `mark` a sign that a note explains.
   """
+
   text: str
   best: bool = False
   better: bool = False
@@ -61,12 +66,15 @@ def sequence_label(results, sequence) -> str:
     parts += ["jointly"] * ("jointly" not in "".join(parts))
     weight = objective_weight(results) if objective != results_lib.INDEPENDENT else ""
     return f"{sequence} ({', '.join(filter(None, [*parts, weight]))})"
-  regularised = any(results.teachers(name) for name in results.sequences[sequence]
-                    if name in results.members)
+  regularised = any(
+    results.teachers(name) for name in results.sequences[sequence] if name in results.members
+  )
   if sequence == BASELINE or not taps or not regularised:
     return sequence
-  return (f"{sequence} ({metric_name(results)}, tap{'s' if len(taps) > 1 else ''} "
-          f"{', '.join(str(tap) for tap in taps)})")
+  return (
+    f"{sequence} ({metric_name(results)}, tap{'s' if len(taps) > 1 else ''} "
+    f"{', '.join(str(tap) for tap in taps)})"
+  )
 
 
 def cells(measure: Quantity, values: dict) -> dict:
@@ -87,9 +95,13 @@ def cells(measure: Quantity, values: dict) -> dict:
   compared = measure.better and len(set(defined)) > 1
   baseline = shown.get(BASELINE, math.nan)
   return {
-    name: Cell(number(value, measure.decimals), best=bool(compared and value == best),
-               better=measure.better * value > measure.better * baseline)
-    for name, value in shown.items()}
+    name: Cell(
+      number(value, measure.decimals),
+      best=bool(compared and value == best),
+      better=measure.better * value > measure.better * baseline,
+    )
+    for name, value in shown.items()
+  }
 
 
 def output_table(results, measures=None) -> dict:
@@ -105,11 +117,19 @@ def output_table(results, measures=None) -> dict:
   sequences = [name for name in results.sequences if any((name, size) in rows for size in sizes)]
   groups = []
   for measure in measures or metrics.outputs():
-    columns = [cells(measure, {name: rows.get((name, size), {}).get(measure.key)
-                               for name in sequences}) for size in sizes]
-    groups.append({"title": measure.title,
-                   "rows": [(sequence_label(results, name), [column[name] for column in columns])
-                            for name in sequences]})
+    columns = [
+      cells(measure, {name: rows.get((name, size), {}).get(measure.key) for name in sequences})
+      for size in sizes
+    ]
+    groups.append(
+      {
+        "title": measure.title,
+        "rows": [
+          (sequence_label(results, name), [column[name] for column in columns])
+          for name in sequences
+        ],
+      }
+    )
   return {"sizes": sizes, "sequences": sequences, "groups": groups if sizes else []}
 
 
@@ -119,15 +139,20 @@ def member_table(results) -> list:
   for name, member in results.members.items():
     reused = member.get("reused_from")
     parameters, epochs = member.get("parameters"), member.get("epochs")
-    rows.append({
-      "name": name, "model": member["model"], "teachers": _regularised_against(results, name),
-      "accuracy": _ACCURACY.text(member["accuracy"]),
-      "cross_entropy": number(member["cross_entropy"], 4),
-      "calibration": _CALIBRATION.text(member["expected_calibration_error"]),
-      "parameters": "–" if parameters is None else f"{parameters:,}",
-      "epochs": "–" if epochs is None else str(epochs),
-      "seconds": number(member.get("train_seconds"), 1),
-      "reused_from": "" if reused is None else str(reused)})
+    rows.append(
+      {
+        "name": name,
+        "model": member["model"],
+        "teachers": _regularised_against(results, name),
+        "accuracy": _ACCURACY.text(member["accuracy"]),
+        "cross_entropy": number(member["cross_entropy"], 4),
+        "calibration": _CALIBRATION.text(member["expected_calibration_error"]),
+        "parameters": "–" if parameters is None else f"{parameters:,}",
+        "epochs": "–" if epochs is None else str(epochs),
+        "seconds": number(member.get("train_seconds"), 1),
+        "reused_from": "" if reused is None else str(reused),
+      }
+    )
   return rows
 
 
@@ -161,21 +186,31 @@ def tap_similarity(results) -> list:
   for a, b in results.pairs if taps else []:
     earlier, later = (b, a) if b in results.teachers(a) else (a, b)
     position = results.arrays["lincka_position"]
-    groups.setdefault(results.relation(a, b), []).append((
-      _at_taps(results.arrays["r2"].get((earlier, later)), taps),
-      _at_taps(results.arrays["r2"].get((later, earlier)), taps),
-      _at_taps(results.equal_taps(a, b), taps),
-      _at_taps(position.get((a, b)), taps)))
+    groups.setdefault(results.relation(a, b), []).append(
+      (
+        _at_taps(results.arrays["r2"].get((earlier, later)), taps),
+        _at_taps(results.arrays["r2"].get((later, earlier)), taps),
+        _at_taps(results.equal_taps(a, b), taps),
+        _at_taps(position.get((a, b)), taps),
+      )
+    )
   rows = []
   for relation in RELATION_NAMES:
     values = np.array(groups.get(relation, np.empty((0, 4))))
     if not len(values):
       continue
-    means = [float(np.mean(column[~np.isnan(column)])) if not np.isnan(column).all() else math.nan
-             for column in values.T]
-    rows.append({"relation": relation, "label": RELATION_NAMES[relation], "pairs": len(values),
-                 **dict(zip(("r2", "r2_reverse", "lincka", "lincka_position"), means,
-                            strict=True))})
+    means = [
+      float(np.mean(column[~np.isnan(column)])) if not np.isnan(column).all() else math.nan
+      for column in values.T
+    ]
+    rows.append(
+      {
+        "relation": relation,
+        "label": RELATION_NAMES[relation],
+        "pairs": len(values),
+        **dict(zip(("r2", "r2_reverse", "lincka", "lincka_position"), means, strict=True)),
+      }
+    )
   return rows
 
 

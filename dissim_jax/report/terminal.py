@@ -35,7 +35,7 @@ def print_fitting(first: list, heads: list, rows: list, console, group: int = 1)
       if row is None:
         table.add_section()
       else:
-        table.add_row(*map(_text, row[:len(first) + count]))
+        table.add_row(*map(_text, row[: len(first) + count]))
     if console.measure(table, options=unbounded).maximum <= console.width:
       break
   console.print(table)

@@ -21,19 +21,36 @@ def curves(results) -> Figure | None:
     return None
   joint = any(_defined(rows, "train_diversity") for rows in results.curves.values())
   panels = [
-    ("Loss", (("train_cross_entropy", "-", "cross-entropy"),
-              ("train_loss", ":", "as minimised" if joint else "with the penalty"))),
-    ("Accuracy", (("train_accuracy", "-", "training"),
-                  ("train_ensemble_accuracy", "-.", "training, ensemble"),
-                  ("validation_accuracy", "--", "validation"),
-                  ("validation_ensemble_accuracy", ":", "validation, ensemble"))),
-    ("Similarity to earlier members",
-     (("train_similarity", "-", tables.metric_name(results)),
-      ("r2_least_squares", "--", "least-squares R²"))),
+    (
+      "Loss",
+      (
+        ("train_cross_entropy", "-", "cross-entropy"),
+        ("train_loss", ":", "as minimised" if joint else "with the penalty"),
+      ),
+    ),
+    (
+      "Accuracy",
+      (
+        ("train_accuracy", "-", "training"),
+        ("train_ensemble_accuracy", "-.", "training, ensemble"),
+        ("validation_accuracy", "--", "validation"),
+        ("validation_ensemble_accuracy", ":", "validation, ensemble"),
+      ),
+    ),
+    (
+      "Similarity to earlier members",
+      (
+        ("train_similarity", "-", tables.metric_name(results)),
+        ("r2_least_squares", "--", "least-squares R²"),
+      ),
+    ),
     ("Diversity of a group", (("train_diversity", "-", "diversity term"),)),
   ]
-  panels = [panel for panel in panels
-            if any(_defined(rows, key) for rows in results.curves.values() for key, *_ in panel[1])]
+  panels = [
+    panel
+    for panel in panels
+    if any(_defined(rows, key) for rows in results.curves.values() for key, *_ in panel[1])
+  ]
   if not panels:
     return None
   names = {name: label(results, name) for name in results.curves}
@@ -41,8 +58,9 @@ def curves(results) -> Figure | None:
   columns = max(1, min(len(names), 150 // (longest + 5)))  # what fits beside each other
   height = 3.42 + 0.17 * math.ceil(len(names) / columns)
   figure = Figure(figsize=(WIDTH, height))
-  figure.subplots_adjust(left=0.055, right=0.99, top=1 - 0.3 / height, wspace=0.2,
-                         bottom=1 - 2.85 / height)
+  figure.subplots_adjust(
+    left=0.055, right=0.99, top=1 - 0.3 / height, wspace=0.2, bottom=1 - 2.85 / height
+  )
   axes = figure.subplots(1, len(panels), squeeze=False)[0]
   owners = dict.fromkeys(row.get("group") or name for name, row in results.members.items())
   lines = dict(zip(owners, colours(len(owners)), strict=True))
@@ -66,12 +84,21 @@ def _panel(ax, results, lines, title, series):
   for key, line, text in series:
     shown = {name: rows for name, rows in results.curves.items() if _defined(rows, key)}
     if key == "train_loss":  # equal to the cross-entropy where nothing is added to it
-      shown = {name: rows for name, rows in shown.items()
-               if _defined(rows, "train_similarity") or _defined(rows, "train_diversity")}
+      shown = {
+        name: rows
+        for name, rows in shown.items()
+        if _defined(rows, "train_similarity") or _defined(rows, "train_diversity")
+      }
     for name, rows in shown.items():
       values = [math.nan if row.get(key) is None else row[key] for row in rows]
-      ax.plot([row["epoch"] for row in rows], values, line, color=lines[name], lw=1.4,
-              marker="." if len(rows) < 4 else None)
+      ax.plot(
+        [row["epoch"] for row in rows],
+        values,
+        line,
+        color=lines[name],
+        lw=1.4,
+        marker="." if len(rows) < 4 else None,
+      )
     if shown:
       styles.append(Line2D([], [], color=INK, ls=line, lw=1.4, label=text))
   ax.set(title=title, xlabel="epoch")

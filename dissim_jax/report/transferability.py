@@ -36,6 +36,7 @@ class Transferability:
       "gain_over_best"}}, of the largest size.
     shown: {"original", "adversarial", "labels", "predictions", "members"} or None.
   """
+
   attack: dict
   images: int
   pairs: dict
@@ -61,11 +62,15 @@ def read(results) -> Transferability | None:
       if old is None or row["size"] > old["size"]:
         largest[row["source"], row["sequence"]] = row
     found = Transferability(
-      dict(content["attack"]), int(content["images"]),
-      {(row["a"], row["b"]): {key: optional.number(row[key]) for key in keys}
-       for row in content["pairs"]},
+      dict(content["attack"]),
+      int(content["images"]),
+      {
+        (row["a"], row["b"]): {key: optional.number(row[key]) for key in keys}
+        for row in content["pairs"]
+      },
       {name: optional.number(value) for name, value in content["white_box"].items()},
-      {key: _ensemble(row) for key, row in largest.items()})
+      {key: _ensemble(row) for key, row in largest.items()},
+    )
     _describe(found.attack)
     unknown = {name for pair in found.pairs for name in pair} - set(results.members)
     if unknown:
@@ -80,16 +85,25 @@ def read(results) -> Transferability | None:
 def _ensemble(row):
   members = optional.places(row["members_attacked"])
   attacked = optional.number(row["attacked"])
-  return {"size": int(row["size"]), "clean": optional.number(row["clean"]), "attacked": attacked,
-          "members": float(members.mean()), "gain": attacked - float(members.mean()),
-          "gain_over_best": attacked - float(members.max())}
+  return {
+    "size": int(row["size"]),
+    "clean": optional.number(row["clean"]),
+    "attacked": attacked,
+    "members": float(members.mean()),
+    "gain": attacked - float(members.mean()),
+    "gain_over_best": attacked - float(members.max()),
+  }
 
 
 def _shown(arrays):
   members, count = [str(name) for name in arrays["members"]], len(arrays["original"])
   shape = arrays["original"].shape
-  shapes = {"original": shape, "adversarial": (len(members), *shape), "labels": (count,),
-            "predictions": (len(members), count)}
+  shapes = {
+    "original": shape,
+    "adversarial": (len(members), *shape),
+    "labels": (count,),
+    "predictions": (len(members), count),
+  }
   for key, expected in shapes.items():
     if arrays[key].shape != expected:
       raise ValueError(f"{key} {arrays[key].shape}, expected {expected}")
@@ -105,12 +119,17 @@ def sections(results, found) -> list:
     parts += [pair_table(results, found), blocks.Text(_pair_note(found), note=True)]
   table = ensemble_table(results, found)
   if table is not None:
-    parts += [table, blocks.Text(
-      "Accuracy on all test images used when those that the attacked member got right are replaced "
-      "by images made to fool it. Gain: the ensemble's accuracy less that of its members (bold: "
-      "best of the ensembles under the same attack; underlined: better than the baseline). An "
-      "ensemble that contains the attacked member has been attacked in part by its own gradients.",
-      note=True)]
+    parts += [
+      table,
+      blocks.Text(
+        "Accuracy on all test images used when those that the attacked member got right are "
+        "replaced by images made to fool it. Gain: the ensemble's accuracy less that of its "
+        "members (bold: best of the ensembles under the same attack; underlined: better than the "
+        "baseline). An ensemble that contains the attacked member has been attacked in part by its "
+        "own gradients.",
+        note=True,
+      ),
+    ]
   if found.shown is not None and len(found.shown["original"]):
     parts.append(_picture(results, found))
   return [blocks.Section("Attack transfer between members", parts)]
@@ -128,11 +147,14 @@ def answer(results, found) -> str:
       parts.append(
         f"{FOOLED.text(values.mean())} % for pairs that are {word} "
         f"(mean s {SIMILARITY.text(np.nanmean(scores))}, "
-        f"{len(rows)} pair{'s' * (len(rows) > 1)})")
+        f"{len(rows)} pair{'s' * (len(rows) > 1)})"
+      )
   if len(parts) < 2:
     return ""
-  return ("Of the images that both members of a pair get right, those made to fool one also fool "
-          f"the other in {' and '.join(parts)}.")
+  return (
+    "Of the images that both members of a pair get right, those made to fool one also fool "
+    f"the other in {' and '.join(parts)}."
+  )
 
 
 def pair_table(results, found) -> blocks.Table:
@@ -140,9 +162,11 @@ def pair_table(results, found) -> blocks.Table:
   bodies = {}
   for (a, b), row in found.pairs.items():
     relation = tables.RELATION_NAMES[results.relation(a, b)]
-    numbers = [tables.Cell(f"{row['images']:.0f}" if row["images"] else "0"),
-               *(tables.Cell(FOOLED.text(row[key])) for key in ("a_to_b", "b_to_a")),
-               tables.Cell(SIMILARITY.text(row["similarity"]))]
+    numbers = [
+      tables.Cell(f"{row['images']:.0f}" if row["images"] else "0"),
+      *(tables.Cell(FOOLED.text(row[key])) for key in ("a_to_b", "b_to_a")),
+      tables.Cell(SIMILARITY.text(row["similarity"])),
+    ]
     bodies.setdefault(relation, []).append((f"{a}, {b} ({relation})", numbers))
   heads = ["images both get right", "second fooled [%]", "first fooled [%]", "similarity s"]
   order = [name for name in tables.RELATION_NAMES.values() if name in bodies]
@@ -152,11 +176,13 @@ def pair_table(results, found) -> blocks.Table:
 def _pair_note(found) -> str:
   rates = [value for value in found.white_box.values() if not math.isnan(value)]
   ends = " to ".join(dict.fromkeys(FOOLED.text(end(rates)) for end in (min, max))) if rates else "–"
-  return (f"{_describe(found.attack)}, on {found.images:,} test images. Second fooled: of the "
-          "images that both get right, the share on which the second errs once the attack on the "
-          "first has changed them. s = log of the mean of both shares in per cent (Hwang et al., "
-          "Equation 1): log 100 = 4.61 where every attack fools both. A member's own attack fools "
-          f"it on {ends} % of the images that it gets right.")
+  return (
+    f"{_describe(found.attack)}, on {found.images:,} test images. Second fooled: of the "
+    "images that both get right, the share on which the second errs once the attack on the "
+    "first has changed them. s = log of the mean of both shares in per cent (Hwang et al., "
+    "Equation 1): log 100 = 4.61 where every attack fools both. A member's own attack fools "
+    f"it on {ends} % of the images that it gets right."
+  )
 
 
 def _describe(attack) -> str:
@@ -166,8 +192,9 @@ def _describe(attack) -> str:
   text = f"{name}, at most {255 * float(attack['epsilon']):.3g}/255 a pixel"
   if attack["name"] == "fgsm":
     return text
-  return (f"{text}, {int(attack['iterations'])} iterations of "
-          f"{255 * float(attack['step_size']):.3g}/255")
+  return (
+    f"{text}, {int(attack['iterations'])} iterations of {255 * float(attack['step_size']):.3g}/255"
+  )
 
 
 def ensemble_table(results, found) -> blocks.Table | None:
@@ -179,21 +206,35 @@ def ensemble_table(results, found) -> blocks.Table | None:
   bodies = []
   for source in found.white_box:
     own = {name: rows[source, name] for name in names if (source, name) in rows}
-    columns = [tables.cells(measure, {name: row[measure.key] for name, row in own.items()})
-               for measure in ATTACKED]
-    bodies.append([(f"{source}: {name} of {row['size']}",
-                    [tables.Cell(FOOLED.text(row["clean"])), *(column[name] for column in columns)])
-                   for name, row in own.items()])
+    columns = [
+      tables.cells(measure, {name: row[measure.key] for name, row in own.items()})
+      for measure in ATTACKED
+    ]
+    bodies.append(
+      [
+        (
+          f"{source}: {name} of {row['size']}",
+          [tables.Cell(FOOLED.text(row["clean"])), *(column[name] for column in columns)],
+        )
+        for name, row in own.items()
+      ]
+    )
   heads = ["Clean ensemble [%]", *(measure.title for measure in ATTACKED)]
   return blocks.Table("Attack on: ensemble", [("", heads)], [body for body in bodies if body])
 
 
 def _picture(results, found):
-  caption = (f"Test images of {results.metrics['dataset']['name']} as they are and changed to fool "
-             "each member; above an image what the attacked member takes it for, red where it is "
-             "wrong (– where it was wrong on the image as it is).")
-  return blocks.picture("attacked_images", draw(found),
-                        "Images: test images before and after the attack on each member.", caption)
+  caption = (
+    f"Test images of {results.metrics['dataset']['name']} as they are and changed to fool "
+    "each member; above an image what the attacked member takes it for, red where it is "
+    "wrong (– where it was wrong on the image as it is)."
+  )
+  return blocks.picture(
+    "attacked_images",
+    draw(found),
+    "Images: test images before and after the attack on each member.",
+    caption,
+  )
 
 
 def draw(found):
@@ -203,8 +244,10 @@ def draw(found):
   side = min(LARGEST, (style.WIDTH - LABEL) / count)
   rows = 1 + len(shown["members"])
   figure, ax = canvas.blank(style.WIDTH, HEAD + rows * (side + TITLE))
-  pixels = [shown["original"],
-            *(np.round(255 * np.clip(own, 0, 1)).astype(np.uint8) for own in shown["adversarial"])]
+  pixels = [
+    shown["original"],
+    *(np.round(255 * np.clip(own, 0, 1)).astype(np.uint8) for own in shown["adversarial"]),
+  ]
   for row, (name, pictures) in enumerate(zip(("as it is", *shown["members"]), pixels, strict=True)):
     bottom = ax.get_ylim()[1] - HEAD - (row + 1) * (side + TITLE) + TITLE
     ax.text(LABEL - 0.1, bottom + side / 2, name, size=8, ha="right", va="center")
@@ -213,7 +256,13 @@ def draw(found):
       canvas.image(ax, picture, left, bottom, 0.94 * side)
       label = int(shown["labels"][column])
       guess = label if row == 0 else int(shown["predictions"][row - 1, column])
-      ax.text(left + 0.47 * side, bottom + 0.94 * side + 0.02, "–" if guess < 0 else str(guess),
-              size=8, ha="center", color=canvas.INK if guess in (label, -1) else WRONG,
-              weight="normal" if guess in (label, -1) else "bold")
+      ax.text(
+        left + 0.47 * side,
+        bottom + 0.94 * side + 0.02,
+        "–" if guess < 0 else str(guess),
+        size=8,
+        ha="center",
+        color=canvas.INK if guess in (label, -1) else WRONG,
+        weight="normal" if guess in (label, -1) else "bold",
+      )
   return figure

@@ -62,9 +62,7 @@ def center(z: jax.Array, axis_name: AxisName = None) -> tuple[jax.Array, jax.Arr
   return shifted - mean, anchor + mean
 
 
-def unit_size(
-  z: jax.Array, axis_name: AxisName = None, *, per_channel: bool = False
-) -> jax.Array:
+def unit_size(z: jax.Array, axis_name: AxisName = None, *, per_channel: bool = False) -> jax.Array:
   """`[..., C]` in float32, times the power of two that makes its largest entry about 1.
 
   Then no sum of squares leaves the range of float32. `per_channel`: of every channel by itself.
@@ -139,9 +137,7 @@ def expvar(
   return bounded(jnp.mean(jax.nn.celu(1.0 - sse / (sst + eps), alpha)), -alpha, 1.0)
 
 
-def channel_correlation(
-  z: jax.Array, z_hat: jax.Array, *, axis_name: AxisName = None
-) -> jax.Array:
+def channel_correlation(z: jax.Array, z_hat: jax.Array, *, axis_name: AxisName = None) -> jax.Array:
   """Pearson correlation of each channel (Wald et al. 2023, Eq. 7): two `[..., C]` -> float32 `[C]`.
 
   In [-1, 1]; where either channel has no variance it is 0, with a gradient of 0; NaN where either
@@ -149,9 +145,7 @@ def channel_correlation(
   """
   _check_aligned(z, z_hat)
   sample_axes = tuple(range(z.ndim - 1))
-  a, b = (
-    unit_size(center(side, axis_name)[0], axis_name, per_channel=True) for side in (z, z_hat)
-  )
+  a, b = (unit_size(center(side, axis_name)[0], axis_name, per_channel=True) for side in (z, z_hat))
   ab, aa, bb = global_sum(
     tuple(jnp.sum(product, axis=sample_axes) for product in (a * b, a * a, b * b)), axis_name
   )

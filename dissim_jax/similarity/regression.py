@@ -79,9 +79,7 @@ def solve_affine(m: Moments, ridge: float = 0.0) -> tuple[jax.Array, jax.Array]:
   return weights, m.mean_y - _dot(m.mean_x, weights)
 
 
-def r2_from_moments(
-  m: Moments, *, ridge: float = 0.0, weighting: str = "channel"
-) -> jax.Array:
+def r2_from_moments(m: Moments, *, ridge: float = 0.0, weighting: str = "channel") -> jax.Array:
   """R^2 of the least-squares map x -> y of `solve_affine`, evaluated on the same samples.
 
   `1 - SSE_c / SST_c` with `SST_c = yy_cc`, `SSE_c = yy_cc - 2 w_c . xy_c + w_c' xx w_c`. The

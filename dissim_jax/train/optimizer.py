@@ -31,9 +31,12 @@ def adamw(
 ) -> optax.GradientTransformation:
   """AdamW; `momentum` is b1."""
   return optax.adamw(
-    rate, b1=settings.momentum, b2=settings.b2, weight_decay=settings.weight_decay,
+    rate,
+    b1=settings.momentum,
+    b2=settings.b2,
+    weight_decay=settings.weight_decay,
     nesterov=settings.nesterov,
-  )  # fmt: skip
+  )
 
 
 def learning_rate(

@@ -90,7 +90,7 @@ def teacher_taps(
   per_teacher = []
   for model, variables, chosen in zip(game.teachers, teachers, game.teacher_taps, strict=True):
     taps = model.apply(variables, images, max(chosen), method="taps")
-    per_teacher.append([
-      resized(taps[tap], target.shape[1:3]) for tap, target in zip(chosen, targets, strict=True)
-    ])
+    per_teacher.append(
+      [resized(taps[tap], target.shape[1:3]) for tap, target in zip(chosen, targets, strict=True)]
+    )
   return [list(sources) for sources in zip(*jax.lax.stop_gradient(per_teacher), strict=True)]

@@ -46,29 +46,52 @@ def stripes(data):
   images = rng.integers(0, 100, (90, 8, 8, 1)) + 60 * labels[:, None, None, None]
   images = images.astype(np.uint8)
   return {
-    "train_images": images[:60], "train_labels": labels[:60],
-    "test_images": images[60:], "test_labels": labels[60:],
+    "train_images": images[:60],
+    "train_labels": labels[:60],
+    "test_images": images[60:],
+    "test_labels": labels[60:],
     "class_names": np.array(["low", "middle", "high"]),
-  }  # fmt: skip
+  }
 
 
 plugins.register_measure(
-  "agreement", agreement, label="Agreement of outsiders", aligned=True,
+  "agreement",
+  agreement,
+  label="Agreement of outsiders",
+  aligned=True,
   describe="exp of the negative squared distance",
   options={"scale": fields.number(1.0, "of the squared distance", above=True)},
-)  # fmt: skip
+)
 plugins.register_metric(
-  "same_class", same_class, of="pair", takes=("classes",), label="Same class", better=-1, unit="%",
-  tables=("outputs", "diversity"), head="same",
-)  # fmt: skip
+  "same_class",
+  same_class,
+  of="pair",
+  takes=("classes",),
+  label="Same class",
+  better=-1,
+  unit="%",
+  tables=("outputs", "diversity"),
+  head="same",
+)
 plugins.register_corruption(
   "darker", darker, constants={"share": (0, 0.1, 0.2, 0.3, 0.4, 0.5)}, label="Darker images"
 )
 plugins.register_architecture(
   "stem_only",
-  Design(build, lambda stem: Components("CNN", f"conv of {stem}", "BN", "no", "ReLU", width="16",
-                                        depth="2", input_resolution=str(stem))),
+  Design(
+    build,
+    lambda stem: Components(
+      "CNN",
+      f"conv of {stem}",
+      "BN",
+      "no",
+      "ReLU",
+      width="16",
+      depth="2",
+      input_resolution=str(stem),
+    ),
+  ),
   taps=1,
-)  # fmt: skip
+)
 plugins.register_attack("shift", shift, label="Shift of all pixels")
 plugins.register_data_set("stripes", stripes, classes=3, images=60)

@@ -17,6 +17,7 @@ PREFIX = "figure_"
 @dataclasses.dataclass(frozen=True)
 class Drawn:
   """A figure with its title; `folded` ones are seen after a click."""
+
   title: str
   picture: blocks.Picture
   folded: bool
@@ -55,8 +56,9 @@ def _sweeps(group: Group) -> dict:
   """{(metric, weight): rows at taps}, of each metric the weight nearest 1 first."""
   rows = [row for row in group.regularised if row.key.taps]
   metrics = list(dict.fromkeys(row.key.metric for row in rows))
-  rows = sorted(rows, key=lambda row: (metrics.index(row.key.metric), abs(row.key.weight - 1),
-                                       row.key.weight))
+  rows = sorted(
+    rows, key=lambda row: (metrics.index(row.key.metric), abs(row.key.weight - 1), row.key.weight)
+  )
   by = itertools.groupby(rows, key=lambda row: (row.key.metric, row.key.weight))
   return {key: list(found) for key, found in by}
 
@@ -68,25 +70,39 @@ def _maps(group: Group, rows: list, comparisons: list) -> list:
   made = []
   figure = heat_maps.regularised_pairs(group.baseline, rows)
   if figure is not None:
-    made.append((
-      3, "LinCKA of the first two members", figure,
-      f"Heat maps from 0 to 1, every tap of member 0 against every tap of member 1, regularised at "
-      f"taps {taps}.",
-      "LinCKA of every tap of the unregularised member 0 against every tap of member 1, which was "
-      "regularised against it at the tap that solid lines mark (Wald et al. 2023, Figure 3). Mean "
-      f"over seeds ({seeds}).", False, ""))
+    made.append(
+      (
+        3,
+        "LinCKA of the first two members",
+        figure,
+        f"Heat maps from 0 to 1, every tap of member 0 against every tap of member 1, regularised "
+        f"at taps {taps}.",
+        "LinCKA of every tap of the unregularised member 0 against every tap of member 1, which "
+        "was regularised against it at the tap that solid lines mark (Wald et al. 2023, Figure 3). "
+        f"Mean over seeds ({seeds}).",
+        False,
+        "",
+      )
+    )
   figure = heat_maps.across_sequences(group.baseline, rows, comparisons)
   if figure is not None:
     pairs = {row.key.label: heat_maps.compared_seeds(row, comparisons) for row in rows}
-    made.append((
-      4, "LinCKA within and across sequences", figure,
-      f"Heat maps from 0 to 1 in four columns, {', '.join(heat_maps.HEADS)}, a row for each of "
-      f"the taps {taps}.".replace("\n", " "),
-      "LinCKA of every tap of one model (x) against every tap of another (y). Lines mark the "
-      "regularised tap: solid where the two were regularised against each other, dashed where "
-      "they were not (Wald et al. 2023, Figure 4). The two columns on the left are means over "
-      f"seeds ({seeds}), the two on the right are of sequences of different seeds "
-      f"({layout.seeds_of(pairs)}).", False, ""))
+    made.append(
+      (
+        4,
+        "LinCKA within and across sequences",
+        figure,
+        f"Heat maps from 0 to 1 in four columns, {', '.join(heat_maps.HEADS)}, a row for each of "
+        f"the taps {taps}.".replace("\n", " "),
+        "LinCKA of every tap of one model (x) against every tap of another (y). Lines mark the "
+        "regularised tap: solid where the two were regularised against each other, dashed where "
+        "they were not (Wald et al. 2023, Figure 4). The two columns on the left are means over "
+        f"seeds ({seeds}), the two on the right are of sequences of different seeds "
+        f"({layout.seeds_of(pairs)}).",
+        False,
+        "",
+      )
+    )
   return made
 
 
@@ -100,13 +116,19 @@ def _sequences(rows: list) -> list:
     if figure is not None:
       taps = f"tap{'s' * (len(row.key.taps) > 1)} {row.key.layer}"
       suffix = "_tap_" + "_".join(map(str, row.key.taps))
-      made.append((
-        5, f"LinCKA between all members, {taps}", figure,
-        f"Heat maps from 0 to 1, every tap against every tap, for all pairs of members of the "
-        f"sequence of seed {seed}.",
-        f"LinCKA between all members of one sequence, that of seed {seed}. Each was regularised "
-        f"at {taps} (solid lines) against all before it (Wald et al. 2023, Figure 5).",
-        row is not chosen, suffix))
+      made.append(
+        (
+          5,
+          f"LinCKA between all members, {taps}",
+          figure,
+          f"Heat maps from 0 to 1, every tap against every tap, for all pairs of members of the "
+          f"sequence of seed {seed}.",
+          f"LinCKA between all members of one sequence, that of seed {seed}. Each was regularised "
+          f"at {taps} (solid lines) against all before it (Wald et al. 2023, Figure 5).",
+          row is not chosen,
+          suffix,
+        )
+      )
   return made
 
 
@@ -126,13 +148,20 @@ def _lines(group: Group, rows: list) -> list:
     if figure is None:
       continue
     what = "one tap" if number == 7 else "sets of taps"
-    made.append((
-      number, f"LinCKA tap by tap, {what} regularised", figure,
-      "Lines: LinCKA of equal taps of member 0 and member 1, unregularised and regularised at "
-      f"taps {'; '.join(row.key.layer for row in chosen)}, which are marked.",
-      "LinCKA of each tap of member 0 with the same tap of member 1, which was regularised "
-      f"against it at the marked taps (Wald et al. 2023, {paper}). Mean over seeds "
-      f"({_seeds(group, chosen)}), bands ± one standard deviation.", False, ""))
+    made.append(
+      (
+        number,
+        f"LinCKA tap by tap, {what} regularised",
+        figure,
+        "Lines: LinCKA of equal taps of member 0 and member 1, unregularised and regularised at "
+        f"taps {'; '.join(row.key.layer for row in chosen)}, which are marked.",
+        "LinCKA of each tap of member 0 with the same tap of member 1, which was regularised "
+        f"against it at the marked taps (Wald et al. 2023, {paper}). Mean over seeds "
+        f"({_seeds(group, chosen)}), bands ± one standard deviation.",
+        False,
+        "",
+      )
+    )
   return made
 
 

@@ -8,16 +8,52 @@ from dissim_jax.report.collection.layout import UNDEFINED, Grid, PaperCell
 from dissim_jax.report.collection.read import shown
 from dissim_jax.report.collection.rows import BASELINE_KEY
 
-CSV_HEADS = ("group", "table", "measure", "unit", "metric", "taps", "weight", "projection",
-             "n_models", "mean", "std", "seeds", "missing", "paper_mean", "paper_std")
+CSV_HEADS = (
+  "group",
+  "table",
+  "measure",
+  "unit",
+  "metric",
+  "taps",
+  "weight",
+  "projection",
+  "n_models",
+  "mean",
+  "std",
+  "seeds",
+  "missing",
+  "paper_mean",
+  "paper_std",
+)
 _LATEX = {
-  "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "&": r"\&", "%": r"\%", "$": r"\$",
-  "#": r"\#", "_": r"\_", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-  "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}",
-  "'": r"\textquotesingle{}", "`": r"\textasciigrave{}", "-": r"{-}",
-  "↑": r"$\uparrow$", "↓": r"$\downarrow$", "κ": r"$\kappa$", "λ": r"$\lambda$", "–": "--",
-  "−": "$-$", "∞": r"$\infty$", "±": r"$\pm$", "²": "$^2$", UNDEFINED: r"\textsuperscript{\dag}",
-}  # fmt: skip
+  "\\": r"\textbackslash{}",
+  "{": r"\{",
+  "}": r"\}",
+  "&": r"\&",
+  "%": r"\%",
+  "$": r"\$",
+  "#": r"\#",
+  "_": r"\_",
+  "~": r"\textasciitilde{}",
+  "^": r"\textasciicircum{}",
+  "<": r"\textless{}",
+  ">": r"\textgreater{}",
+  "|": r"\textbar{}",
+  '"': r"\textquotedbl{}",
+  "'": r"\textquotesingle{}",
+  "`": r"\textasciigrave{}",
+  "-": r"{-}",
+  "↑": r"$\uparrow$",
+  "↓": r"$\downarrow$",
+  "κ": r"$\kappa$",
+  "λ": r"$\lambda$",
+  "–": "--",
+  "−": "$-$",
+  "∞": r"$\infty$",
+  "±": r"$\pm$",
+  "²": "$^2$",
+  UNDEFINED: r"\textsuperscript{\dag}",
+}
 _PREAMBLE = r"""\documentclass{article}
 \usepackage[T1]{fontenc}
 \usepackage[utf8]{inputenc}
@@ -44,11 +80,24 @@ def csv_text(tables: list) -> str:
       metric, taps = shown(key.metric), " ".join(map(str, key.taps))
       for value in line.values:
         paper = value.paper or (None, None)
-        writer.writerow((
-          title, grid.name, value.measure.key, value.measure.unit, metric, taps, weight,
-          key.projection, value.size,
-          _full(value.spread.mean), _full(value.spread.std), value.seeds,
-          value.missing, *map(_full, paper)))
+        writer.writerow(
+          (
+            title,
+            grid.name,
+            value.measure.key,
+            value.measure.unit,
+            metric,
+            taps,
+            weight,
+            key.projection,
+            value.size,
+            _full(value.spread.mean),
+            _full(value.spread.std),
+            value.seeds,
+            value.missing,
+            *map(_full, paper),
+          )
+        )
   return text.getvalue()
 
 
@@ -79,12 +128,21 @@ def _latex_table(title: str, grid: Grid, notes: list) -> str:
   corner = ("Output metric",) * titled + grid.corner
   columns = "l" * len(corner) + "r" * len(grid.heads)
   caption = escape(f"{title}. {grid.title}. {' '.join(notes)}")
-  lines = [r"\begin{table}", r"\centering", r"\small", rf"\caption{{{caption}}}",
-           rf"\begin{{tabular}}{{{columns}}}", r"\toprule"]
+  lines = [
+    r"\begin{table}",
+    r"\centering",
+    r"\small",
+    rf"\caption{{{caption}}}",
+    rf"\begin{{tabular}}{{{columns}}}",
+    r"\toprule",
+  ]
   if grid.over:
     start, end = len(corner) + 1, len(corner) + len(grid.heads)
-    lines += [f"{'& ' * len(corner)}\\multicolumn{{{len(grid.heads)}}}{{c}}{{{escape(grid.over)}}}"
-              r" \\", rf"\cmidrule(lr){{{start}-{end}}}"]
+    lines += [
+      f"{'& ' * len(corner)}\\multicolumn{{{len(grid.heads)}}}{{c}}{{{escape(grid.over)}}}"
+      r" \\",
+      rf"\cmidrule(lr){{{start}-{end}}}",
+    ]
   lines.append(_latex_line([*map(escape, (*corner, *grid.heads))]))
   for body in grid.bodies:
     lines.append(r"\midrule")
@@ -97,8 +155,9 @@ def _latex_table(title: str, grid: Grid, notes: list) -> str:
       lines.append(_latex_line([*map(escape, labels), *map(_latex_cell, line.cells)]))
       if any(cell.paper for cell in line.cells):
         blank = [""] * (len(labels) - 1)
-        lines.append(_latex_line([*blank, r"\textit{paper}",
-                                  *(_latex_paper(cell) for cell in line.cells)]))
+        lines.append(
+          _latex_line([*blank, r"\textit{paper}", *(_latex_paper(cell) for cell in line.cells)])
+        )
   return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
 
 

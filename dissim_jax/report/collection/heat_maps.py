@@ -16,9 +16,12 @@ from dissim_jax.report.maps import COLOURS
 LEFT, GAP, ROW_GAP, TITLE, FOOT, BAR, EDGE = 0.62, 0.16, 0.16, 0.32, 0.36, 0.72, 0.08
 LARGEST, PER_LINE = 2.2, 5  # side of a panel; panels side by side in Figure 3
 SOLID, DASHED = "-", (0, (3, 2))
-HEADS = ("unregularised –\nunregularised", "unregularised – regularised\nof its sequence",
-         "unregularised – regularised\nof another sequence",
-         "regularised – regularised\nof another sequence")
+HEADS = (
+  "unregularised –\nunregularised",
+  "unregularised – regularised\nof its sequence",
+  "unregularised – regularised\nof another sequence",
+  "regularised – regularised\nof another sequence",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +35,7 @@ class Panel:
     against: whether the two models were regularised against each other there: solid, else dashed.
     x, y: labels, of panels at the edge.
   """
+
   values: np.ndarray | None
   title: str = ""
   taps: tuple = ()
@@ -57,9 +61,14 @@ def regularised_pairs(baseline: Row | None, rows: list) -> Figure | None:
       panels.append(Panel(values, title, taps))
   if not any(panel.taps for panel in panels):
     return None
-  lines = [panels[start:start + PER_LINE] for start in range(0, len(panels), PER_LINE)]
-  lines = [[dataclasses.replace(panel, x="tap of member 0", y="tap of member 1" * (not column))
-            for column, panel in enumerate(line)] for line in lines]
+  lines = [panels[start : start + PER_LINE] for start in range(0, len(panels), PER_LINE)]
+  lines = [
+    [
+      dataclasses.replace(panel, x="tap of member 0", y="tap of member 1" * (not column))
+      for column, panel in enumerate(line)
+    ]
+    for line in lines
+  ]
   return draw(lines)
 
 
@@ -77,14 +86,19 @@ def across_sequences(baseline: Row | None, rows: list, comparisons: list) -> Fig
     if mixed is None and apart is None:
       continue
     taps, plural = row.key.taps, "s" * (len(row.key.taps) > 1)
-    panels = (Panel(independent), Panel(mean_map(row.lincka(0, 1)), taps=taps),
-              Panel(mixed, taps=taps, against=False), Panel(apart, taps=taps, against=False))
+    panels = (
+      Panel(independent),
+      Panel(mean_map(row.lincka(0, 1)), taps=taps),
+      Panel(mixed, taps=taps, against=False),
+      Panel(apart, taps=taps, against=False),
+    )
     first, *rest = panels
     lines.append([dataclasses.replace(first, y=f"tap{plural} {row.key.layer}\n"), *rest])
   if not lines:
     return None
-  lines[0] = [dataclasses.replace(panel, title=title)
-              for panel, title in zip(lines[0], HEADS, strict=True)]
+  lines[0] = [
+    dataclasses.replace(panel, title=title) for panel, title in zip(lines[0], HEADS, strict=True)
+  ]
   lines[-1] = [dataclasses.replace(panel, x="tap") for panel in lines[-1]]
   return draw(lines)
 
@@ -100,8 +114,11 @@ def other_sequences(row: Row, comparisons: list) -> tuple:
     ([taps of a first member, taps of another sequence's second], [taps of a second member, taps of
     another sequence's second]); None for what was not compared.
   """
-  places = {(run.name, name): place for seed, (run, _) in row.found.items()
-            for place, name in enumerate(row.members()[seed][:2])}
+  places = {
+    (run.name, name): place
+    for seed, (run, _) in row.found.items()
+    for place, name in enumerate(row.members()[seed][:2])
+  }
   mixed, apart = {}, {}
   for number, comparison in enumerate(comparisons):
     for (a, b), values in comparison.items():
@@ -135,8 +152,15 @@ def sequence(row: Row, seed: int) -> Figure | None:
       if values is None:
         line.append(None)
         continue
-      line.append(Panel(values, "", row.key.taps, x=names[j] if i == len(names) - 1 else "",
-                        y=names[i] if j == 0 else ""))
+      line.append(
+        Panel(
+          values,
+          "",
+          row.key.taps,
+          x=names[j] if i == len(names) - 1 else "",
+          y=names[i] if j == 0 else "",
+        )
+      )
     lines.append(line)
   return draw(lines) if any(panel for line in lines for panel in line) else None
 
@@ -148,8 +172,10 @@ def draw(lines: list) -> Figure:
   titles = [any(panel and panel.title for panel in line) for line in lines]
   tall = max(panel.title.count("\n") for line in lines for panel in line if panel) * 0.16
   feet = [any(panel and panel.x for panel in line) for line in lines]
-  heights = [side + ROW_GAP + (TITLE + tall) * title + FOOT * foot
-             for title, foot in zip(titles, feet, strict=True)]
+  heights = [
+    side + ROW_GAP + (TITLE + tall) * title + FOOT * foot
+    for title, foot in zip(titles, feet, strict=True)
+  ]
   width, height = LEFT + count * (side + GAP) - GAP + BAR, sum(heights) + EDGE
   width = max(width, 0.75 * style.WIDTH)
   figure, top, image = Figure(figsize=(width, height)), height - EDGE, None
@@ -182,15 +208,32 @@ def _panel(ax, panel: Panel, side: float):
   ax.set_xlabel(panel.x, size=8)
   if panel.values is None:
     ax.set(xticks=[], yticks=[], facecolor="#f1f3f5")
-    ax.text(0.5, 0.5, "not yet finished", ha="center", va="center", transform=ax.transAxes,
-            size=8, color=style.GREY)
+    ax.text(
+      0.5,
+      0.5,
+      "not yet finished",
+      ha="center",
+      va="center",
+      transform=ax.transAxes,
+      size=8,
+      color=style.GREY,
+    )
     return None
   colours = matplotlib.colormaps[COLOURS].with_extremes(bad="#d8dbdf")
-  image = ax.imshow(panel.values.T, origin="lower", cmap=colours, vmin=0, vmax=1, aspect="auto",
-                    interpolation="nearest")
+  image = ax.imshow(
+    panel.values.T,
+    origin="lower",
+    cmap=colours,
+    vmin=0,
+    vmax=1,
+    aspect="auto",
+    interpolation="nearest",
+  )
   ax.tick_params(length=2, pad=1.5, labelsize=7)
-  for axis, count, label in ((ax.xaxis, panel.values.shape[0], panel.x),
-                             (ax.yaxis, panel.values.shape[1], panel.y)):
+  for axis, count, label in (
+    (ax.xaxis, panel.values.shape[0], panel.x),
+    (ax.yaxis, panel.values.shape[1], panel.y),
+  ):
     _ticks(axis, count, side, bool(label))
   for tap in panel.taps:
     if 0 <= tap < min(panel.values.shape):
@@ -200,8 +243,10 @@ def _panel(ax, panel: Panel, side: float):
 
 def mark(ax, tap: int, against: bool) -> None:
   """Lines through a regularised tap: dashed if the models were not regularised by each other."""
-  outline = [patheffects.Stroke(linewidth=2.8, foreground="#14181d", alpha=0.75),
-             patheffects.Normal()]
+  outline = [
+    patheffects.Stroke(linewidth=2.8, foreground="#14181d", alpha=0.75),
+    patheffects.Normal(),
+  ]
   for line in (ax.axvline, ax.axhline):
     line(tap, color="white", lw=1.2, ls=SOLID if against else DASHED, path_effects=outline)
 

@@ -15,12 +15,15 @@ from dissim_jax.report.tables import Cell
 MEASURES = (
   dataclasses.replace(metrics.ENSEMBLE_ACCURACY, label="Ensemble Acc."),
   dataclasses.replace(metrics.MEMBER_ACCURACY, label="Acc_U"),
-  *(metrics.METRICS[name].quantity(label) for name, label in (
-    ("cohens_kappa_label", "κ"),
-    ("jensen_shannon_divergence", "JSD"),
-    ("error_disagreement_ratio", "EDR"),
-    ("error_consistency", "Error consistency"),
-  )),
+  *(
+    metrics.METRICS[name].quantity(label)
+    for name, label in (
+      ("cohens_kappa_label", "κ"),
+      ("jensen_shannon_divergence", "JSD"),
+      ("error_disagreement_ratio", "EDR"),
+      ("error_consistency", "Error consistency"),
+    )
+  ),
 )
 # Heads of Tables 2 to 4 that differ from those of Table 5.
 _PAIR_LABELS = {"member_accuracy": "New Model Acc.", "cohens_kappa_label": "Cohen's κ"}
@@ -39,6 +42,7 @@ class Value:
     seeds, missing: how many seeds are finished, how many are not.
     paper: the paper's (mean, standard deviation or None), where ours may stand beside it.
   """
+
   measure: Quantity
   size: int
   spread: seeds.Spread
@@ -50,12 +54,14 @@ class Value:
 @dataclasses.dataclass(frozen=True)
 class PaperCell(Cell):
   """A cell with the paper's value in it."""
+
   paper: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
 class Line:
   """One row of a table: its labels, cells, and what they show."""
+
   key: Key
   labels: tuple
   cells: list
@@ -66,6 +72,7 @@ class Line:
 @dataclasses.dataclass(frozen=True)
 class Body:
   """Rows of a table, under a title if it has one."""
+
   title: str
   lines: list
 
@@ -82,6 +89,7 @@ class Grid:
     heads: of the columns.
     bodies: ruled apart.
   """
+
   name: str
   title: str
   corner: tuple
@@ -129,27 +137,36 @@ def _sequences(group: Group) -> Grid:
     labels = [labels_of(group, row.key, several) for row in group.rows]
     bodies.append(Body(measure.title, _lines(group.rows, labels, columns)))
   title = "Ensembles of N models (Wald et al. 2023, Table 5; its first three blocks are Table 1)"
-  return Grid("sequences", title, corner, "Ensemble of N models", list(map(str, group.sizes)),
-              bodies)
+  return Grid(
+    "sequences", title, corner, "Ensemble of N models", list(map(str, group.sizes)), bodies
+  )
 
 
 def _pairs(group: Group, metric: str) -> Grid:
   """Rows by tap and weight, columns by measure; the baseline first."""
   rows = [row for row in group.rows if row.key.metric in (metric, BASELINE_KEY.metric)]
-  rows = sorted(rows, key=lambda row: (row.key != BASELINE_KEY, len(row.key.taps), row.key.taps,
-                                       row.key.weight))
+  rows = sorted(
+    rows, key=lambda row: (row.key != BASELINE_KEY, len(row.key.taps), row.key.taps, row.key.weight)
+  )
   columns = [_column(group, rows, measure, 2) for measure in MEASURES]
   lines = _lines(rows, [labels_of(group, row.key, True) for row in rows], columns)
   own = [[line] for line in lines[:1] if line.key == BASELINE_KEY]
-  rest = lines[len(own):]
+  rest = lines[len(own) :]
   bodies = [Body("", part) for part in [*own, rest] if part]
   name = Key(metric, (), 0.0).name if metric else "Baseline"
   number = PAPER_TABLES.get(metric, "Tables 2 to 4")
-  heads = [dataclasses.replace(measure, label=_PAIR_LABELS.get(measure.key, measure.label)).title
-           for measure in MEASURES]
-  return Grid(f"pairs_{shown(metric)}" if metric else "pairs",
-              f"Pairs of models, {name} (as Wald et al. 2023, {number})",
-              corner_of(group, True), "", heads, bodies)
+  heads = [
+    dataclasses.replace(measure, label=_PAIR_LABELS.get(measure.key, measure.label)).title
+    for measure in MEASURES
+  ]
+  return Grid(
+    f"pairs_{shown(metric)}" if metric else "pairs",
+    f"Pairs of models, {name} (as Wald et al. 2023, {number})",
+    corner_of(group, True),
+    "",
+    heads,
+    bodies,
+  )
 
 
 def labels_of(group: Group, key: Key, with_weight: bool) -> tuple:
@@ -174,8 +191,9 @@ def _column(group: Group, rows: list, measure: Quantity, size: int) -> list:
     marked = PaperCell(**fields | {"mark": mark}, paper=_paper_text(printed, measure))
     scale = measure.scale
     shown_spread = seeds.Spread(scale * spread.mean, scale * spread.std, spread.complete)
-    column.append((marked, Value(measure, size, shown_spread, len(row.found), row.missing,
-                                 printed)))
+    column.append(
+      (marked, Value(measure, size, shown_spread, len(row.found), row.missing, printed))
+    )
   return column
 
 
@@ -189,12 +207,12 @@ def _lines(rows: list, labels: list, columns: list) -> list:
 
 
 def count_of(row: Row) -> str:
-  """" (3/5)" if seeds are missing."""
+  """ " (3/5)" if seeds are missing."""
   return f" ({len(row.found)}/{len(row.sources)})" if row.missing else ""
 
 
 def _paper_text(printed: tuple | None, measure: Quantity) -> str:
-  """"95.580 ±0.189", without a deviation that cannot be read."""
+  """ "95.580 ±0.189", without a deviation that cannot be read."""
   if printed is None:
     return ""
   mean, std = printed
@@ -209,8 +227,11 @@ def seeds_text(group: Group) -> str:
 
 def seeds_of(seeds_by_label: dict) -> str:
   """The seeds that most have, e.g. "seeds 0, 1, 2", and then the labels that have others."""
-  texts = {label: f"seed{'s' * (len(found) > 1)} {', '.join(map(str, found))}"
-           for label, found in seeds_by_label.items() if found}
+  texts = {
+    label: f"seed{'s' * (len(found) > 1)} {', '.join(map(str, found))}"
+    for label, found in seeds_by_label.items()
+    if found
+  }
   if not texts:
     return "no seed"
   counts = collections.Counter(texts.values())
@@ -223,4 +244,3 @@ def seeds_of(seeds_by_label: dict) -> str:
 def _weight(group: Group, row: Row) -> str:
   several = len({other.key.weight for other in group.regularised}) > 1
   return f", λ = {row.key.weight:g}" if several and row.key != BASELINE_KEY else ""
-

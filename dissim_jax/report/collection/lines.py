@@ -18,15 +18,19 @@ def diagonal(baseline: Row | None, rows: list) -> Figure | None:
   A band shows ± one standard deviation (n - 1) where there are several seeds. The regularised taps
   are marked on their line.
   """
-  curves = [(row, found) for row in [baseline, *rows]
-            if row is not None and (found := diagonals(row)) is not None]
+  curves = [
+    (row, found)
+    for row in [baseline, *rows]
+    if row is not None and (found := diagonals(row)) is not None
+  ]
   if not any(row.key.taps for row, _ in curves):
     return None
   legend = math.ceil(len(curves) / LEGEND_COLUMNS) * LEGEND_LINE
   height = HEIGHT + legend
   figure = Figure(figsize=(style.WIDTH, height))
-  figure.subplots_adjust(left=0.055, right=0.99, top=1 - 0.12 / height,
-                         bottom=(BOTTOM + legend) / height)
+  figure.subplots_adjust(
+    left=0.055, right=0.99, top=1 - 0.12 / height, bottom=(BOTTOM + legend) / height
+  )
   ax = figure.subplots()
   colours = iter(style.colours(len(curves)))
   lowest, count = 0.0, 0
@@ -36,8 +40,12 @@ def diagonal(baseline: Row | None, rows: list) -> Figure | None:
     lowest, count = min(lowest, np.nanmin(values)), max(count, values.shape[1])
   step = math.ceil(count / 20)
   ax.set_xticks(range(0, count, step))
-  ax.set(xlabel="tap", ylabel="LinCKA of equal taps", ylim=(lowest - 0.03, 1.03),
-         xlim=(-0.02 * count, 1.02 * count - 1))
+  ax.set(
+    xlabel="tap",
+    ylabel="LinCKA of equal taps",
+    ylim=(lowest - 0.03, 1.03),
+    xlim=(-0.02 * count, 1.02 * count - 1),
+  )
   figure.legend(*ax.get_legend_handles_labels(), loc="lower center", ncols=LEGEND_COLUMNS)
   return figure
 
@@ -61,5 +69,6 @@ def draw_curve(ax, row: Row, values: np.ndarray, colour: str) -> None:
     std = values.std(axis=0, ddof=1)
     ax.fill_between(taps, mean - std, mean + std, color=colour, alpha=0.18, lw=0)
   marked = [tap for tap in row.key.taps if 0 <= tap < len(mean)]
-  ax.plot(marked, mean[marked], ls="none", marker="o", ms=7, color=colour, mec="white", mew=1.2,
-          zorder=4)
+  ax.plot(
+    marked, mean[marked], ls="none", marker="o", ms=7, color=colour, mec="white", mew=1.2, zorder=4
+  )

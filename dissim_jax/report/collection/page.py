@@ -25,6 +25,7 @@ _MARGIN = 3  # columns of a terminal that a table's column takes beside its text
 @dataclasses.dataclass(frozen=True)
 class Part:
   """A group with everything that is written of it."""
+
   group: Group
   grids: list
   figures: list
@@ -51,11 +52,13 @@ def write_tables(root: str | os.PathLike, output: str | os.PathLike | None = Non
   parts = [_part(group, collection, number, len(groups)) for number, group in enumerate(groups, 1)]
   parts = _unique_files(parts)
   tables = [(part.group.title, grid) for part in parts for grid in part.grids]
-  contents = {f"{drawn.picture.name}.png": drawn.picture.png
-              for part in parts for drawn in part.figures}
+  contents = {
+    f"{drawn.picture.name}.png": drawn.picture.png for part in parts for drawn in part.figures
+  }
   contents[CSV] = files.csv_text(tables).encode("utf-8")
-  contents[LATEX] = files.latex_text([(part.group.title, part.grids, notes(part))
-                                      for part in parts]).encode("utf-8")
+  contents[LATEX] = files.latex_text(
+    [(part.group.title, part.grids, notes(part)) for part in parts]
+  ).encode("utf-8")
   contents[PAGE] = render(collection, parts, warnings).encode("utf-8")
   folder = Path(output) if output else Path(root) / FOLDER
   try:
@@ -75,8 +78,13 @@ def _stale(folder: Path) -> list:
 
 def _part(group: Group, collection: Collection, number: int, count: int) -> Part:
   prefix = f"group_{number}_" if count > 1 else ""
-  return Part(group, grids_of(group), figures.draw_all(group, collection.comparisons, prefix),
-              facts(group), layout.seeds_text(group))
+  return Part(
+    group,
+    grids_of(group),
+    figures.draw_all(group, collection.comparisons, prefix),
+    facts(group),
+    layout.seeds_text(group),
+  )
 
 
 def grids_of(group: Group) -> list:
@@ -105,8 +113,11 @@ def facts(group: Group) -> str:
   """Size, budget and what tells the group from others, in a line."""
   config = group.config
   size = config["ensemble.size"]
-  parts = [f"sequences of {size}" if size > 2 else "pairs" if size == 2 else "single models",
-           f"{config.get('train.epochs')} epochs", f"batches of {config.get('train.batch_size')}"]
+  parts = [
+    f"sequences of {size}" if size > 2 else "pairs" if size == 2 else "single models",
+    f"{config.get('train.epochs')} epochs",
+    f"batches of {config.get('train.batch_size')}",
+  ]
   parts += [f"{name} = {config.get(name)}" for name in group.differing]
   total, there = len(group.runs), len(group.finished)
   return shown(" · ".join([*parts, f"{there} of {total} runs finished"]))
@@ -116,14 +127,18 @@ def notes(part: Part) -> list:
   """Sentences below the tables of a group."""
   sentences = [f"Mean ± standard deviation (n − 1) over {part.seeds}."]
   if len(part.group.rows) > 1:
-    sentences.append("Best mean of a column bold, better than the baseline underlined, both at "
-                     "the printed precision.")
+    sentences.append(
+      "Best mean of a column bold, better than the baseline underlined, both at "
+      "the printed precision."
+    )
   if any(grid.undefined for grid in part.grids):
     sentences.append(f"{layout.UNDEFINED} Not defined in some seeds, which do not count.")
   if any(grid.has_paper for grid in part.grids):
-    sentences.append("In italics the value of Wald et al. 2023, who print EDR in percent, here "
-                     "too as a ratio; a deviation that cannot be read in the printed text is left "
-                     "out.")
+    sentences.append(
+      "In italics the value of Wald et al. 2023, who print EDR in percent, here "
+      "too as a ratio; a deviation that cannot be read in the printed text is left "
+      "out."
+    )
   return sentences + missing(part.group)
 
 
@@ -133,8 +148,10 @@ def missing(group: Group) -> list:
   if not names:
     return []
   more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-  return [f"Missing: {len(names)} of {len(group.runs)} runs ({', '.join(names[:_NAMED])}{more}); "
-          "counts such as (3/5) are of finished seeds."]
+  return [
+    f"Missing: {len(names)} of {len(group.runs)} runs ({', '.join(names[:_NAMED])}{more}); "
+    "counts such as (3/5) are of finished seeds."
+  ]
 
 
 def environment(collection: Collection) -> list:
@@ -163,18 +180,22 @@ def render(collection: Collection, parts: list, warnings: list) -> str:
   """The page as text."""
   command = shlex.join(["python", "-m", "dissim_jax.collect", f"--root={collection.root}"])
   return blocks.template("collection.html.j2").render(
-    title=title(collection), progress=progress(collection),
-    warnings=[*collection.warnings, *warnings], command=shown(command),
-    parts=[{"part": part, "notes": notes(part), "missing": part.group.missing[_NAMED:]}
-           for part in parts],
-    runs=[(run.name, run.seed, "finished" if run.results is not None else "missing")
-          for run in collection.runs],
-    environment=environment(collection))
+    title=title(collection),
+    progress=progress(collection),
+    warnings=[*collection.warnings, *warnings],
+    command=shown(command),
+    parts=[
+      {"part": part, "notes": notes(part), "missing": part.group.missing[_NAMED:]} for part in parts
+    ],
+    runs=[
+      (run.name, run.seed, "finished" if run.results is not None else "missing")
+      for run in collection.runs
+    ],
+    environment=environment(collection),
+  )
 
 
-def print_tables(
-  root: str | os.PathLike, console: rich.console.Console | None = None
-) -> None:
+def print_tables(root: str | os.PathLike, console: rich.console.Console | None = None) -> None:
   """Prints the tables of the finished runs below a root; wide ones in several parts.
 
   Args:
@@ -215,16 +236,21 @@ def print_grid(grid: layout.Grid, console: rich.console.Console) -> None:
     for start in range(0, len(heads), count):
       rows = [None] * titled
       for body in bodies:
-        rows += [[_label(line), *map(_shown_cell, line.cells[start:start + count])]
-                 for line in body.lines]
+        rows += [
+          [_label(line), *map(_shown_cell, line.cells[start : start + count])]
+          for line in body.lines
+        ]
         rows.append(None)
-      terminal.print_fitting([title], heads[start:start + count], rows, console)
+      terminal.print_fitting([title], heads[start : start + count], rows, console)
 
 
 def _fitting(room: int, lines: list, heads: list) -> int:
   """How many columns go into each of as few parts as possible."""
-  texts = [f"{cell.text} ±{cell.spread}" * bool(cell.spread) + cell.mark
-           for line in lines for cell in map(_shown_cell, line.cells)]
+  texts = [
+    f"{cell.text} ±{cell.spread}" * bool(cell.spread) + cell.mark
+    for line in lines
+    for cell in map(_shown_cell, line.cells)
+  ]
   widest = max(map(len, [*texts, *(part for head in heads for part in head.split("\n"))]))
   most = min(len(heads), max(1, room // (widest + _MARGIN)))
   return -(-len(heads) // -(-len(heads) // most))

@@ -37,9 +37,10 @@ def make(group: Group) -> list:
   if baseline is None or not rows or not baseline.found:
     return []
   known = {
-    key: measure for key, measure in SIMILARITIES.items()
+    key: measure
+    for key, measure in SIMILARITIES.items()
     if any(math.isfinite(v) for row in rows for v in at_taps(row, key, row.key.taps).values())
-  }  # fmt: skip
+  }
   similar = [_similarity(group, baseline, rows, known)] if known else []
   return [*similar, _differences(group, baseline, rows, known)]
 
@@ -87,10 +88,14 @@ def _differences(group: Group, baseline: Row, rows: list, known: dict) -> Grid:
     for measure in layout.MEASURES
   ]
   columns += [
-    (measure, lambda row, key=key: _less(
-      at_taps(row, key, row.key.taps), at_taps(baseline, key, row.key.taps)))
+    (
+      measure,
+      lambda row, key=key: _less(
+        at_taps(row, key, row.key.taps), at_taps(baseline, key, row.key.taps)
+      ),
+    )
     for key, measure in known.items()
-  ]  # fmt: skip
+  ]
   lines = [
     _line(group, row.key, row, [_difference(measure, row, found) for measure, found in columns])
     for row in rows
@@ -114,9 +119,10 @@ def _difference(measure: Quantity, row: Row, found: Callable[[Row], list]) -> tu
   text = measure.text(spread.mean)
   sign = "" if math.isnan(spread.mean) or text.startswith("−") else "+"
   cell = PaperCell(
-    sign + text, spread="" if math.isnan(half) else measure.text(half),
+    sign + text,
+    spread="" if math.isnan(half) else measure.text(half),
     mark=layout.UNDEFINED * (not spread.complete),
-  )  # fmt: skip
+  )
   return cell, _value(measure, spread, len(differences), row)
 
 

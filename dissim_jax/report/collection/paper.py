@@ -4,29 +4,48 @@ Table 1 is a part of Table 5. All are percentages, mean ± standard deviation ov
 is a plain ratio here (EDR) is made one by `lookup`.
 """
 
-
 from dissim_jax.registry import metrics
 from dissim_jax.report.collection.rows import BASELINE_KEY, Group, Key, Row
 
 SEEDS = 5
 # What every run must have, dotted fields of `configs/cifar10_expvar.py`.
 SETTINGS = {
-  "data.name": "cifar10", "data.validation": 10_000,
-  "data.mean": [0.4914, 0.4822, 0.4465], "data.std": [0.2023, 0.1994, 0.2010],
-  "augment.crop_padding": 4, "augment.crop_fill": 128, "augment.flip": True,
-  "augment.autoaugment": "cifar10", "augment.autoaugment_fill": 128, "augment.cutout": 16,
-  "augment.cutout_fill": 0, "model.name": "resnet34", "model.width_multiplier": 1.0,
-  "ensemble.models": [], "objective.name": "sequential",
-  "dissim.projection.name": "learned", "dissim.projection.inner_steps": 1,
-  "model.stem": 0, "model.patch_size": 0,
-  "dissim.projection.optimizer.name": None, "dissim.projection.optimizer.warmup_epochs": None,
-  "dissim.projection.optimizer.b2": None, "dissim.projection.optimizer.learning_rate": None,
-  "dissim.projection.optimizer.momentum": None, "dissim.projection.optimizer.nesterov": None,
+  "data.name": "cifar10",
+  "data.validation": 10_000,
+  "data.mean": [0.4914, 0.4822, 0.4465],
+  "data.std": [0.2023, 0.1994, 0.2010],
+  "augment.crop_padding": 4,
+  "augment.crop_fill": 128,
+  "augment.flip": True,
+  "augment.autoaugment": "cifar10",
+  "augment.autoaugment_fill": 128,
+  "augment.cutout": 16,
+  "augment.cutout_fill": 0,
+  "model.name": "resnet34",
+  "model.width_multiplier": 1.0,
+  "ensemble.models": [],
+  "objective.name": "sequential",
+  "dissim.projection.name": "learned",
+  "dissim.projection.inner_steps": 1,
+  "model.stem": 0,
+  "model.patch_size": 0,
+  "dissim.projection.optimizer.name": None,
+  "dissim.projection.optimizer.warmup_epochs": None,
+  "dissim.projection.optimizer.b2": None,
+  "dissim.projection.optimizer.learning_rate": None,
+  "dissim.projection.optimizer.momentum": None,
+  "dissim.projection.optimizer.nesterov": None,
   "dissim.projection.optimizer.weight_decay": None,
-  "dissim.warmup_start_epoch": 0, "dissim.warmup_steps": 0,
-  "optimizer.name": "sgd", "optimizer.warmup_epochs": 0.0,
-  "optimizer.learning_rate": 0.1, "optimizer.momentum": 0.9, "optimizer.nesterov": True,
-  "optimizer.weight_decay": 5e-4, "train.batch_size": 128, "train.epochs": 250,
+  "dissim.warmup_start_epoch": 0,
+  "dissim.warmup_steps": 0,
+  "optimizer.name": "sgd",
+  "optimizer.warmup_epochs": 0.0,
+  "optimizer.learning_rate": 0.1,
+  "optimizer.momentum": 0.9,
+  "optimizer.nesterov": True,
+  "optimizer.weight_decay": 5e-4,
+  "train.batch_size": 128,
+  "train.epochs": 250,
   "evaluate.ensemble_rule": "probs",
 }
 
@@ -63,8 +82,13 @@ _SEQUENCES = {
     8   37.817 1.288  35.971 0.716  34.529 0.765  34.157 1.554
     13  34.944 5.814  33.559 2.560  33.154 2.072  32.831 1.691""",
 }
-_PAIR_MEASURES = ("ensemble_accuracy", "member_accuracy", "cohens_kappa_label",
-                  "jensen_shannon_divergence", "error_disagreement_ratio")
+_PAIR_MEASURES = (
+  "ensemble_accuracy",
+  "member_accuracy",
+  "cohens_kappa_label",
+  "jensen_shannon_divergence",
+  "error_disagreement_ratio",
+)
 # Tables 2 to 4: tap, lambda, then mean and standard deviation of these measures. In Table 3 the
 # deviations of kappa cannot be read in the printed text (?): digits of theirs stand in the means.
 _PAIRS = {
@@ -142,8 +166,9 @@ SEQUENCES, PAIRS = _sequences(), _pairs()
 
 def is_comparable(group: Group) -> bool:
   """Whether the runs of a group have the paper's settings."""
-  return all(name in group.config and group.config[name] == value
-             for name, value in SETTINGS.items())
+  return all(
+    name in group.config and group.config[name] == value for name, value in SETTINGS.items()
+  )
 
 
 def lookup(group: Group, row: Row, measure: str, size: int) -> tuple | None:

@@ -18,8 +18,16 @@ from dissim_jax.report.results import Results, read_results
 PAGES = {"run": layout.REPORT_PAGE, "comparison": layout.COMPARISON_PAGE}  # written last
 # Folders that hold no run.
 _NOT_RUNS = (layout.CHECKPOINTS, layout.WEIGHTS, layout.TENSORBOARD, layout.EVALUATION)
-_DAMAGE = (UserError, OSError, EOFError, ValueError, KeyError, TypeError, AttributeError,
-           zipfile.BadZipFile)
+_DAMAGE = (
+  UserError,
+  OSError,
+  EOFError,
+  ValueError,
+  KeyError,
+  TypeError,
+  AttributeError,
+  zipfile.BadZipFile,
+)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -31,6 +39,7 @@ class Run:
     config: every field; of a missing run as planned.
     results: None if it is missing.
   """
+
   name: str
   config: dict
   results: Results | None
@@ -65,6 +74,7 @@ class Collection:
     planned_comparisons: how many there should be.
     warnings: a sentence for each finished result that cannot be used.
   """
+
   root: str
   sweep: str
   runs: list
@@ -129,8 +139,10 @@ def _planned(root: Path) -> tuple:
   path = root / layout.SWEEP
   try:
     values = json.loads(path.read_text("utf-8"))
-    tasks = [(str(task["name"]), task["kind"], task["config"], list(map(str, task["needs"])))
-             for task in values["tasks"]]
+    tasks = [
+      (str(task["name"]), task["kind"], task["config"], list(map(str, task["needs"])))
+      for task in values["tasks"]
+    ]
     for name, kind, config, _ in tasks:
       if kind not in PAGES or os.path.isabs(name) or ".." in Path(name).parts:
         raise ValueError(f"the task {name!r}")
@@ -138,8 +150,10 @@ def _planned(root: Path) -> tuple:
         check_config(config)
     return str(values["sweep"]), tasks
   except (OSError, ValueError, KeyError, TypeError) as error:
-    raise UserError(f"{str(path)!r} cannot be read ({error}); start the sweep again to have it "
-                    "written anew, or move it away to collect what is finished") from error
+    raise UserError(
+      f"{str(path)!r} cannot be read ({error}); start the sweep again to have it "
+      "written anew, or move it away to collect what is finished"
+    ) from error
 
 
 def _found(root: Path) -> list:
@@ -170,8 +184,13 @@ def check_config(config: Any) -> None:
   """Raises ValueError, KeyError or TypeError if a field that tables are made of is unusable."""
   dissim, ensemble = config["dissim"], config["ensemble"]
   numbers = [config["seed"], ensemble["size"], *dissim["taps"]]
-  texts = [dissim["metric"], config["objective"]["name"], config["data"]["name"],
-           config["model"]["name"], *listed(ensemble["compare"])]
+  texts = [
+    dissim["metric"],
+    config["objective"]["name"],
+    config["data"]["name"],
+    config["model"]["name"],
+    *listed(ensemble["compare"]),
+  ]
   if not all(type(number) is int for number in numbers):
     raise TypeError("seed, ensemble.size and dissim.taps must be whole numbers")
   if not all(isinstance(text, str) for text in texts):
@@ -243,9 +262,12 @@ def _lincka_pairs(comparison: heatmaps.Comparison, runs: list) -> dict:
   owners = {}
   for member in comparison.facts["members"]:
     parts = Path(member["run"]).parts
-    ends = [name for name in runs if parts[-len(Path(name).parts):] == Path(name).parts]
+    ends = [name for name in runs if parts[-len(Path(name).parts) :] == Path(name).parts]
     if ends:
       name = max(ends, key=len)
       owners[member["name"]] = shown(name), member["name"].rpartition(":")[2]
-  return {(owners[a], owners[b]): values for (measure, a, b), values in comparison.arrays.items()
-          if measure == "lincka" and a in owners and b in owners}
+  return {
+    (owners[a], owners[b]): values
+    for (measure, a, b), values in comparison.arrays.items()
+    if measure == "lincka" and a in owners and b in owners
+  }

@@ -18,8 +18,15 @@ from dissim_jax.report.results import Results
 
 # What a table varies, or what changes no result: all other fields must agree.
 PROJECTION = ("dissim.projection.name", "dissim.projection.inner_steps")
-VARIED = ("seed", "command", "dissim.metric", "dissim.taps", "dissim.weight", "ensemble.teachers",
-          *PROJECTION)
+VARIED = (
+  "seed",
+  "command",
+  "dissim.metric",
+  "dissim.taps",
+  "dissim.weight",
+  "ensemble.teachers",
+  *PROJECTION,
+)
 _CLOSED = "closed form"
 _PROJECTED = ("expvar", "l2corr", "l2corr_squared")  # metrics of a member and what predicts it
 _TITLE_FIELDS = 3  # fields that differ between groups and are named in a title
@@ -27,6 +34,7 @@ _TITLE_FIELDS = 3  # fields that differ between groups and are named in a title
 
 class Key(NamedTuple):
   """What was done to the members of a row; `projection` where a group has several."""
+
   metric: str
   taps: tuple
   weight: float
@@ -63,6 +71,7 @@ class Row:
     key: what was done to the members.
     sources: {seed: [(Run, name of the sequence)]}, any one of which will do for the seed.
   """
+
   key: Key
   sources: dict
 
@@ -83,8 +92,10 @@ class Row:
 
   def by_seed(self, measure: str, size: int) -> dict:
     """{seed: a measure of the ensemble of the first `size` members}; NaN where undefined."""
-    return {seed: _value(run.results, sequence, size, measure)
-            for seed, (run, sequence) in self.found.items()}
+    return {
+      seed: _value(run.results, sequence, size, measure)
+      for seed, (run, sequence) in self.found.items()
+    }
 
   def values(self, measure: str, size: int) -> list:
     """The same of the seeds in order."""
@@ -92,13 +103,15 @@ class Row:
 
   def members(self) -> dict:
     """{seed: names of the members of its sequence} of the seeds that are finished."""
-    return {seed: run.results.sequences[sequence]
-            for seed, (run, sequence) in self.found.items()}
+    return {seed: run.results.sequences[sequence] for seed, (run, sequence) in self.found.items()}
 
   def lincka(self, i: int, j: int) -> dict:
     """{seed: LinCKA [taps of member i, taps of member j]} of members i and j of the sequence."""
-    maps = {seed: lincka(self.found[seed][0].results, names[i], names[j])
-            for seed, names in self.members().items() if max(i, j) < len(names)}
+    maps = {
+      seed: lincka(self.found[seed][0].results, names[i], names[j])
+      for seed, names in self.members().items()
+      if max(i, j) < len(names)
+    }
     return {seed: values for seed, values in maps.items() if values is not None}
 
 
@@ -129,6 +142,7 @@ class Group:
     rows: the baseline first, then by metric, number of taps, taps, weight.
     differing: the fields of `config` that differ between groups.
   """
+
   title: str
   config: dict
   runs: list
@@ -173,14 +187,19 @@ def group_runs(collection: Collection) -> tuple:
   for run in collection.runs:
     gathered.setdefault(json.dumps(shared(run.config), sort_keys=True), []).append(run)
   warnings: list[str] = []
-  groups = [Group("", shared(runs[0].config) | _shared_projection(runs), runs,
-                  _rows(runs, warnings)) for runs in gathered.values()]
+  groups = [
+    Group("", shared(runs[0].config) | _shared_projection(runs), runs, _rows(runs, warnings))
+    for runs in gathered.values()
+  ]
   configs = [group.config for group in groups]
   names = dict.fromkeys(name for config in configs for name in config)
-  differing = [name for name in names
-               if any(config.get(name) != configs[0].get(name) for config in configs)]
-  titled = [dataclasses.replace(group, title=_title(group, differing), differing=differing)
-            for group in groups]
+  differing = [
+    name for name in names if any(config.get(name) != configs[0].get(name) for config in configs)
+  ]
+  titled = [
+    dataclasses.replace(group, title=_title(group, differing), differing=differing)
+    for group in groups
+  ]
   return titled, list(dict.fromkeys(warnings))
 
 
@@ -243,13 +262,23 @@ def _rows(runs: list, warnings: list) -> list:
       own = sources.setdefault(key, {}).setdefault(run.seed, [])
       rival = next((other for other, name in own if _same(run, other) and name == sequence), None)
       if rival is not None and None not in (run.results, rival.results):
-        warnings.append(f"run {run.name!r} is left out of the means: {rival.name!r} has the same "
-                        "config and seed.")
+        warnings.append(
+          f"run {run.name!r} is left out of the means: {rival.name!r} has the same config and seed."
+        )
       own.append((run, sequence))
   metrics = list(dict.fromkeys(key.metric for key in sources))
-  order = sorted(sources, key=lambda key: (key != BASELINE_KEY, metrics.index(key.metric),
-                                           len(key.taps), key.taps, key.projection == _CLOSED,
-                                           key.projection, key.weight))
+  order = sorted(
+    sources,
+    key=lambda key: (
+      key != BASELINE_KEY,
+      metrics.index(key.metric),
+      len(key.taps),
+      key.taps,
+      key.projection == _CLOSED,
+      key.projection,
+      key.weight,
+    ),
+  )
   return [Row(key, dict(sorted(sources[key].items()))) for key in order]
 
 
@@ -265,9 +294,11 @@ def _key(run: Run, sequence: str, with_projection: bool) -> Key:
 
 def _same(one: Run, other: Run) -> bool:
   """Whether two runs of a group and seed train the same members."""
+
   def kept(run):
     dissim = run.config["dissim"]
     weight = float(dissim["weight"])
     alike = (weight, dissim["metric"], tuple(dissim["taps"]), _projection(run.config))
     return alike if weight else weight
+
   return kept(one) == kept(other)

@@ -31,6 +31,7 @@ class Analysis:
     outside: names of the models outside of it.
     students, lost: see `distillation.students`.
   """
+
   everything: Pool
   pool: Pool
   settings: Settings
@@ -78,8 +79,9 @@ class Analysis:
   @property
   def order(self) -> np.ndarray:
     """Places of the models by cluster, and in a cluster by architecture."""
-    keys = [(self.clusters[i], self.pool.bases[i], self.kinds[i], i)
-            for i in range(len(self.kinds))]
+    keys = [
+      (self.clusters[i], self.pool.bases[i], self.kinds[i], i) for i in range(len(self.kinds))
+    ]
     return np.array(sorted(range(len(keys)), key=lambda i: keys[i]), int)
 
   def within(self, category: str) -> np.ndarray:
@@ -102,20 +104,44 @@ def analyse(everything: Pool, settings: Settings) -> Analysis:
   students, lost = distillation.students(everything)
   kinds = [architecture(member) for member in pool.members]
   return Analysis(
-    everything, pool, settings, names, pairs, found,
+    everything,
+    pool,
+    settings,
+    names,
+    pairs,
+    found,
     clusters.spectral_features(pool.similarity, k) if k else np.zeros((count, 0)),
     clusters.keywords(documents, found, settings.keywords),
-    importance([member["components"] for member in pool.members], kinds, pairs.first,
-               pairs.second, pairs.similarity, settings),
+    importance(
+      [member["components"] for member in pool.members],
+      kinds,
+      pairs.first,
+      pairs.second,
+      pairs.similarity,
+      settings,
+    ),
     mantel(pool.similarity, same, settings.permutations, settings.seed),
     _reductions(pairs, settings, correlation),
-    _reductions(pairs, settings, lambda s, rate: mantel(
-      pool.similarity, pairs.matrix(rate, count), settings.permutations, settings.seed)),
+    _reductions(
+      pairs,
+      settings,
+      lambda s, rate: mantel(
+        pool.similarity, pairs.matrix(rate, count), settings.permutations, settings.seed
+      ),
+    ),
     _ensembles(pool, found, settings),
-    np.array([categories.category(pool.members[a], pool.members[b])
-              for a, b in zip(pairs.first, pairs.second, strict=True)], object),
+    np.array(
+      [
+        categories.category(pool.members[a], pool.members[b])
+        for a, b in zip(pairs.first, pairs.second, strict=True)
+      ],
+      object,
+    ),
     inside[pairs.first] & inside[pairs.second],
-    [name for name, kept in zip(pool.names, inside, strict=True) if not kept], students, lost)
+    [name for name, kept in zip(pool.names, inside, strict=True) if not kept],
+    students,
+    lost,
+  )
 
 
 def _reductions(pairs: measures.Pairs, settings: Settings, function) -> dict:
@@ -128,20 +154,26 @@ def _ensembles(pool: Pool, found: np.ndarray, settings: Settings) -> dict:
     for k in range(1, min(size, groups) + 1):
       drawn = ensembles.draw(found, size, k, settings.most_ensembles, settings.seed)
       if drawn.total:
-        measured[size, k] = (ensembles.measure(drawn.members, pool.logits, pool.labels),
-                             len(drawn.members), drawn.total)
+        measured[size, k] = (
+          ensembles.measure(drawn.members, pool.logits, pool.labels),
+          len(drawn.members),
+          drawn.total,
+        )
   return measured
 
 
 def by_base(analysis: Analysis) -> list:
   """[(base, base, Spread of the similarity)] of cross-architecture pairs, the most alike first."""
   bases, pairs = analysis.pool.bases, analysis.pairs
-  ends = np.array([sorted((bases[a], bases[b])) for a, b in
-                   zip(pairs.first, pairs.second, strict=True)], object).reshape(-1, 2)
+  ends = np.array(
+    [sorted((bases[a], bases[b])) for a, b in zip(pairs.first, pairs.second, strict=True)], object
+  ).reshape(-1, 2)
   cross = ~pairs.same_architecture
   kinds = itertools.combinations_with_replacement(sorted(set(bases)), 2)
-  rows = [(one, other, spread(pairs.similarity[cross & (ends == (one, other)).all(1)]))
-          for one, other in kinds]
+  rows = [
+    (one, other, spread(pairs.similarity[cross & (ends == (one, other)).all(1)]))
+    for one, other in kinds
+  ]
   return sorted([row for row in rows if row[2].count], key=lambda row: -row[2].mean)
 
 
@@ -160,8 +192,9 @@ def within_architectures(analysis: Analysis) -> list:
 def gain_correlation(analysis: Analysis) -> Correlation:
   """Error inconsistency with the gain over the mean member, of the pairs in the band."""
   values = analysis.pairs.values
-  return correlation(values["error_inconsistency"][analysis.compared],
-                     values["gain_mean_probs"][analysis.compared])
+  return correlation(
+    values["error_inconsistency"][analysis.compared], values["gain_mean_probs"][analysis.compared]
+  )
 
 
 def distillation_correlations(found: list) -> list:
@@ -172,8 +205,14 @@ def distillation_correlations(found: list) -> list:
     for which in distillation.SUBSETS:
       chosen = distillation.subset([student for student in found if student.kind == kind], which)
       accuracy = [student.accuracy for student in chosen]
-      rows.append((kind, which, correlation([s.to_undistilled for s in chosen], accuracy),
-                   correlation([s.to_student for s in chosen], accuracy)))
+      rows.append(
+        (
+          kind,
+          which,
+          correlation([s.to_undistilled for s in chosen], accuracy),
+          correlation([s.to_student for s in chosen], accuracy),
+        )
+      )
   return rows
 
 

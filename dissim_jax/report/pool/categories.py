@@ -11,11 +11,28 @@ CATEGORIES = (REINITIALISATION, HYPERPARAMETERS, ARCHITECTURE, OBJECTIVE)  # the
 SAME = "the same training"  # models that nothing tells apart
 # Blocks and fields of a config that say nothing of how one member was trained, or that the facts
 # of the member say better (its architecture, its objective, its seed).
-_NOT_OF_A_MEMBER = ("ensemble", "evaluate", "transfer", "stitch", "corruption", "attribution",
-                    "features", "seed", "command", "model", "objective", "dissim")
-_NOT_OF_TRAINING = ("data.resident_gib", "data.dir", "train.keep_checkpoints",
-                    "train.checkpoint_every_epochs", "train.monitor_images",
-                    "train.steps_per_dispatch")
+_NOT_OF_A_MEMBER = (
+  "ensemble",
+  "evaluate",
+  "transfer",
+  "stitch",
+  "corruption",
+  "attribution",
+  "features",
+  "seed",
+  "command",
+  "model",
+  "objective",
+  "dissim",
+)
+_NOT_OF_TRAINING = (
+  "data.resident_gib",
+  "data.dir",
+  "train.keep_checkpoints",
+  "train.checkpoint_every_epochs",
+  "train.monitor_images",
+  "train.steps_per_dispatch",
+)
 _PLAIN = ("sequential", "independent")  # cross-entropy, unless there are teachers
 
 
@@ -54,8 +71,13 @@ def objective(member: dict) -> str:
 
 def hyperparameters(member: dict) -> str:
   """Every other field of a member's config that shaped it, as text to compare."""
-  return _text({name: value for name, value in flat(member["config"])
-                if name.split(".")[0] not in _NOT_OF_A_MEMBER and name not in _NOT_OF_TRAINING})
+  return _text(
+    {
+      name: value
+      for name, value in flat(member["config"])
+      if name.split(".")[0] not in _NOT_OF_A_MEMBER and name not in _NOT_OF_TRAINING
+    }
+  )
 
 
 def _block(config: dict, name: str) -> dict:

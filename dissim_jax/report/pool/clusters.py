@@ -64,7 +64,8 @@ def spectral_clusters(similarity: np.ndarray, k: int, restarts: int, seed: int) 
   with warnings.catch_warnings():
     warnings.simplefilter("ignore", ConvergenceWarning)  # Points may coincide.
     found = KMeans(k, n_init=restarts, random_state=folded(seed)).fit_predict(
-      spectral_features(similarity, k))
+      spectral_features(similarity, k)
+    )
   firsts = {label: int(np.argmax(found == label)) for label in np.unique(found)}
   order = sorted(firsts, key=lambda label: (-np.sum(found == label), firsts[label]))
   return np.array([order.index(label) for label in found])
@@ -85,8 +86,9 @@ def spectral_features(similarity: np.ndarray, k: int) -> np.ndarray:
 
 def words(components: dict) -> list:
   """A model's document: "component: value" of every component that has a value."""
-  return [f"{name.replace('_', ' ')}: {value}" for name, value in components.items()
-          if str(value) != ""]
+  return [
+    f"{name.replace('_', ' ')}: {value}" for name, value in components.items() if str(value) != ""
+  ]
 
 
 def keywords(documents: list, clusters: np.ndarray, count: int) -> list:

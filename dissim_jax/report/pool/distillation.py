@@ -24,6 +24,7 @@ class Student(NamedTuple):
     to_student: similarity of the teacher and the student itself.
     same_base: whether teacher and student have one base architecture.
   """
+
   place: int
   teacher: int
   kind: str
@@ -42,8 +43,9 @@ def find_teacher(given: str, members: list) -> int | None:
   if not given:
     return None
   wanted = Path(given).expanduser()
-  exact = [i for i, member in enumerate(members)
-           if Path(member["folder"]).resolve() == wanted.resolve()]
+  exact = [
+    i for i, member in enumerate(members) if Path(member["folder"]).resolve() == wanted.resolve()
+  ]
   if exact:
     return exact[0]
   shared = [_shared_end(wanted.parts, Path(member["folder"]).parts) for member in members]
@@ -76,17 +78,27 @@ def students(pool: Pool) -> tuple:
     plain = undistilled(pool, kinds[place])
     known = [pool.similarity[teacher, i] for i in plain if i != teacher]
     known = [value for value in known if not math.isnan(value)]
-    found.append(Student(
-      place, teacher, names[place], float(pool.accuracy[place]),
-      float(np.mean(known)) if known else math.nan, float(pool.similarity[teacher, place]),
-      pool.bases[teacher] == pool.bases[place]))
+    found.append(
+      Student(
+        place,
+        teacher,
+        names[place],
+        float(pool.accuracy[place]),
+        float(np.mean(known)) if known else math.nan,
+        float(pool.similarity[teacher, place]),
+        pool.bases[teacher] == pool.bases[place],
+      )
+    )
   return found, lost
 
 
 def undistilled(pool: Pool, kind: tuple) -> list:
   """Places of the models of an architecture that learned from the true labels alone."""
-  return [i for i, member in enumerate(pool.members) if architecture(member) == kind
-          and not is_student(member) and not member["teachers"]]
+  return [
+    i
+    for i, member in enumerate(pool.members)
+    if architecture(member) == kind and not is_student(member) and not member["teachers"]
+  ]
 
 
 def subset(found: list, which: str) -> list:

@@ -14,12 +14,14 @@ _CHUNK = 2**24  # numbers of averaged outputs at a time
 
 class Draw(NamedTuple):
   """Ensembles: int [E, N] places of models, and how many there are in all."""
+
   members: np.ndarray
   total: int
 
 
 class Measured(NamedTuple):
   """What ensembles of one kind do: errors, error reduction rates, images that all get wrong."""
+
   error: Spread
   reduction: Spread
   all_wrong: Spread
@@ -67,8 +69,10 @@ class _Ways:
 
   def parts(self, start: int, n: int, k: int) -> list:
     """The same, by how many of the n are of the group `start`: 0, 1, ..."""
-    return [math.comb(self.sizes[start], part) * self(start + 1, n - part, k - (part > 0))
-            for part in range(min(n, self.sizes[start]) + 1)]
+    return [
+      math.comb(self.sizes[start], part) * self(start + 1, n - part, k - (part > 0))
+      for part in range(min(n, self.sizes[start]) + 1)
+    ]
 
   def shares(self, start: int, n: int, k: int) -> np.ndarray:
     """The share of those sets with at most 0, 1, ... of the group `start`."""
@@ -115,7 +119,7 @@ def measure(members: np.ndarray, outputs: np.ndarray, labels: np.ndarray) -> Mea
   flat = outputs.reshape(len(outputs), -1)
   errors, wrong = [], []
   for start in range(0, len(members), step):
-    rows = members[start:start + step]
+    rows = members[start : start + step]
     chosen = np.zeros((len(rows), len(outputs)))
     np.put_along_axis(chosen, rows, 1.0, axis=1)
     summed = (chosen @ flat).reshape(len(rows), *outputs.shape[1:])

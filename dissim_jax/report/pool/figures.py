@@ -24,7 +24,7 @@ def short(name: str) -> str:
   """A name for a picture; of long ones the middle is left out."""
   half = LONGEST // 2
   name = "".join(letter if letter.isprintable() else "?" for letter in name)
-  return name if len(name) <= LONGEST else f"{name[:half]}…{name[-half + 1:]}"
+  return name if len(name) <= LONGEST else f"{name[:half]}…{name[-half + 1 :]}"
 
 
 def labels(names: list) -> list:
@@ -51,8 +51,12 @@ def heat_map(analysis: Analysis) -> Figure:
   side = cell * count
   height = TOP + side + margin
   figure = Figure(figsize=(style.WIDTH, height))
-  box = lambda left, width: [left / style.WIDTH, margin / height,  # noqa: E731
-                             width / style.WIDTH, side / height]
+  box = lambda left, width: [  # noqa: E731
+    left / style.WIDTH,
+    margin / height,  # noqa: E731
+    width / style.WIDTH,
+    side / height,
+  ]
   ax = figure.add_axes(box(margin, side))
   image = _square(ax, analysis.pool.similarity[np.ix_(order, order)], cell, size)
   ax.set_xticks(range(count), names, rotation=90, size=size)
@@ -60,8 +64,12 @@ def heat_map(analysis: Analysis) -> Figure:
   ax.set_title("similarity s", loc="left")
   _frames(ax, analysis.clusters[order])
   if features.shape[1]:
-    _strip(figure.add_axes(box(margin + side + GAP, strip - GAP)), features,
-           analysis.clusters[order], size)
+    _strip(
+      figure.add_axes(box(margin + side + GAP, strip - GAP)),
+      features,
+      analysis.clusters[order],
+      size,
+    )
   bar = figure.add_axes(box(margin + side + strip + 0.12, 0.13))
   figure.colorbar(image, cax=bar).outline.set_visible(False)
   bar.tick_params(labelsize=7)
@@ -76,26 +84,34 @@ def _square(ax, values, cell, size):
   if high - low < 1e-6:  # a scale needs two ends
     low, high = low - 0.5, high + 0.5
   colours = matplotlib.colormaps[COLOURS].with_extremes(bad="#d8dbdf")
-  image = ax.imshow(values, cmap=colours, vmin=low, vmax=high, aspect="auto",
-                    interpolation="nearest")
+  image = ax.imshow(
+    values, cmap=colours, vmin=low, vmax=high, aspect="auto", interpolation="nearest"
+  )
   _bare(ax)
   for (row, column), value in np.ndenumerate(values) if len(values) <= NUMBERS else ():
     if np.isfinite(value):
       bright = (value - low) / (high - low) > 0.62
-      ax.text(column, row, f"{value:.1f}".replace("-", "−"), ha="center", va="center",
-              size=min(7.0, 72 * cell * 0.33), color="#14181d" if bright else "white")
+      ax.text(
+        column,
+        row,
+        f"{value:.1f}".replace("-", "−"),
+        ha="center",
+        va="center",
+        size=min(7.0, 72 * cell * 0.33),
+        color="#14181d" if bright else "white",
+      )
   return image
 
 
 def _strip(ax, features, clusters, size):
   """A column for each eigenvector."""
   most = max(float(np.abs(features).max()), 1e-12)
-  ax.imshow(features, cmap="RdBu_r", vmin=-most, vmax=most, aspect="auto",
-            interpolation="nearest")
+  ax.imshow(features, cmap="RdBu_r", vmin=-most, vmax=most, aspect="auto", interpolation="nearest")
   _bare(ax)
   ax.set_yticks([])
-  ax.set_xticks(range(features.shape[1]), [str(i + 1) for i in range(features.shape[1])],
-                size=min(size, 6.5))
+  ax.set_xticks(
+    range(features.shape[1]), [str(i + 1) for i in range(features.shape[1])], size=min(size, 6.5)
+  )
   ax.set_xlabel("eigen-\nvector", size=7)
   for edge in _edges(clusters)[1:-1]:
     ax.axhline(edge - 0.5, color=INK, lw=1.0)
@@ -117,8 +133,18 @@ def _frames(ax, clusters):
   edges = _edges(clusters)
   for start, end in zip(edges[:-1], edges[1:], strict=True):
     for width, colour in ((3.4, "#14181d"), (1.6, "white")):
-      ax.add_patch(Rectangle((start - 0.5, start - 0.5), end - start, end - start, fill=False,
-                             ec=colour, lw=width, clip_on=False, zorder=4))
+      ax.add_patch(
+        Rectangle(
+          (start - 0.5, start - 0.5),
+          end - start,
+          end - start,
+          fill=False,
+          ec=colour,
+          lw=width,
+          clip_on=False,
+          zorder=4,
+        )
+      )
 
 
 def importances(found) -> Figure:
@@ -129,8 +155,14 @@ def importances(found) -> Figure:
   figure = Figure(figsize=(style.WIDTH, height))
   figure.subplots_adjust(left=0.2, right=0.985, top=1 - 0.1 / height, bottom=0.5 / height)
   ax = figure.subplots()
-  ax.barh(range(len(names)), found.mean[order], xerr=found.std[order], height=0.62,
-          color=style.PALETTE[0], error_kw={"ecolor": INK, "lw": 1.0, "capsize": 2})
+  ax.barh(
+    range(len(names)),
+    found.mean[order],
+    xerr=found.std[order],
+    height=0.62,
+    color=style.PALETTE[0],
+    error_kw={"ecolor": INK, "lw": 1.0, "capsize": 2},
+  )
   ax.set_yticks(range(len(names)), names)
   ax.set(ylim=(-0.6, len(names) - 0.4), xlabel="fall of R² when the component is permuted")
   ax.axvline(0, color=INK, lw=0.8)

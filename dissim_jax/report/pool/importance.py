@@ -24,6 +24,7 @@ class Importance(NamedTuple):
     r2: in-sample.
     held_out_r2: of pairs with a model of an architecture that was held out; NaN of few.
   """
+
   names: list
   constant: list
   mean: np.ndarray
@@ -47,8 +48,14 @@ def differences(components: list, first: np.ndarray, second: np.ndarray) -> tupl
   return names, (table[first] != table[second]).astype(np.float64)
 
 
-def importance(components: list, architectures: list, first: np.ndarray, second: np.ndarray,
-               similarity: np.ndarray, settings: Settings) -> Importance | None:
+def importance(
+  components: list,
+  architectures: list,
+  first: np.ndarray,
+  second: np.ndarray,
+  similarity: np.ndarray,
+  settings: Settings,
+) -> Importance | None:
   """Gradient boosting of the similarity on differences of components, and what permuting one costs.
 
   `GradientBoostingRegressor(500 stages, depth 12, rate 0.02)` and `permutation_importance` (10
@@ -76,18 +83,33 @@ def importance(components: list, architectures: list, first: np.ndarray, second:
     return None
   table = table[:, varies]
   model = _regressor(settings).fit(table, target)
-  permuted = permutation_importance(model, table, target, n_repeats=settings.repeats,
-                                    random_state=folded(settings.seed), scoring="r2")
+  permuted = permutation_importance(
+    model,
+    table,
+    target,
+    n_repeats=settings.repeats,
+    random_state=folded(settings.seed),
+    scoring="r2",
+  )
   held_out = _held_out_r2(table, target, architectures, first[known], second[known], settings)
-  return Importance([name for name in names if name not in constant], constant,
-                    permuted.importances_mean, permuted.importances_std,
-                    _r2(target, model.predict(table)), held_out)
+  return Importance(
+    [name for name in names if name not in constant],
+    constant,
+    permuted.importances_mean,
+    permuted.importances_std,
+    _r2(target, model.predict(table)),
+    held_out,
+  )
 
 
 def _regressor(settings: Settings) -> GradientBoostingRegressor:
   return GradientBoostingRegressor(
-    n_estimators=settings.stages, max_depth=settings.max_depth, learning_rate=settings.rate,
-    min_samples_split=settings.least_samples, random_state=folded(settings.seed))
+    n_estimators=settings.stages,
+    max_depth=settings.max_depth,
+    learning_rate=settings.rate,
+    min_samples_split=settings.least_samples,
+    random_state=folded(settings.seed),
+  )
 
 
 def _r2(target: np.ndarray, predicted: np.ndarray) -> float:

@@ -9,8 +9,9 @@ import scipy.special
 from dissim_jax.report.pool.read import Pool, architecture
 
 RULES = ("logits", "probs")  # what an ensemble averages
-GAINS = {f"gain_{over}_{rule}": (over, rule) for rule in ("probs", "logits")
-         for over in ("mean", "best")}
+GAINS = {
+  f"gain_{over}_{rule}": (over, rule) for rule in ("probs", "logits") for over in ("mean", "best")
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Pairs:
     values: {name: float64}: `error_inconsistency`, `error_consistency`, `err_<rule>` (the error
       reduction rate) and the gains in accuracy `gain_<mean|best>_<rule>` of their ensemble.
   """
+
   first: np.ndarray
   second: np.ndarray
   similarity: np.ndarray
@@ -84,8 +86,10 @@ def measure_pairs(pool: Pool) -> Pairs:
   for place, (a, b) in enumerate(zip(first, second, strict=True)):
     values["error_inconsistency"][place] = error_inconsistency(correct[a], correct[b])
     values["error_consistency"][place] = error_consistency(correct[a], correct[b])
-    together = {rule: float(np.mean((found[a] + found[b]).argmax(-1) != pool.labels))
-                for rule, found in averaged.items()}
+    together = {
+      rule: float(np.mean((found[a] + found[b]).argmax(-1) != pool.labels))
+      for rule, found in averaged.items()
+    }
     for rule in RULES:
       values[f"err_{rule}"][place] = error_reduction_rate(together[rule], error[[a, b]])
     for name, (over, rule) in GAINS.items():
@@ -94,5 +98,12 @@ def measure_pairs(pool: Pool) -> Pairs:
   kinds = [architecture(member) for member in pool.members]
   same = np.array([kinds[a] == kinds[b] for a, b in zip(first, second, strict=True)], bool)
   square = first, second
-  return Pairs(first, second, pool.similarity[square], pool.one_sided[square], pool.counts[square],
-               same, values)
+  return Pairs(
+    first,
+    second,
+    pool.similarity[square],
+    pool.one_sided[square],
+    pool.counts[square],
+    same,
+    values,
+  )

@@ -22,46 +22,69 @@ def content(found: Analysis) -> dict:
   names = found.pool.names
   return {
     "settings": dataclasses.asdict(found.settings),
-    "models": [{"name": name, "architecture": kind, "cluster": int(cluster),
-                "accuracy": accuracy, "white_box": white_box}
-               for name, kind, cluster, accuracy, white_box in zip(
-                 names, found.kinds, found.clusters, found.pool.accuracy, found.pool.white_box,
-                 strict=True)],
-    "clusters": [{"members": [names[i] for i in found.order if found.clusters[i] == cluster],
-                  "keywords": keywords}
-                 for cluster, keywords in zip(np.unique(found.clusters), found.keywords,
-                                              strict=True)],
+    "models": [
+      {
+        "name": name,
+        "architecture": kind,
+        "cluster": int(cluster),
+        "accuracy": accuracy,
+        "white_box": white_box,
+      }
+      for name, kind, cluster, accuracy, white_box in zip(
+        names, found.kinds, found.clusters, found.pool.accuracy, found.pool.white_box, strict=True
+      )
+    ],
+    "clusters": [
+      {
+        "members": [names[i] for i in found.order if found.clusters[i] == cluster],
+        "keywords": keywords,
+      }
+      for cluster, keywords in zip(np.unique(found.clusters), found.keywords, strict=True)
+    ],
     "spectral_features": found.features,
     "importance": found.importance,
-    "same_architecture": found.same, "cross_architecture": found.cross,
+    "same_architecture": found.same,
+    "cross_architecture": found.cross,
     "architecture_p": found.architecture_p,
     "bases": [{"a": a, "b": b, "similarity": s} for a, b, s in analysis_lib.by_base(found)],
-    "error_reduction": {rule: {"correlation": found.reduction[rule],
-                               "permutation_p": found.reduction_p[rule]}
-                        for rule in measures.RULES},
-    "pairs": len(found.pairs.first), "pairs_without_errors": found.flawless,
+    "error_reduction": {
+      rule: {"correlation": found.reduction[rule], "permutation_p": found.reduction_p[rule]}
+      for rule in measures.RULES
+    },
+    "pairs": len(found.pairs.first),
+    "pairs_without_errors": found.flawless,
     "pairs_without_similarity": found.missing,
-    "ensembles": [{"models": size, "clusters": k, "measured": shown, "possible": total,
-                   **measured._asdict()}
-                  for (size, k), (measured, shown, total) in found.ensembles.items()],
-    "categories": {category: _category(found, category) for category in categories.CATEGORIES
-                   if found.within(category).any()},
+    "ensembles": [
+      {"models": size, "clusters": k, "measured": shown, "possible": total, **measured._asdict()}
+      for (size, k), (measured, shown, total) in found.ensembles.items()
+    ],
+    "categories": {
+      category: _category(found, category)
+      for category in categories.CATEGORIES
+      if found.within(category).any()
+    },
     "gain_against_error_inconsistency": analysis_lib.gain_correlation(found),
     "outside_accuracy_band": found.outside,
-    "within_architectures": [{"architecture": kind, "category": category, "similarity": s}
-                             for kind, category, s in analysis_lib.within_architectures(found)],
+    "within_architectures": [
+      {"architecture": kind, "category": category, "similarity": s}
+      for kind, category, s in analysis_lib.within_architectures(found)
+    ],
     "students": [_student(found, student) for student in found.students],
     "students_without_teacher": found.lost,
-    "distillation": [{"architecture": kind, "teachers": which, "undistilled": plain, "student": own}
-                     for kind, which, plain, own in
-                     analysis_lib.distillation_correlations(found.students)],
+    "distillation": [
+      {"architecture": kind, "teachers": which, "undistilled": plain, "student": own}
+      for kind, which, plain, own in analysis_lib.distillation_correlations(found.students)
+    ],
   }
 
 
 def _category(found: Analysis, category: str) -> dict:
   chosen = found.within(category)
-  return {"pairs": int(chosen.sum()), "similarity": spread(found.pairs.similarity[chosen]),
-          **{name: spread(values[chosen]) for name, values in found.pairs.values.items()}}
+  return {
+    "pairs": int(chosen.sum()),
+    "similarity": spread(found.pairs.similarity[chosen]),
+    **{name: spread(values[chosen]) for name, values in found.pairs.values.items()},
+  }
 
 
 def _student(found: Analysis, student) -> dict:

@@ -22,12 +22,23 @@ from dissim_jax.report.pool.read import read_pool
 from dissim_jax.report.pool.settings import Settings
 
 FOLDER, PAGE, NUMBERS, PAIRS = "analysis", "analysis.html", "analysis.json", "pairs.csv"
-PICTURES = ("similarity", "importance", "error_reduction", "ensembles", "gains", "within",
-            "distillation")
+PICTURES = (
+  "similarity",
+  "importance",
+  "error_reduction",
+  "ensembles",
+  "gains",
+  "within",
+  "distillation",
+)
 
 
-def write_page(folder: str | os.PathLike, out: str | os.PathLike | None = None,
-               console: rich.console.Console | None = None, **settings) -> Path:
+def write_page(
+  folder: str | os.PathLike,
+  out: str | os.PathLike | None = None,
+  console: rich.console.Console | None = None,
+  **settings,
+) -> Path:
   """Analyses a pool of models from the files of `python -m dissim_jax.transfer`.
 
   Args:
@@ -66,9 +77,17 @@ def write_page(folder: str | os.PathLike, out: str | os.PathLike | None = None,
 
 def all_sections(found: Analysis) -> list:
   """The sections in the order of the page."""
-  return [sections.clusters(found), sections.components(found), sections.architectures(found),
-          outcomes.reduction(found), outcomes.ensembles(found), outcomes.compared(found),
-          outcomes.within(found), *outcomes.students(found), sections.members(found)]
+  return [
+    sections.clusters(found),
+    sections.components(found),
+    sections.architectures(found),
+    outcomes.reduction(found),
+    outcomes.ensembles(found),
+    outcomes.compared(found),
+    outcomes.within(found),
+    *outcomes.students(found),
+    sections.members(found),
+  ]
 
 
 def findings(found: Analysis) -> list:
@@ -95,10 +114,12 @@ def _ensembles(found: Analysis) -> str:
     ks = sorted(k for other, k in found.ensembles if other == size)
     if len(ks) > 1:
       few, many = (found.ensembles[size, k][0] for k in (ks[0], ks[-1]))
-      return (f"Ensembles of {size} models from {words.plural(ks[0], 'cluster')} have an error of "
-              f"{100 * few.error.mean:.2f} %, all wrong on {100 * few.all_wrong.mean:.2f} % of the "
-              f"images; from {words.plural(ks[-1], 'cluster')} {100 * many.error.mean:.2f} % and "
-              f"{100 * many.all_wrong.mean:.2f} %.")
+      return (
+        f"Ensembles of {size} models from {words.plural(ks[0], 'cluster')} have an error of "
+        f"{100 * few.error.mean:.2f} %, all wrong on {100 * few.all_wrong.mean:.2f} % of the "
+        f"images; from {words.plural(ks[-1], 'cluster')} {100 * many.error.mean:.2f} % and "
+        f"{100 * many.all_wrong.mean:.2f} %."
+      )
   return ""
 
 
@@ -106,15 +127,20 @@ def facts(found: Analysis) -> str:
   """Size of the study and its attack, in a line."""
   everything, given = found.everything, found.everything.facts
   attack = given.get("attack") if isinstance(given.get("attack"), dict) else {}
-  told = [words.plural(len(everything.members), "model"),
-          words.plural(len(dict.fromkeys(found.kinds)), "architecture"),
-          f"{len(everything.labels):,} images"]
+  told = [
+    words.plural(len(everything.members), "model"),
+    words.plural(len(dict.fromkeys(found.kinds)), "architecture"),
+    f"{len(everything.labels):,} images",
+  ]
   data = given.get("data")
   if isinstance(data, dict) and "name" in data:
     told.append(f"{data['name']}")
   if attack:
-    settings = ", ".join(f"{name.replace('_', ' ')} {_short(value)}"
-                         for name, value in attack.items() if name != "name")
+    settings = ", ".join(
+      f"{name.replace('_', ' ')} {_short(value)}"
+      for name, value in attack.items()
+      if name != "name"
+    )
     told.append(f"attack {attack.get('name')} ({settings})")
   if "floor" in given:
     told.append(f"ε_s = {_short(given['floor'])}")
@@ -129,10 +155,13 @@ def command(found: Analysis, out: str | os.PathLike | None) -> str:
   """What makes the page again."""
   given = {"folder": found.everything.folder, **found.settings.given}
   given |= {"out": os.fspath(out)} if out else {}
-  texts = {name: ",".join(map(str, value)) if isinstance(value, tuple) else value
-           for name, value in given.items()}
-  return shlex.join(["python", "-m", "dissim_jax.analyse",
-                     *(f"--{name}={value}" for name, value in texts.items())])
+  texts = {
+    name: ",".join(map(str, value)) if isinstance(value, tuple) else value
+    for name, value in given.items()
+  }
+  return shlex.join(
+    ["python", "-m", "dissim_jax.analyse", *(f"--{name}={value}" for name, value in texts.items())]
+  )
 
 
 def render(found: Analysis, parts: list, told: str) -> str:
@@ -140,9 +169,13 @@ def render(found: Analysis, parts: list, told: str) -> str:
   environment = found.everything.facts.get("environment")
   rows = list(environment.items()) if isinstance(environment, dict) else []
   return blocks.template("pool.html.j2").render(
-    title="Similarity of models by attack transfer", facts=facts(found), findings=findings(found),
-    sections=parts, command=told,
-    environment=[(str(name).replace("_", " "), str(value)) for name, value in rows])
+    title="Similarity of models by attack transfer",
+    facts=facts(found),
+    findings=findings(found),
+    sections=parts,
+    command=told,
+    environment=[(str(name).replace("_", " "), str(value)) for name, value in rows],
+  )
 
 
 def pairs_text(found: Analysis) -> str:
@@ -150,15 +183,34 @@ def pairs_text(found: Analysis) -> str:
   pairs, names = found.pairs, found.pool.names
   text = io.StringIO()
   writer = csv.writer(text, lineterminator="\n")
-  heads = ["a", "b", "similarity", "one_sided", "images", "same_architecture", "category",
-           "in_band", *pairs.values]
+  heads = [
+    "a",
+    "b",
+    "similarity",
+    "one_sided",
+    "images",
+    "same_architecture",
+    "category",
+    "in_band",
+    *pairs.values,
+  ]
   writer.writerow(heads)
   for row, (a, b) in enumerate(zip(pairs.first, pairs.second, strict=True)):
     measured = [pairs.similarity[row], *(values[row] for values in pairs.values.values())]
     first, *rest = ["" if math.isnan(value) else repr(float(value)) for value in measured]
-    writer.writerow([names[a], names[b], first, int(pairs.one_sided[row]), int(pairs.images[row]),
-                     int(pairs.same_architecture[row]), found.categories[row],
-                     int(found.compared[row]), *rest])
+    writer.writerow(
+      [
+        names[a],
+        names[b],
+        first,
+        int(pairs.one_sided[row]),
+        int(pairs.images[row]),
+        int(pairs.same_architecture[row]),
+        found.categories[row],
+        int(found.compared[row]),
+        *rest,
+      ]
+    )
   return text.getvalue()
 
 

@@ -14,21 +14,33 @@ from dissim_jax.report.pool.figures import ROW
 from dissim_jax.report.pool.statistics import spread, trend
 
 MARKERS = "osD^vPX*"
-COLOURS = dict(zip((categories.ARCHITECTURE, categories.REINITIALISATION,
-                    categories.HYPERPARAMETERS, categories.OBJECTIVE), style.PALETTE,
-                   strict=False))
+COLOURS = dict(
+  zip(
+    (
+      categories.ARCHITECTURE,
+      categories.REINITIALISATION,
+      categories.HYPERPARAMETERS,
+      categories.OBJECTIVE,
+    ),
+    style.PALETTE,
+    strict=False,
+  )
+)
 ALL = "all pairs of architectures"
 
 
 def _looks(place: int) -> dict:
-  return {"color": style.PALETTE[place % len(style.PALETTE)],
-          "marker": MARKERS[place % len(MARKERS)]}
+  return {
+    "color": style.PALETTE[place % len(style.PALETTE)],
+    "marker": MARKERS[place % len(MARKERS)],
+  }
 
 
 def _axes(count: int, height: float) -> tuple:
   figure = Figure(figsize=(style.WIDTH, height))
-  figure.subplots_adjust(left=0.07, right=0.985, top=1 - 0.32 / height, bottom=0.48 / height,
-                         wspace=0.22)
+  figure.subplots_adjust(
+    left=0.07, right=0.985, top=1 - 0.32 / height, bottom=0.48 / height, wspace=0.22
+  )
   return figure, figure.subplots(1, count, squeeze=False)[0]
 
 
@@ -52,13 +64,21 @@ def reduction(analysis: Analysis) -> Figure:
   titles = {"logits": "mean of logits", "probs": "mean of probabilities"}
   for ax, (rule, title) in zip(panels, titles.items(), strict=True):
     rate = 100 * pairs.values[f"err_{rule}"]
-    groups = ((pairs.same_architecture, categories.REINITIALISATION, "same architecture", "s"),
-              (~pairs.same_architecture, categories.ARCHITECTURE, "two architectures", "o"))
+    groups = (
+      (pairs.same_architecture, categories.REINITIALISATION, "same architecture", "s"),
+      (~pairs.same_architecture, categories.ARCHITECTURE, "two architectures", "o"),
+    )
     for chosen, kind, label, marker in groups:
       if chosen.any():
-        ax.scatter(pairs.similarity[chosen], rate[chosen], color=COLOURS[kind], marker=marker,
-                   label=label, zorder=4 if marker == "s" else 2.5,
-                   **_dots(int(chosen.sum())))
+        ax.scatter(
+          pairs.similarity[chosen],
+          rate[chosen],
+          color=COLOURS[kind],
+          marker=marker,
+          label=label,
+          zorder=4 if marker == "s" else 2.5,
+          **_dots(int(chosen.sum())),
+        )
     _band(ax, pairs.similarity, rate, analysis.settings.confidence)
     ax.set(title=title, xlabel="similarity s", ylabel="error reduction rate [%]")
   panels[0].legend(loc="best", frameon=True, framealpha=0.85, edgecolor="none")
@@ -68,8 +88,11 @@ def reduction(analysis: Analysis) -> Figure:
 def ensembles(analysis: Analysis) -> Figure:
   """Error, error reduction rate and images that all get wrong, by N and k (Figure 3)."""
   figure, panels = _axes(3, 3.6)
-  titles = (("error", "error of the ensemble [%]"), ("reduction", "error reduction rate [%]"),
-            ("all_wrong", "images that all get wrong [%]"))
+  titles = (
+    ("error", "error of the ensemble [%]"),
+    ("reduction", "error reduction rate [%]"),
+    ("all_wrong", "images that all get wrong [%]"),
+  )
   every = sorted({size for size, _ in analysis.ensembles})
   for k in sorted({k for _, k in analysis.ensembles}):
     sizes = [size for size, other in analysis.ensembles if other == k]
@@ -94,8 +117,15 @@ def gains(analysis: Analysis) -> Figure:
       chosen = analysis.within(category)
       if chosen.any():
         few = 4 if chosen.sum() < 0.3 * analysis.compared.sum() else 2.5
-        ax.scatter(x[chosen], y[chosen], color=COLOURS[category], label=category, marker=marker,
-                   zorder=few, **_dots(int(chosen.sum())))
+        ax.scatter(
+          x[chosen],
+          y[chosen],
+          color=COLOURS[category],
+          label=category,
+          marker=marker,
+          zorder=few,
+          **_dots(int(chosen.sum())),
+        )
     _band(ax, x[analysis.compared], y[analysis.compared], analysis.settings.confidence)
     ax.axhline(0, color=INK, lw=0.8)
     ax.set(title=f"gain {title}", xlabel="error inconsistency [%]", ylabel="gain [points]")
@@ -113,16 +143,27 @@ def within(analysis: Analysis, rows: list) -> Figure:
   figure.subplots_adjust(left=0.33, right=0.985, top=1 - 0.1 / height, bottom=0.5 / height)
   ax = figure.subplots()
   for row, (kind, category) in enumerate(lines):
-    chosen = ~pairs.same_architecture if kind == ALL else (
-      (owners == kind) & pairs.same_architecture & (analysis.categories == category))
+    chosen = (
+      ~pairs.same_architecture
+      if kind == ALL
+      else ((owners == kind) & pairs.same_architecture & (analysis.categories == category))
+    )
     values = pairs.similarity[chosen]
     found = spread(values)
-    ax.scatter(values, np.full(len(values), row), color=COLOURS[category], lw=0,
-               s=14, alpha=0.3 if len(values) > 20 else 0.8)
+    ax.scatter(
+      values,
+      np.full(len(values), row),
+      color=COLOURS[category],
+      lw=0,
+      s=14,
+      alpha=0.3 if len(values) > 20 else 0.8,
+    )
     error = 0 if math.isnan(found.std) else found.std
     ax.errorbar(found.mean, row, xerr=error, color=INK, fmt="|", ms=9, lw=1.2, capsize=3)
-  ax.set_yticks(range(len(lines)), [ALL if kind == ALL else f"{kind[:34]}: {category}"
-                                    for kind, category in lines])
+  ax.set_yticks(
+    range(len(lines)),
+    [ALL if kind == ALL else f"{kind[:34]}: {category}" for kind, category in lines],
+  )
   ax.set(ylim=(len(lines) - 0.4, -0.6), xlabel="similarity s")
   ax.grid(axis="y", visible=False)
   return figure
@@ -133,11 +174,14 @@ def students(analysis: Analysis) -> Figure:
   kinds = list(dict.fromkeys(student.kind for student in analysis.students))
   height = 3.5 * len(kinds)
   figure = Figure(figsize=(style.WIDTH, height))
-  figure.subplots_adjust(left=0.07, right=0.985, top=1 - 0.32 / height, bottom=0.48 / height,
-                         wspace=0.2, hspace=0.38)
+  figure.subplots_adjust(
+    left=0.07, right=0.985, top=1 - 0.32 / height, bottom=0.48 / height, wspace=0.2, hspace=0.38
+  )
   grid = figure.subplots(len(kinds), 2, squeeze=False)
-  titles = {"to_undistilled": "similarity of teacher and undistilled model",
-            "to_student": "similarity of teacher and student"}
+  titles = {
+    "to_undistilled": "similarity of teacher and undistilled model",
+    "to_student": "similarity of teacher and student",
+  }
   for line, kind in zip(grid, kinds, strict=True):
     found = [student for student in analysis.students if student.kind == kind]
     plain = 100 * analysis_lib.plain_accuracy(analysis, kind)

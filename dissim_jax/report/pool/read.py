@@ -31,6 +31,7 @@ class Pool:
     one_sided: bool [M, M], pairs of which only one model's attack was tried; symmetric.
     facts: the other fields of `transfer.json`.
   """
+
   folder: str
   members: list
   labels: np.ndarray
@@ -70,15 +71,19 @@ class Pool:
     indices = np.asarray(list(indices), int)
     square = np.ix_(indices, indices)
     return dataclasses.replace(
-      self, members=[self.members[i] for i in indices], logits=self.logits[indices],
-      similarity=self.similarity[square], counts=self.counts[square],
-      white_box=self.white_box[indices], one_sided=self.one_sided[square])
+      self,
+      members=[self.members[i] for i in indices],
+      logits=self.logits[indices],
+      similarity=self.similarity[square],
+      counts=self.counts[square],
+      white_box=self.white_box[indices],
+      one_sided=self.one_sided[square],
+    )
 
 
 def architecture(member: dict) -> tuple:
   """What two models of one architecture share."""
-  return (member["model"], float(member["width_multiplier"]), member["stem"],
-          member["patch_size"])
+  return (member["model"], float(member["width_multiplier"]), member["stem"], member["patch_size"])
 
 
 def architecture_names(members: list) -> list:
@@ -87,9 +92,11 @@ def architecture_names(members: list) -> list:
   names = []
   for kind in kinds:
     rivals = {other for other in kinds if other[0] == kind[0]}
-    parts = [f"{title} {kind[place]:g}" if kind[place] is not None else f"no {title}"
-             for place, title in ((1, "width"), (2, "stem"), (3, "patch"))
-             if len({other[place] for other in rivals}) > 1]
+    parts = [
+      f"{title} {kind[place]:g}" if kind[place] is not None else f"no {title}"
+      for place, title in ((1, "width"), (2, "stem"), (3, "patch"))
+      if len({other[place] for other in rivals}) > 1
+    ]
     names.append(" ".join([kind[0], *parts]))
   return names
 
@@ -159,8 +166,13 @@ def _arrays(arrays: dict, names: list) -> dict:
     raise ValueError("similarity is not symmetric")
   if labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= logits.shape[-1]:
     raise ValueError(f"labels must be in 0..{logits.shape[-1] - 1}")
-  return {"labels": labels, "logits": logits, "similarity": (similarity + similarity.T) / 2,
-          "counts": counts, "white_box": np.diagonal(fooled).copy()}
+  return {
+    "labels": labels,
+    "logits": logits,
+    "similarity": (similarity + similarity.T) / 2,
+    "counts": counts,
+    "white_box": np.diagonal(fooled).copy(),
+  }
 
 
 def _read_facts(folder: str) -> dict:
@@ -188,5 +200,7 @@ def _reason(error: Exception) -> str:
 
 
 def _damaged(folder: str, name: str, reason: str) -> UserError:
-  return UserError(f"{os.path.join(folder, name)} {reason}: make it with python -m "
-                   f"dissim_jax.transfer --members=... --out={folder}")
+  return UserError(
+    f"{os.path.join(folder, name)} {reason}: make it with python -m "
+    f"dissim_jax.transfer --members=... --out={folder}"
+  )

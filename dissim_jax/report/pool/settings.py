@@ -33,6 +33,7 @@ class Settings:
   Raises:
     UserError: a value is out of its range.
   """
+
   clusters: int = 0
   restarts: int = 100
   keywords: int = 5
@@ -69,13 +70,27 @@ class Settings:
   @property
   def given(self) -> dict:
     """The settings that are not the defaults."""
-    return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)
-            if getattr(self, field.name) != field.default}
+    return {
+      field.name: getattr(self, field.name)
+      for field in dataclasses.fields(self)
+      if getattr(self, field.name) != field.default
+    }
 
 
-_LEAST = {"clusters": 0, "restarts": 1, "keywords": 1, "stages": 1, "max_depth": 1,
-          "least_samples": 2, "repeats": 1, "folds": 2, "ensemble_size": 2, "most_ensembles": 1,
-          "permutations": 1, "seed": 0}  # fmt: skip
+_LEAST = {
+  "clusters": 0,
+  "restarts": 1,
+  "keywords": 1,
+  "stages": 1,
+  "max_depth": 1,
+  "least_samples": 2,
+  "repeats": 1,
+  "folds": 2,
+  "ensemble_size": 2,
+  "most_ensembles": 1,
+  "permutations": 1,
+  "seed": 0,
+}
 
 
 def _band(value) -> tuple:

@@ -11,6 +11,7 @@ _BATCH = 256  # permutations at a time
 
 class Spread(NamedTuple):
   """Mean and standard deviation (n - 1) of `count` values; NaN where there are too few."""
+
   mean: float
   std: float
   count: int
@@ -18,6 +19,7 @@ class Spread(NamedTuple):
 
 class Correlation(NamedTuple):
   """Pearson's r and Spearman's rho with their p-values, of `count` points; NaN if undefined."""
+
   r: float
   p: float
   rho: float
@@ -27,6 +29,7 @@ class Correlation(NamedTuple):
 
 class Trend(NamedTuple):
   """A least-squares line: float64 arrays of x, the line, and the edges of its band."""
+
   x: np.ndarray
   line: np.ndarray
   low: np.ndarray
@@ -61,8 +64,13 @@ def correlation(x, y) -> Correlation:
   if x.size < 3 or not (_varies(x) and _varies(y)):
     return Correlation(*[math.nan] * 4, x.size)
   pearson, spearman = scipy.stats.pearsonr(x, y), scipy.stats.spearmanr(x, y)
-  return Correlation(float(pearson.statistic), float(pearson.pvalue), float(spearman.statistic),
-                     float(spearman.pvalue), x.size)
+  return Correlation(
+    float(pearson.statistic),
+    float(pearson.pvalue),
+    float(spearman.statistic),
+    float(spearman.pvalue),
+    x.size,
+  )
 
 
 def trend(x, y, confidence: float, points: int = 60) -> Trend | None:

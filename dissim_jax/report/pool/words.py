@@ -11,7 +11,7 @@ _NAMED = 6  # of a longer list
 
 
 def p_value(p: float, least: float = 1e-300) -> str:
-  """"p = 0.012", "p = 1.7·10⁻⁵"; "p ≤ ..." where p is the least there can be."""
+  """ "p = 0.012", "p = 1.7·10⁻⁵"; "p ≤ ..." where p is the least there can be."""
   if math.isnan(p):
     return "p not defined"
   sign, p = ("=", p) if p > least else ("≤", least)
@@ -23,12 +23,12 @@ def p_value(p: float, least: float = 1e-300) -> str:
 
 
 def plural(count: int, word: str) -> str:
-  """"1 pair", "2 pairs"."""
+  """ "1 pair", "2 pairs"."""
   return f"{count:,} {word}{'s' * (count != 1)}"
 
 
 def mean_std(found: Spread, decimals: int = 2, factor: float = 1.0) -> str:
-  """"2.73 ± 0.41", without a deviation of one value."""
+  """ "2.73 ± 0.41", without a deviation of one value."""
   text = number(factor * found.mean, decimals)
   return text if math.isnan(found.std) else f"{text} ± {number(factor * found.std, decimals)}"
 
