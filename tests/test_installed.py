@@ -1,6 +1,7 @@
 """The program outside a checkout: a wheel, in a folder with packages of the same names."""
 
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -20,9 +21,11 @@ def installed(tmp_path_factory):
   uv = Path(sys.executable).with_name("uv")
   if not uv.exists() and not os.environ.get("CI"):
     pytest.skip("uv is not installed")
-  subprocess.run(
-    [uv, "build", "--quiet", "--wheel", "--out-dir", folder, ROOT], check=True, capture_output=True
-  )
+  # In a copy: what an earlier build left in a checkout would be in the wheel, too.
+  ignored = shutil.ignore_patterns(".*", "build", "dist", "runs", "*.egg-info", "__pycache__")
+  source = shutil.copytree(ROOT, folder / "source", symlinks=True, ignore=ignored)
+  command = [uv, "build", "--quiet", "--wheel", "--out-dir", folder, source]
+  subprocess.run(command, check=True, capture_output=True)
   (wheel,) = folder.glob("*.whl")
   with zipfile.ZipFile(wheel) as archive:
     archive.extractall(folder / "site")
