@@ -4,7 +4,6 @@
 written when an experiment on a pair is done; a run started again does only what is left.
 """
 
-import json
 import sys
 import time
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ import numpy as np
 
 from dissim_jax import experiment
 from dissim_jax.config.ensemble import member_names
+from dissim_jax.config.values import plain
 from dissim_jax.data import Dataset, load
 from dissim_jax.distributed import devices
 from dissim_jax.distributed.environment import environment
@@ -192,7 +192,7 @@ def save(file: Path, values: dict[str, Any], arrays: dict[str, np.ndarray]) -> N
 
 def _plain(settings: ml_collections.ConfigDict) -> dict[str, Any]:
   """Settings as JSON gives them back, without the choice of experiments."""
-  values = json.loads(json.dumps(settings.to_dict()))
+  values = plain(settings)
   return {key: value for key, value in values.items() if key not in _CHOICES}
 
 

@@ -7,17 +7,18 @@ import numpy as np
 import pytest
 
 from dissim_jax.configs import default
-from dissim_jax.data import load
-from dissim_jax.evaluate import diversity, ensembles
+from dissim_jax.data import augment, load
+from dissim_jax.evaluate import diversity, ensembles, stitch_study
 from dissim_jax.registry import metrics
 from dissim_jax.registry.architectures import MODELS, fewest_taps
 from dissim_jax.registry.attacks import ATTACKS
 from dissim_jax.registry.corruptions import CORRUPTIONS
-from dissim_jax.registry.datasets import DATASETS, training_images
+from dissim_jax.registry.datasets import DATASETS, POLICIES, training_images
 from dissim_jax.registry.entry import Entry, Quantity
 from dissim_jax.registry.measures import MEASURES
 from dissim_jax.registry.metrics import METRICS, TAKES, Metric
 from dissim_jax.registry.objectives import JOINT, OPTIMIZERS, PROJECTIONS
+from dissim_jax.registry.stitching import STARTS
 
 
 @pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
@@ -45,6 +46,11 @@ def test_architectures_have_the_taps_they_say(name):
   if not entry.patches:
     with pytest.raises(ValueError, match="no patches"):
       entry(2, patch_size=4)
+
+
+def test_names_that_configs_check_are_those_that_are_known():
+  assert set(STARTS) == set(stitch_study.STARTS)
+  assert set(POLICIES) == set(augment.POLICIES)
 
 
 def test_fewest_taps():

@@ -51,45 +51,25 @@ class Metric(Entry):
 
 
 _ON = ("classes", "labels")  # of correctness
-_PAIR_TABLES = ("diversity",)
+_DIVERSITY = ("diversity",)
 
 
-def _pair(name: str, label: str, better: int, takes: tuple[str, ...] = _ON, **more) -> Metric:
-  code = f"metrics.{more.pop('module', 'pairs')}:{name}"
-  return Metric(
-    name=name,
-    label=label,
-    code=code,
-    of="pair",
-    takes=takes,
-    better=better,
-    **({"tables": _PAIR_TABLES} | more),
-  )
+def _metric(of: str, code: str, name: str, label: str, better: int, takes=_ON, **more) -> Metric:
+  own = {"tables": _DIVERSITY} | more
+  return Metric(name=name, label=label, code=code, of=of, takes=takes, better=better, **own)
 
 
-def _group(name: str, label: str, better: int, takes: tuple[str, ...] = _ON, **more) -> Metric:
-  code = f"metrics.groups:{more.pop('function', name)}"
-  return Metric(
-    name=name,
-    label=label,
-    code=code,
-    of="group",
-    takes=takes,
-    better=better,
-    **({"tables": ("diversity",)} | more),
-  )
+def _pair(name: str, *about, module: str = "pairs", **more) -> Metric:
+  return _metric("pair", f"metrics.{module}:{name}", name, *about, **more)
 
 
-def _gain(name: str, label: str, **more) -> Metric:
-  return Metric(
-    name=name,
-    label=label,
-    code=f"metrics.gains:{name}",
-    of="ensemble",
-    takes=("classes", "combined", "labels"),
-    better=+1,
-    **more,
-  )
+def _group(name: str, *about, function: str = "", **more) -> Metric:
+  return _metric("group", f"metrics.groups:{function or name}", name, *about, **more)
+
+
+def _gain(name: str, label: str, tables: tuple[str, ...] = (), **more) -> Metric:
+  takes, code = ("classes", "combined", "labels"), f"metrics.gains:{name}"
+  return _metric("ensemble", code, name, label, +1, takes, tables=tables, **more)
 
 
 _ALL = (

@@ -9,20 +9,11 @@ from typing import NamedTuple
 import numpy as np
 
 from dissim_jax.files import layout
+from dissim_jax.registry.stitching import EXPERIMENTS
 from dissim_jax.report import tables
 
 # How a pair of networks is related, in the order of the page; a network can be its own target.
 KINDS = {**tables.RELATION_NAMES, "itself": "stitched to itself"}
-EXPERIMENTS = (
-  "matching",
-  "width",
-  "indices",
-  "low_cka",
-  "initialisation",
-  "connectivity",
-  "sparsity",
-  "low_rank",
-)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,19 +11,10 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
+from dissim_jax.registry.stitching import EXPERIMENTS
 from dissim_jax.report import figures, stitching, stitching_panels
 from dissim_jax.report import stitching_style as style
 
-TITLES = {
-  "matching": "Matching at every tap",
-  "width": "Networks of different width",
-  "indices": "Similarity while a stitch is trained",
-  "low_cka": "High accuracy at low CKA",
-  "initialisation": "Does the start matter?",
-  "connectivity": "Linear mode connectivity of stitches",
-  "sparsity": "Sparse stitches",
-  "low_rank": "Stitches of low rank",
-}
 PREFIX = "stitching_"  # of a picture's name
 # Inches: left of a panel, right of all, its title, another line of it, its height, tick labels; a
 # row of the legend.
@@ -47,7 +38,7 @@ def draw_all(results, found) -> list:
       {
         "name": PREFIX + experiment,
         "experiment": experiment,
-        "title": TITLES[experiment],
+        "title": EXPERIMENTS[experiment].label,
         "png": figures.png(draw[experiment](results, pairs)),
       }
       for experiment, pairs in found.pairs.items()
