@@ -13,8 +13,10 @@ from pathlib import Path
 import numpy as np
 from absl import app, flags, logging
 
-from dissim_jax import command_line, experiment, report
+from dissim_jax import command_line, experiment
 from dissim_jax.configs import digits_compare
+from dissim_jax.pages.run import write_report
+from dissim_jax.pages.seeds import write_seeds
 
 _ROOT = flags.DEFINE_string("root", "runs/compare", "Folder of the runs.")
 _SEEDS = flags.DEFINE_integer("seeds", 3, "Number of seeds.", lower_bound=2)
@@ -32,7 +34,7 @@ def run_seed(root: Path, seed: int) -> dict[str, dict[str, list[float]]]:
   config, workdir = digits_compare.get_config(), root / f"seed_{seed}"
   config.seed = seed
   experiment.run(config, workdir, f"python -m benchmarks.digits_compare --root={root}")
-  report.write_report(workdir)
+  write_report(workdir)
   found = json.loads((workdir / "evaluation" / "robustness.json").read_text())
   kinds = {"clean": [found["clean"]], "corrupted": found["conditions"]}
   return {
@@ -59,7 +61,7 @@ def main(argv: list[str]) -> None:
   logging.set_verbosity(logging.WARNING)
   root, seeds = Path(_ROOT.value), range(_SEEDS.value)
   runs = [run_seed(root, seed) for seed in seeds]
-  page = report.write_seeds([root / f"seed_{seed}" for seed in seeds])
+  page = write_seeds([root / f"seed_{seed}" for seed in seeds])
   difference = "ensemble less baseline's"
   print(f"| images | ensemble | {' | '.join(COLUMNS.values())} | {difference} |")
   print("|---" * (len(COLUMNS) + 3) + "|")

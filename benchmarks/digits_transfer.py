@@ -21,7 +21,7 @@ from ml_collections import ConfigDict
 
 from dissim_jax import command_line, experiment
 from dissim_jax.configs import digits_expvar
-from dissim_jax.report import write_report
+from dissim_jax.pages.run import write_report
 
 _ROOT = flags.DEFINE_string("root", "runs/digits_transfer", "Folder of the runs.")
 _SEEDS = flags.DEFINE_integer("seeds", 5, "Number of seeds.", lower_bound=1)

@@ -35,18 +35,18 @@ def main(argv: list[str]) -> None:
   command_line.no_arguments(argv)
   command_line.require(_WORKDIR)
   logging.set_verbosity(logging.WARNING)
-  from dissim_jax import comparisons
   from dissim_jax.data.examples import balanced_part
-  from dissim_jax.evaluate import comparable, features
-  from dissim_jax.evaluate.comparison import compare
   from dissim_jax.members.find import find_members
+  from dissim_jax.studies.features import measure as features_measure
+  from dissim_jax.studies.similarity import all_pairs, compare
+  from dissim_jax.studies.similarity import choice as similarity_choice
 
   found = find_members([_WORKDIR.value], ("member_0", "member_1"))
-  data = comparisons.load_data(found)
-  subjects = comparisons.load_subjects(found, ["all"])
+  data = compare.load_data(found)
+  subjects = compare.load_subjects(found, ["all"])
   place = range(len(subjects[0].taps))[_TAP.value]
-  subjects = [comparisons.load_subjects([each], [str(place)])[0] for each in found]
-  chosen = comparable.choose(MEASURES, ())
+  subjects = [compare.load_subjects([each], [str(place)])[0] for each in found]
+  chosen = similarity_choice.choose(MEASURES, ())
 
   print(f"tap {place}, batches of {BATCH}\n\n| order of test images | {' | '.join(MEASURES)} |")
   print(f"|{'---|' * (1 + len(MEASURES))}")
@@ -56,7 +56,7 @@ def main(argv: list[str]) -> None:
   }
   parts[f"one batch of {WHOLE}"] = [data.test_images[balanced_part(data.test_labels, WHOLE)]]
   for name, batches in parts.items():
-    arrays = compare(subjects, chosen, batches)
+    arrays = all_pairs.compare(subjects, chosen, batches)
     values = [arrays[f"{measure}/member_0/member_1"].item() for measure in MEASURES]
     print(f"| {name} | {' | '.join(f'{value:.3f}' for value in values)} |")
 
@@ -64,13 +64,13 @@ def main(argv: list[str]) -> None:
   labels, count = data.train_labels, min(PROBED, len(data.train_labels) // 5)
   stored = np.argsort(data.train_origin.index)[:count]
   for name, used in (("the first stored", stored), ("every class", balanced_part(labels, count))):
-    both = features.standardise(
+    both = features_measure.standardise(
       *(
-        features.last_features(subjects[0].member, images, BATCH)
+        features_measure.last_features(subjects[0].member, images, BATCH)
         for images in (data.train_images[used], data.test_images)
       )
     )
-    accuracy = features.linear_accuracy(
+    accuracy = features_measure.linear_accuracy(
       both[0], labels[used], both[1], data.test_labels, regularisation=1.0, max_iter=1000
     )
     print(f"| {name} | {count} | {len(set(labels[used]))} | {100 * accuracy:.1f} |")

@@ -16,15 +16,17 @@ import numpy as np
 from absl import app, flags, logging
 from ml_collections import ConfigDict
 
-from dissim_jax import command_line, experiment, report, studies
+from dissim_jax import command_line, experiment
 from dissim_jax.configs import stitch_digits
 from dissim_jax.data import load
 from dissim_jax.distributed import devices
-from dissim_jax.evaluate.stitch_experiments import matching
 from dissim_jax.files.atomic import read_json, write_json
 from dissim_jax.members.member import Member
 from dissim_jax.members.store import load_member
 from dissim_jax.models import init_variables
+from dissim_jax.pages.run import write_report
+from dissim_jax.studies.stitching import measure as stitching_measure
+from dissim_jax.studies.stitching.experiments import matching
 
 _ROOT = flags.DEFINE_string("root", "runs/stitch_digits", "Folder of the runs.")
 _SEEDS = flags.DEFINE_integer("seeds", 3, "Number of seeds.", lower_bound=1)
@@ -40,8 +42,8 @@ def run_seed(root: Path, seed: int) -> dict[str, dict]:
   config.seed = seed
   config.stitch.experiments = ("matching",)
   experiment.run(config, workdir)
-  studies.run(config, workdir)
-  report.write_report(workdir)
+  stitching_measure.run(config, workdir, experiment.run)
+  write_report(workdir)
   found = {}
   for target in TARGETS:
     file = workdir / "stitching" / "matching" / f"member_0-{target}.json"
@@ -64,7 +66,7 @@ def untrained(config: ConfigDict, workdir: Path, target: str) -> dict[str, list[
     source = Member(
       "untrained", member.model, devices.replicate(variables, mesh), member.mean, member.std
     )
-    study = studies.run_study(config, config.stitch, dataset, source, member, mesh)
+    study = stitching_measure.pair_of_run(config, config.stitch, dataset, source, member, mesh)
     methods = matching(study, CONTROLS)[0]["methods"]
     write_json(file, {name: methods[name]["relative_accuracy"] for name in CONTROLS})
   return read_json(file)

@@ -12,8 +12,7 @@ from typing import Any
 from absl import app, flags
 
 from dissim_jax import command_line
-from dissim_jax.report import pool
-from dissim_jax.report.pool.settings import Settings
+from dissim_jax.studies.pool.settings import Settings
 
 _NUMBERS = {
   "clusters": "Number of clusters; 0 = 10 for 69 models, as in the paper, and at least 2.",
@@ -64,8 +63,10 @@ def main(argv: list[str], holders: dict[str, flags.FlagHolder]) -> None:
   command_line.loading("the analysis", "sklearn")
   import rich.console
 
+  from dissim_jax.studies.pool import page as pool_page
+
   given: dict[str, Any] = {name: holder.value for name, holder in holders.items()}
-  page = pool.write_page(**given, console=rich.console.Console())
+  page = pool_page.write_page(**given, console=rich.console.Console())
   print(f"page: {page}")
 
 

@@ -11,13 +11,14 @@ import os
 from absl import app, flags
 
 from dissim_jax import command_line
-from dissim_jax.report import collection
 
 
 def run(root: str | os.PathLike, output: str | os.PathLike | None = None) -> None:
   """Writes the files, prints the tables and the path of the page; raises UserError."""
-  page = collection.write_tables(root, output)
-  collection.print_tables(root)
+  from dissim_jax.pages.sweep import page as sweep_page  # Slow to import, as the pictures are.
+
+  page = sweep_page.write_tables(root, output)
+  sweep_page.print_tables(root)
   print(f"page: {page}")
 
 

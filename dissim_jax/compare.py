@@ -18,7 +18,7 @@ from dissim_jax.registry.measures import MEASURES
 
 
 def define_flags(values: flags.FlagValues = flags.FLAGS) -> dict[str, flags.FlagHolder]:
-  """Defines the flags of this program; named as the arguments of `comparisons.run`."""
+  """Defines the flags, named as the arguments of `studies.similarity.compare.run`."""
   command_line.define_plugins(values)
   where = {"flag_values": values}
   comparable = [name for name, measure in MEASURES.items() if not measure.aligned]
@@ -68,7 +68,7 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> dict[str, flags.Flag
 
 
 def arguments(holders: dict[str, flags.FlagHolder]) -> dict[str, Any]:
-  """The arguments of `comparisons.run` that the parsed flags give."""
+  """The arguments of `studies.similarity.compare.run` that the parsed flags give."""
   command_line.require(holders["workdir"], holders["measures"], holders["taps"])
   return {name: holder.value for name, holder in holders.items()}
 
@@ -79,15 +79,15 @@ def main(argv: list[str], holders: dict[str, flags.FlagHolder]) -> None:
   given = arguments(holders)
   logging.set_verbosity(logging.WARNING)  # Orbax tells every step of a restore.
   command_line.loading()  # Slow to import: not before the flags are right.
-  from dissim_jax import comparisons
   from dissim_jax.distributed import compilation
   from dissim_jax.files import layout
-  from dissim_jax.report import heatmaps
+  from dissim_jax.studies.similarity import compare
+  from dissim_jax.studies.similarity import page as similarity_page
 
   command = shlex.join(["python", "-m", "dissim_jax.compare", *sys.argv[1:]])
   with compilation.cache():
-    folder = comparisons.run(**given, command=command)
-  heatmaps.print_table(folder)
+    folder = compare.run(**given, command=command)
+  similarity_page.print_table(folder)
   print(f"page: {folder / layout.COMPARISON_PAGE}")
 
 

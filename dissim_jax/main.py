@@ -25,8 +25,10 @@ def main(argv: list[str]) -> None:
   check_config(_CONFIG.value)
   logging.set_verbosity(logging.WARNING)  # Orbax tells every step of a save.
   command_line.loading()  # Slow to import: not before the flags are right.
-  from dissim_jax import experiment, report, studies
+  from dissim_jax import experiment
   from dissim_jax.distributed import compilation, preemption, processes
+  from dissim_jax.pages.run import print_table, write_report
+  from dissim_jax.studies.stitching import measure as stitching_measure
 
   command = shlex.join(["python", "-m", "dissim_jax.main", *sys.argv[1:]])
   several = processes.connect(**{name: holder.value for name, holder in _PROCESSES.items()})
@@ -35,11 +37,11 @@ def main(argv: list[str]) -> None:
       experiment.train(_CONFIG.value, _WORKDIR.value, command)
     else:
       experiment.run(_CONFIG.value, _WORKDIR.value, command)
-      studies.run(_CONFIG.value, _WORKDIR.value)
+      stitching_measure.run(_CONFIG.value, _WORKDIR.value, experiment.run)
   if several:
     processes.leave()
-  page = report.write_report(_WORKDIR.value)
-  report.print_table(_WORKDIR.value)
+  page = write_report(_WORKDIR.value)
+  print_table(_WORKDIR.value)
   print(f"report: {page}")
 
 

@@ -46,3 +46,8 @@ def _shown(letter: str) -> str:
   if category in ("Cc", "Cs", "Zl", "Zp") or direction in _TURNING:
     return {"\n": "\\n", "\r": "\\r", "\t": "\\t"}.get(letter, f"\\u{ord(letter):04x}")
   return letter
+
+
+def shown(text: Any) -> str:
+  """A text that can be printed and encoded: other characters are question marks."""
+  return "".join(letter if letter.isprintable() else "?" for letter in str(text))

@@ -20,7 +20,7 @@ from dissim_jax.registry.attacks import ATTACKS
 
 
 def define_flags(values: flags.FlagValues = flags.FLAGS) -> dict[str, flags.FlagHolder]:
-  """Defines the flags of this program; named as the arguments of `transfers.run`."""
+  """Defines the flags of this program; named as the arguments of `studies.pool.measure.run`."""
   command_line.define_plugins(values)
   where = {"flag_values": values}
   holders = (
@@ -75,7 +75,7 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> dict[str, flags.Flag
 
 
 def arguments(holders: dict[str, flags.FlagHolder]) -> dict[str, Any]:
-  """The arguments of `transfers.run` that the parsed flags give."""
+  """The arguments of `studies.pool.measure.run` that the parsed flags give."""
   command_line.require(holders["out"])
   return {name: holder.value for name, holder in holders.items()}
 
@@ -86,15 +86,15 @@ def main(argv: list[str], holders: dict[str, flags.FlagHolder]) -> None:
   given = arguments(holders)
   logging.set_verbosity(logging.WARNING)  # Orbax tells every step of a restore.
   command_line.loading()  # Slow to import: not before the flags are right.
-  from dissim_jax import transfers
   from dissim_jax.distributed import compilation
-  from dissim_jax.report import pool
+  from dissim_jax.studies.pool import measure as pool_measure
+  from dissim_jax.studies.pool import page as pool_page
 
   command = shlex.join(["python", "-m", "dissim_jax.transfer", *sys.argv[1:]])
   with compilation.cache():
-    folder: Path = transfers.run(**given, command=command)
-  transfers.print_table(folder)
-  print(f"page: {pool.write_page(folder)}")
+    folder: Path = pool_measure.run(**given, command=command)
+  pool_measure.print_table(folder)
+  print(f"page: {pool_page.write_page(folder)}")
 
 
 if __name__ == "__main__":

@@ -12,10 +12,11 @@ from jax.tree_util import Partial
 from dissim_jax import attacks
 from dissim_jax.attacks import Attack, perturb
 from dissim_jax.errors import UserError
-from dissim_jax.evaluate import robustness, transferability
-from dissim_jax.evaluate.attacked import attack_member, logits_on, predictions_on
 from dissim_jax.members.member import Member
 from dissim_jax.registry.objectives import JOINT
+from dissim_jax.studies.corruption import measure as corruption_measure
+from dissim_jax.studies.transfer import measure as transfer_measure
+from dissim_jax.studies.transfer.attacked import attack_member, logits_on, predictions_on
 
 N, SHAPE, CLASSES = 6, (3, 4, 2), 4
 LABELS = np.arange(N) % CLASSES
@@ -247,11 +248,13 @@ def test_studies_of_members_refuse_labels_that_are_no_classes(labels, told, monk
   members = [Member("member_0", None, {}, (0.5,) * 2, (0.5,) * 2)]
   images = np.zeros((N, 3, 4, 1), np.uint8)
   answers = np.zeros((N, CLASSES), np.float32)
-  monkeypatch.setattr(transferability, "classifier", lambda member: member)
-  monkeypatch.setattr(transferability, "logits_on", lambda *_: answers)
-  monkeypatch.setattr(robustness, "_predictor", lambda *_: lambda batch: (answers[None], images[0]))
+  monkeypatch.setattr(transfer_measure, "classifier", lambda member: member)
+  monkeypatch.setattr(transfer_measure, "logits_on", lambda *_: answers)
+  monkeypatch.setattr(
+    corruption_measure, "_predictor", lambda *_: lambda batch: (answers[None], images[0])
+  )
   with pytest.raises(ValueError, match=told):
-    transferability.transferability(
+    transfer_measure.transferability(
       members,
       {"one": ["member_0"]},
       images,
@@ -262,7 +265,7 @@ def test_studies_of_members_refuse_labels_that_are_no_classes(labels, told, monk
       rule="probs",
     )
   with pytest.raises(ValueError, match=told.split(" has")[0]):
-    robustness.robustness(
+    corruption_measure.robustness(
       members,
       {"one": ["member_0"]},
       images,

@@ -13,9 +13,9 @@ import pytest
 from dissim_jax import attribution
 from dissim_jax.data.augment import normalise
 from dissim_jax.errors import UserError
-from dissim_jax.evaluate import attribution as evaluate
 from dissim_jax.members.member import Member
 from dissim_jax.models import Layered
+from dissim_jax.studies.attribution import measure as evaluate
 
 SHAPE = (6, 5, 3)  # Not square.
 

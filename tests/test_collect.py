@@ -20,10 +20,10 @@ import rich.console
 from dissim_jax.configs import cifar10_expvar
 from dissim_jax.errors import UserError
 from dissim_jax.files.atomic import write_together
-from dissim_jax.report import style
-from dissim_jax.report.collection import figures, files, heat_maps, layout, lines, page, paper
-from dissim_jax.report.collection.read import read_collection
-from dissim_jax.report.collection.rows import BASELINE_KEY, Key, group_runs
+from dissim_jax.pages.sweep import figures, files, heat_maps, layout, lines, page, paper
+from dissim_jax.pages.sweep.read import read_collection
+from dissim_jax.pages.sweep.rows import BASELINE_KEY, Key, group_runs
+from dissim_jax.render import style
 
 KEYS = (
   "ensemble_accuracy",

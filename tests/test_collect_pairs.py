@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from dissim_jax.report.collection import files, page, paired
-from dissim_jax.report.collection.read import read_collection
-from dissim_jax.report.collection.rows import group_runs
+from dissim_jax.pages.sweep import files, page, paired
+from dissim_jax.pages.sweep.read import read_collection
+from dissim_jax.pages.sweep.rows import group_runs
 from tests.test_collect import config_of, make_run
 
 LEARNED = {"dissim__projection__name": "learned"}

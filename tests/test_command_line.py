@@ -17,10 +17,10 @@ from dissim_jax.config.check import check_config
 from dissim_jax.config.values import get
 from dissim_jax.configs import default
 from dissim_jax.errors import UserError
-from dissim_jax.evaluate import comparable
 from dissim_jax.files.workdir import check_workdir
 from dissim_jax.launch import commands, local, slurm
 from dissim_jax.launch import flags as launch_flags
+from dissim_jax.studies.similarity import choice as similarity_choice
 
 ROOT = Path(__file__).parents[1]
 DIGITS = "configs/digits_expvar.py"
@@ -176,7 +176,7 @@ def test_a_sweep_reads_a_text_as_the_command_line_does():
 
 
 def test_options_of_measures_are_read_as_fields_are():
-  (chosen,) = comparable.choose(["svcca"], ["svcca.variance=19/20"])
+  (chosen,) = similarity_choice.choose(["svcca"], ["svcca.variance=19/20"])
   assert dict(chosen.options) == {"variance": 0.95}
 
 

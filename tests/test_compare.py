@@ -18,20 +18,20 @@ from sklearn.linear_model import LinearRegression
 from sklearn.metrics import r2_score
 
 from dissim_jax import compare as program
-from dissim_jax import comparisons
 from dissim_jax.config.blocks import complete
 from dissim_jax.data import load
 from dissim_jax.data.augment import normalise
 from dissim_jax.data.examples import balanced_part
 from dissim_jax.errors import UserError
-from dissim_jax.evaluate import comparable, comparison
-from dissim_jax.evaluate.comparable import Chosen
 from dissim_jax.files.atomic import read_json, write_json
 from dissim_jax.members import find, store
 from dissim_jax.members.member import Member, Subject
 from dissim_jax.models import MODELS, variable_shapes
-from dissim_jax.report import heatmaps
 from dissim_jax.similarity import MEASURES, comoments
+from dissim_jax.studies.similarity import all_pairs, compare
+from dissim_jax.studies.similarity import choice as similarity_choice
+from dissim_jax.studies.similarity import page as similarity_page
+from dissim_jax.studies.similarity.choice import ChosenMeasure
 from tests import tiny
 
 N, BATCH, SHAPE = 45, 16, (8, 8, 1)
@@ -104,9 +104,9 @@ def compared(images, measures, taps=(0, 1, 2), option=(), batch_size=BATCH, **kw
     Subject(Member(name, model, variables_of(seed), *scale), taps)
     for seed, (name, scale) in enumerate(SCALES.items())
   ]
-  chosen = comparable.choose(measures, option)
-  batches = comparable.split(images, batch_size, chosen)
-  return comparison.compare(subjects, chosen, batches, **kwargs)
+  chosen = similarity_choice.choose(measures, option)
+  batches = similarity_choice.split(images, batch_size, chosen)
+  return all_pairs.compare(subjects, chosen, batches, **kwargs)
 
 
 @pytest.fixture(scope="module")
@@ -271,15 +271,15 @@ def subjects(count):
   ]
 
 
-CHEAP = (Chosen(MEASURES["lincka"]), Chosen(MEASURES["r2"]))
+CHEAP = (ChosenMeasure(MEASURES["lincka"]), ChosenMeasure(MEASURES["r2"]))
 
 
 def test_a_pass_for_each_pair_is_the_same_as_one_pass(monkeypatch):
   images = np.random.default_rng(0).integers(0, 256, (3, 10, *SHAPE), np.uint8)
-  together, told = comparison.compare(subjects(3), CHEAP, images), []
-  monkeypatch.setattr(comparison, "ONE_PASS_BYTES", 0)
+  together, told = all_pairs.compare(subjects(3), CHEAP, images), []
+  monkeypatch.setattr(all_pairs, "ONE_PASS_BYTES", 0)
   progress = lambda what, done, total: told.append(what)  # noqa: E731
-  pairwise = comparison.compare(subjects(3), CHEAP, images, progress=progress)
+  pairwise = all_pairs.compare(subjects(3), CHEAP, images, progress=progress)
   assert {"images, pass 1 of 4", "images, pass 4 of 4"} < set(told)
   assert together.keys() == pairwise.keys() and "r2/m2/m1" in together
   for key, values in together.items():
@@ -292,7 +292,7 @@ def test_nothing_that_is_held_grows_with_the_number_of_images():
   def held(batches):
     most = []
     live = lambda *_: most.append(sum(x.nbytes for x in jax.live_arrays()))  # noqa: E731
-    comparison.compare(subjects(2), CHEAP, [images] * batches, progress=live)
+    all_pairs.compare(subjects(2), CHEAP, [images] * batches, progress=live)
     return most[:batches]
 
   few, many = held(3), held(30)
@@ -312,7 +312,7 @@ def test_comoments_of_two_resnet34_take_little_memory():
     8 * (channels**2 + channels + 1) for channels in (512, 1024, 3072, 3072)
   ]
   resized = comoments.layouts(shapes * 2, True)
-  assert sum(part.nbytes for part in resized) < comparison.ONE_PASS_BYTES / 2
+  assert sum(part.nbytes for part in resized) < all_pairs.ONE_PASS_BYTES / 2
 
 
 def test_comoments_far_from_the_origin_keep_their_digits():
@@ -474,7 +474,7 @@ def test_what_is_wrong_is_told_in_one_sentence(deep, tmp_path, given, message):
   kwargs |= given
   kwargs |= {"workdir": [fill(text) for text in kwargs["workdir"]], "out": fill(kwargs["out"])}
   with pytest.raises(UserError, match=message) as raised:
-    comparisons.run(**kwargs)
+    compare.run(**kwargs)
   assert "\n" not in str(raised.value) and not (tmp_path / "out").exists()
 
 
@@ -487,13 +487,13 @@ def test_taps_that_cannot_meet(tmp_path):
     network = store.build_model(facts, jnp.float32)
     store.save_member(folder / name, tiny.drawn(network, SHAPE), facts)
   with pytest.raises(UserError, match="--measures=r2: .* --resize or --samples=pooled makes"):
-    comparisons.run([str(folder)], ["r2"], taps=["2"])
+    compare.run([str(folder)], ["r2"], taps=["2"])
   assert not (folder / "comparison").exists()
 
 
 def run(workdir, measures, **kwargs):
   kwargs = {"images": N, "batch_size": BATCH} | kwargs
-  folder = comparisons.run([str(workdir)], measures, **kwargs)
+  folder = compare.run([str(workdir)], measures, **kwargs)
   with np.load(folder / "comparison.npz", allow_pickle=False) as archive:
     return {key: archive[key] for key in archive.files}
 
@@ -579,12 +579,12 @@ def made_up(folder, labels, count, low=0.0, symmetric=True):
   }
   np.savez(folder / "comparison.npz", **arrays)
   (folder / "comparison.json").write_text(json.dumps(facts))
-  return heatmaps.read_comparison(folder)
+  return similarity_page.read_comparison(folder)
 
 
 def test_the_summary_is_over_equal_taps(tmp_path):
   comparison = made_up(tmp_path, ["a", "b"], 5, symmetric=False)
-  rows = heatmaps.summary(comparison)
+  rows = similarity_page.summary(comparison)
   assert [(row["a"], row["b"]) for row in rows] == [("a", "b"), ("b", "a")]
   diagonal = comparison.arrays["rsa", "b", "a"].diagonal()
   assert rows[1]["mean"] == pytest.approx(diagonal.mean())
@@ -596,7 +596,7 @@ def test_one_member_is_summed_up_over_its_different_taps(tmp_path):
   comparison = made_up(tmp_path, ["a"], 3)
   values = comparison.arrays["rsa", "a", "a"]
   np.fill_diagonal(values, np.nan)
-  (row,) = heatmaps.summary(comparison)
+  (row,) = similarity_page.summary(comparison)
   assert row["mean"] == pytest.approx(np.nanmean(values))
   assert row["lowest"][0] == "-".join(map(str, divmod(np.nanargmin(values), 3)))
 
@@ -605,7 +605,7 @@ def test_one_member_is_summed_up_over_its_different_taps(tmp_path):
 def test_heat_maps_and_table_of_any_size(tmp_path, count, taps, low):
   labels = [f"a_run_of_quite_a_long_name:member_{i}" for i in range(count)]
   comparison = made_up(tmp_path, labels, taps, low)
-  figure = heatmaps.heat_map(comparison, comparison.facts["measures"][0])
+  figure = similarity_page.heat_map(comparison, comparison.facts["measures"][0])
   panels = [ax for ax in figure.axes if ax.images]
   assert len(panels) == count * (count + 1) // 2
   last, values = panels[-2:][0], comparison.arrays["rsa", labels[max(0, count - 2)], labels[-1]]
@@ -613,9 +613,9 @@ def test_heat_maps_and_table_of_any_size(tmp_path, count, taps, low):
   assert last.images[0].origin == "lower"
   limits = {ax.images[0].get_clim() for ax in panels}
   assert limits == {(-1.0 if low < 0 else 0.0, 1.0)}
-  heatmaps.write_page(tmp_path)
+  similarity_page.write_page(tmp_path)
   text = io.StringIO()
-  heatmaps.print_table(tmp_path, rich.console.Console(file=text, width=120))
+  similarity_page.print_table(tmp_path, rich.console.Console(file=text, width=120))
   lines = text.getvalue().splitlines()
   assert max(map(len, lines)) <= 80 and "rsa" in text.getvalue()
 
@@ -641,7 +641,7 @@ def test_flags_are_the_arguments_of_a_run():
   assert given["workdir"] == ["a", "b"] and given["measures"] == ["lincka", "svcca"]
   assert given["taps"] == ["1", "3"] and given["images"] == 7 and given["resize"] is True
   assert given["option"] == ["svcca.variance=0.95", "jaccard.k=3"]
-  defaults = comparisons.run.__kwdefaults__
+  defaults = compare.run.__kwdefaults__
   plain = parsed("--workdir=a")
   for name in plain.keys() & defaults.keys():
     assert plain[name] == defaults[name] or list(defaults[name]) == plain[name]

@@ -79,8 +79,10 @@ def test_full_size_has_all_networks_measures_and_numbers_of_earlier_members():
   assert setting.taps("resnet34") == (8,) and setting.taps("resnet18") == (4,)
   groups = list(training.members(setting))
   expected = ["T"] + [
-    f"U against {n}, {game}"
-    for n, game in itertools.product((1, 3), ("ExpVar, learned", "ExpVar, closed form", "LinCKA"))
+    f"U against {n}, {penalty}"
+    for n, penalty in itertools.product(
+      (1, 3), ("ExpVar, learned", "ExpVar, closed form", "LinCKA")
+    )
   ]
   assert [[case.name for case in group] for group in groups] == [
     [f"{model}: {name}" for name in expected] for model in setting.models

@@ -9,8 +9,8 @@ from scipy.stats import entropy
 from sklearn.metrics import cohen_kappa_score
 
 from dissim_jax import metrics
-from dissim_jax.evaluate import diversity as diversity_lib
-from dissim_jax.evaluate import ensembles
+from dissim_jax.studies.outputs import diversity as diversity_lib
+from dissim_jax.studies.outputs import ensembles
 
 N, V, K, BINS = 149, 67, 5, 9
 NAMES = ["a", "b", "c", "d"]

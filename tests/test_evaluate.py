@@ -9,10 +9,12 @@ from PIL import Image
 from sklearn.linear_model import LinearRegression
 from sklearn.metrics import cohen_kappa_score, r2_score
 
+from dissim_jax.data import batches
 from dissim_jax.data.augment import normalise
-from dissim_jax.evaluate import ensembles, streaming
 from dissim_jax.members.member import Member
 from dissim_jax.models import MODELS
+from dissim_jax.studies.outputs import ensembles
+from dissim_jax.studies.similarity import measure as similarity_measure
 from tests import tiny
 
 SHAPE, BATCH = (6, 5, 1), 13
@@ -44,7 +46,7 @@ def compared():
     member(f"m{i}", name, i) for i, name in enumerate(("tiny_deep", "tiny_deep", "tiny_deeper"))
   ]
   own_logits, taps = outputs(members)
-  logits, arrays = streaming.measure(members, IMAGES, preprocess, BATCH)
+  logits, arrays = similarity_measure.measure(members, IMAGES, preprocess, BATCH)
   return arrays, taps, logits, own_logits
 
 
@@ -59,7 +61,7 @@ def hsic(x, y):
 
 def minibatch_cka(x, y):
   """Eq. 12, over the batches that the pass takes."""
-  parts = list(zip(streaming.batches(x, BATCH), streaming.batches(y, BATCH), strict=True))
+  parts = list(zip(batches.batches(x, BATCH), batches.batches(y, BATCH), strict=True))
   xy, xx, yy = (
     np.mean([hsic(*pair) for pair in pairs])
     for pairs in (parts, [(x, x) for x, _ in parts], [(y, y) for _, y in parts])
@@ -126,7 +128,7 @@ def test_taps_of_another_architecture_are_matched_by_depth_and_resized(compared)
 def test_taps_matched_by_name_are_resized():
   """The deeper one has all names and one more; its block 1 is twice as large."""
   members = [member("a", "tiny", 0), member("b", "tiniest", 1)]
-  _, arrays = streaming.measure(members, IMAGES, preprocess, BATCH, match="name")
+  _, arrays = similarity_measure.measure(members, IMAGES, preprocess, BATCH, match="name")
   assert arrays["matched/a/b"].tolist() == [0, 1]  # By depth it were [0, 2].
   _, (a, b) = outputs(members)
   assert a[1].shape[1:3] == (6, 5) and b[1].shape[1:3] == (3, 3)
@@ -179,5 +181,5 @@ def test_pair_rows_name_both_members(predictions):
 
 
 def test_no_small_rest_is_left_for_the_last_batch():
-  assert [len(b) for b in streaming.batches(np.zeros(1697), 128)] == [122] * 3 + [121] * 11
-  assert [len(b) for b in streaming.batches(np.zeros(5), 4)] == [5]
+  assert [len(b) for b in batches.batches(np.zeros(1697), 128)] == [122] * 3 + [121] * 11
+  assert [len(b) for b in batches.batches(np.zeros(5), 4)] == [5]

@@ -14,10 +14,10 @@ from sklearn.preprocessing import StandardScaler
 
 from dissim_jax.data.augment import normalise
 from dissim_jax.errors import UserError
-from dissim_jax.evaluate import features
 from dissim_jax.members.member import Member
 from dissim_jax.models import MODELS, Layered, variable_shapes
 from dissim_jax.models.resnet import Head
+from dissim_jax.studies.features import measure as features_measure
 from tests import tiny
 from tests.traced import shallow
 
@@ -31,7 +31,7 @@ def test_last_features_are_what_the_dense_layer_sees(name, shape):
   model = shallow(name, 4, width_multiplier=0.25)
   variables = tiny.drawn(model, shape)
   mean, std = (0.4,) * shape[-1], (0.3,) * shape[-1]
-  found = features.last_features(Member("m", model, variables, mean, std), images, 4)
+  found = features_measure.last_features(Member("m", model, variables, mean, std), images, 4)
   assert found.shape[0] == 9 and found.ndim == 2 and found.dtype == np.float32
   dense = variables["params"]["head"]["dense"]
   logits = jax.jit(lambda x: model.apply(variables, x)[0])(normalise(images, mean, std))
@@ -50,7 +50,7 @@ def test_every_head_ends_with_a_dense_layer(name):
   image = jax.ShapeDtypeStruct((2, 32, 32, 3), np.uint8)
   shapes = variable_shapes(model, (32, 32, 3))
   scale = ((0.0,) * 3, (1.0,) * 3)
-  found = jax.eval_shape(functools.partial(features._features, model, scale), shapes, image)
+  found = jax.eval_shape(functools.partial(features_measure._features, model, scale), shapes, image)
   kernels = [x.shape for x in jax.tree.leaves(shapes["params"]["head"]) if x.ndim == 2]
   assert (found.shape[1], 4) in kernels and found.shape[0] == 2 and found.dtype == np.float32
 
@@ -63,7 +63,7 @@ def test_standardise_against_scikit_learn():
   train, test = 3 + 5 * data(20, 4).astype(np.float64), data(7, 4, seed=1)
   train[:, 2] = 0.1  # Constant, but its rounded mean gives it a spread.
   scaler = StandardScaler().fit(train.astype(np.float64))
-  found = features.standardise(train, test)
+  found = features_measure.standardise(train, test)
   for each, raw in zip(found, (train, test), strict=True):
     expected = scaler.transform(raw)
     expected[:, 2] = 0
@@ -77,13 +77,13 @@ def test_standardise_against_scikit_learn():
 def test_share_features_takes_different_columns_of_both(share, width, of_a):
   a, b = data(3, 6), data(3, 9)
   rng = np.random.default_rng(0)
-  draws = np.array([features.share_features(a, b, share, width, rng) for _ in range(60)])
+  draws = np.array([features_measure.share_features(a, b, share, width, rng) for _ in range(60)])
   assert draws.shape[1] == (width or 6)
   assert ((draws < 6).sum(1) == of_a).all()
   assert all(len(set(row)) == len(row) for row in draws.tolist())
   allowed = set(range(6) if of_a else ()) | set(range(6, 15) if of_a < draws.shape[1] else ())
   assert set(draws.ravel().tolist()) == allowed  # Each column has its chance.
-  again = features.share_features(a, b, share, width, np.random.default_rng(0))
+  again = features_measure.share_features(a, b, share, width, np.random.default_rng(0))
   np.testing.assert_array_equal(again, draws[0])
 
 
@@ -97,16 +97,18 @@ def mean_covariance(a, b):
 def test_diversity_order_is_by_mean_absolute_covariance():
   a, b = data(30, 4), 10 * data(30, 6, seed=1) + 3
   b[:, 1] = -5 * a[:, 2]  # Of one feature twice, with another sign and scale.
-  order = features.diversity_order(a, b)
+  order = features_measure.diversity_order(a, b)
   np.testing.assert_array_equal(order, np.argsort(mean_covariance(a, b)))
   assert sorted(order) == list(range(10))
-  np.testing.assert_array_equal(features.diversity_order(7 * a - 1, b), order)  # Standardised.
+  np.testing.assert_array_equal(
+    features_measure.diversity_order(7 * a - 1, b), order
+  )  # Standardised.
 
 
 def test_a_repeated_feature_comes_last_but_for_constant_ones():
   a, b = data(500, 4), data(500, 6, seed=1)
   b[:, 3], a[:, 0], b[:, 5] = a[:, 2], 0.0, 2.0
-  order = features.diversity_order(a, b).tolist()
+  order = features_measure.diversity_order(a, b).tolist()
   assert set(order[-2:]) == {0, 9}
   assert set(order[-4:-2]) == {2, 7}
 
@@ -115,14 +117,14 @@ def test_constant_features_do_not_count_in_the_other_members_mean():
   """With three constant columns in b, means over all six would halve those of a's features."""
   a, b = data(40, 5), data(40, 6, seed=1)
   b[:, 3:] = 1.0
-  found = features.diversity_order(a, b)
+  found = features_measure.diversity_order(a, b)
   expected = np.argsort(mean_covariance(a, b[:, :3]))
   np.testing.assert_array_equal(found[:8], expected)
 
 
 def test_the_order_of_identical_members_is_by_their_own_covariance():
   a = data(50, 5)
-  order = features.diversity_order(a, a)
+  order = features_measure.diversity_order(a, a)
   assert sorted(order) == list(range(10))
   values = mean_covariance(a, a)[order]
   assert np.diff(values).min() > -1e-6
@@ -145,7 +147,7 @@ def test_linear_accuracy_against_a_direct_minimum(regularisation):
 
   best = minimize(loss, np.zeros(18), method="BFGS", options={"gtol": 1e-6}).x
   said = np.argmax(test @ best[:15].reshape(5, 3) + best[15:], axis=1)
-  found = features.linear_accuracy(
+  found = features_measure.linear_accuracy(
     train, labels, test, test_labels, regularisation=regularisation, max_iter=500
   )
   assert found == pytest.approx(np.mean(said == test_labels), abs=0.006)  # One of 200.
@@ -201,7 +203,7 @@ def study(**changed):
     "batch_size": 50,
     "seed": 0,
   }
-  return features.study_features(**arguments | changed)
+  return features_measure.study_features(**arguments | changed)
 
 
 @pytest.fixture(scope="module")
@@ -288,10 +290,10 @@ def test_bad_arguments(changed, error, words):
 def test_bad_arrays():
   rng = np.random.default_rng(0)
   with pytest.raises(UserError, match="shares=-1"):
-    features.share_features(data(3, 2), data(3, 2), -1, None, rng)
+    features_measure.share_features(data(3, 2), data(3, 2), -1, None, rng)
   with pytest.raises(UserError, match="width=3"):
-    features.share_features(data(3, 2), data(3, 4), 0.5, 3, rng)
+    features_measure.share_features(data(3, 2), data(3, 4), 0.5, 3, rng)
   with pytest.raises(ValueError, match="a has shape"):
-    features.diversity_order(data(3), data(3, 2))
+    features_measure.diversity_order(data(3), data(3, 2))
   with pytest.raises(ValueError, match="b 4"):
-    features.diversity_order(data(3, 2), data(4, 2))
+    features_measure.diversity_order(data(3, 2), data(4, 2))

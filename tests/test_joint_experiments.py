@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from dissim_jax import experiment, report
+from dissim_jax import experiment
 from dissim_jax.config.check import check_config
 from dissim_jax.config.ensemble import member_names
 from dissim_jax.distributed.checkpoint import load_weights
@@ -16,6 +16,7 @@ from dissim_jax.errors import UserError
 from dissim_jax.experiment import measure
 from dissim_jax.members.find import find_members
 from dissim_jax.members.plan import make_plan
+from dissim_jax.pages.run import write_report
 from dissim_jax.train import joint
 from dissim_jax.train.loop import TrainingDivergedError
 from tests import tiny
@@ -91,7 +92,7 @@ def test_run_leaves_members_curves_and_measurements(finished):
         "sequences" if name != "robustness" else "clean"
       ]
     ) >= ({"gncl"} if name != "robustness" else {"sequences"})
-  page = Path(report.write_report(str(workdir))).read_text()
+  page = Path(write_report(str(workdir))).read_text()
   assert "a command" in page and "GNCL" in page
 
 
@@ -123,8 +124,8 @@ def test_measured_further_without_training_again(finished, tmp_path, monkeypatch
   # What is measured every time is that of before.
   with np.load(workdir / "evaluation" / "predictions.npz", allow_pickle=False) as saved:
     logits, held_out = saved["logits"], saved["validation_logits"]
-  monkeypatch.setattr(measure.streaming, "measure", lambda *_: (logits, {}))
-  monkeypatch.setattr(measure.streaming, "predict", lambda *_: held_out)
+  monkeypatch.setattr(measure.similarity_measure, "measure", lambda *_: (logits, {}))
+  monkeypatch.setattr(measure.similarity_measure, "predict", lambda *_: held_out)
   monkeypatch.setattr(
     measure, "diversity", lambda *_, **__: read(finished[0] / "evaluation" / "diversity.json")
   )

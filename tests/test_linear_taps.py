@@ -15,10 +15,10 @@ from dissim_jax import experiment
 from dissim_jax.errors import UserError
 from dissim_jax.experiment import runner
 from dissim_jax.experiment.linear_taps import check_first_tap, first_tap, pixels_seen
+from dissim_jax.files.run import read_run
 from dissim_jax.members.plan import make_plan
 from dissim_jax.models import MODELS
-from dissim_jax.report import summary
-from dissim_jax.report.results import read_results
+from dissim_jax.pages import findings
 from dissim_jax.similarity import MEASURES, PENALTIES, expvar, moments, solve_affine
 
 GREY, COLOUR = (8, 8, 1), (10, 12, 3)
@@ -209,7 +209,7 @@ def test_what_is_told_stands_in_the_report(tmp_path, monkeypatch, caplog):
   shown = make_run(tmp_path / "shown", count=3, taps=(1,))
   for notes in ([note], []):
     save_metrics(tmp_path / "shown", shown | {"notes": notes})
-    found = summary.sentences(read_results(str(tmp_path / "shown")))
+    found = findings.sentences(read_run(str(tmp_path / "shown")))
     assert [sentence for sentence in found if "is linear in the image" in sentence] == [
       f"Note: {note}." for note in notes
     ]

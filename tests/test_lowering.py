@@ -15,7 +15,7 @@ from dissim_jax.distributed import devices
 from dissim_jax.members.store import build_model
 from dissim_jax.train import step as train_step
 from dissim_jax.train.optimizer import make_optimizer
-from dissim_jax.train.penalty import make_game
+from dissim_jax.train.penalty import make_penalty
 
 FACTS = {"model": "resnet8", "width_multiplier": 0.25, "num_classes": 10}
 SHAPE = (16, 16, 3)
@@ -32,13 +32,14 @@ def step():
   config.dissim.taps = (TAP,)
   model = build_model(FACTS, jnp.bfloat16)
   optimizer = make_optimizer(config.optimizer, 10, 5)
-  game = make_game(config, model, (model,), 5)
-  state = train_step.init_state(model, optimizer, game, SHAPE, 0)
+  penalty = make_penalty(config, model, (model,), 5)
+  state = train_step.init_state(model, optimizer, penalty, SHAPE, 0)
   run = devices.pmapped(
-    train_step.make_train_step(config, model, optimizer, game), devices.make_mesh(jax.devices()[:1])
+    train_step.make_train_step(config, model, optimizer, penalty),
+    devices.make_mesh(jax.devices()[:1]),
   )
   data = jnp.zeros((8, *SHAPE), jnp.uint8), jnp.zeros(8, jnp.int32)
-  totals = {name: jnp.zeros(()) for name in train_step.metric_names(game)}
+  totals = {name: jnp.zeros(()) for name in train_step.metric_names(penalty)}
   rows, teachers = jnp.zeros((1, 8), jnp.int32), (train_step.variables_of(state),)
   with pytest.MonkeyPatch.context() as patch:
     # What is traced depends on where it will run, see `models.convolution`.

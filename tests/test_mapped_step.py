@@ -19,7 +19,7 @@ from dissim_jax.similarity import PENALTIES
 from dissim_jax.train import joint, losses
 from dissim_jax.train import step as train_step
 from dissim_jax.train.optimizer import make_optimizer
-from dissim_jax.train.penalty import make_game
+from dissim_jax.train.penalty import make_penalty
 from tests.traced import shallow
 
 BATCH = 4
@@ -66,11 +66,13 @@ def member(name, config, count, kind="against"):
   """Traces the step of a member `against`, or `taught` by, one of its own kind, or `alone`."""
   model, size, variables = network(name)
   optimizer = make_optimizer(config.optimizer, 10, 5)
-  game = make_game(config, model, (model,), 5) if kind == "against" else None
-  tutor = losses.Tutor(model, 0.5) if kind == "taught" else None
-  state = jax.eval_shape(lambda: train_step.init_state(model, optimizer, game, (size, size, 3), 0))
-  step = train_step.make_train_step(config, model, optimizer, game, tutor)
-  names = ("steps", "finite", *train_step.shown_metrics(game, tutor))
+  penalty = make_penalty(config, model, (model,), 5) if kind == "against" else None
+  distillation = losses.Distillation(model, 0.5) if kind == "taught" else None
+  state = jax.eval_shape(
+    lambda: train_step.init_state(model, optimizer, penalty, (size, size, 3), 0)
+  )
+  step = train_step.make_train_step(config, model, optimizer, penalty, distillation)
+  names = ("steps", "finite", *train_step.shown_metrics(penalty, distillation))
   teachers = () if kind == "alone" else (variables,)
   new, sums = traced(step, state, names, teachers, size, count)
   assert new == shapes_of(state) and set(sums) == set(names)

@@ -9,13 +9,14 @@ import pytest
 
 from dissim_jax.data.augment import normalise
 from dissim_jax.errors import UserError
-from dissim_jax.evaluate import comparison, streaming
-from dissim_jax.evaluate.comparable import Chosen
 from dissim_jax.experiment import measure
 from dissim_jax.members.member import Member, Subject
 from dissim_jax.models import MODELS, init_variables
-from dissim_jax.report import heatmaps
 from dissim_jax.similarity import MEASURES
+from dissim_jax.studies.similarity import all_pairs
+from dissim_jax.studies.similarity import measure as similarity_measure
+from dissim_jax.studies.similarity import page as similarity_page
+from dissim_jax.studies.similarity.choice import ChosenMeasure
 
 SHAPE, BROKEN = (8, 8, 1), 2  # of the second member's taps 0..3
 WARNING = (
@@ -50,7 +51,7 @@ def pattern(values):
 
 def test_an_evaluation_names_the_taps_and_spoils_no_others(members, images, capsys):
   preprocess = functools.partial(normalise, mean=(0.5,), std=(0.3,))
-  _, arrays = streaming.measure(members, images.reshape(-1, *SHAPE), preprocess, 10)
+  _, arrays = similarity_measure.measure(members, images.reshape(-1, *SHAPE), preprocess, 10)
   assert capsys.readouterr().err == WARNING
   assert pattern(arrays["lincka/first/first"]) == [[0] * 4] * 4
   assert pattern(arrays["lincka/first/second"]) == [[0, 0, 1, 1]] * 4
@@ -62,8 +63,8 @@ def test_an_evaluation_names_the_taps_and_spoils_no_others(members, images, caps
 @pytest.mark.parametrize("names", [("lincka", "r2"), ("jaccard",), ("procrustes",)])
 def test_a_comparison_names_the_taps_and_spoils_no_others(names, members, images, capsys):
   subjects = [Subject(member, (3, 1, 2)) for member in members]
-  chosen = [Chosen(MEASURES[n], (("k", 3),) if n == "jaccard" else ()) for n in names]
-  arrays = comparison.compare(subjects, chosen, images)
+  chosen = [ChosenMeasure(MEASURES[n], (("k", 3),) if n == "jaccard" else ()) for n in names]
+  arrays = all_pairs.compare(subjects, chosen, images)
   assert capsys.readouterr().err == WARNING.replace("2, 3", "3, 2")
   for name in names:
     # Taps 3 and 1, and 2 and 1, are of two sizes.
@@ -80,10 +81,10 @@ def test_a_table_of_values_that_are_missing_has_dashes():
     "measures": [{"name": "cca", "low": 0.0, "high": 1.0}],
     "members": [{"name": "a", "taps": [0]}, {"name": "b", "taps": [0]}],
   }
-  found = heatmaps.Comparison(facts, {("cca", "a", "b"): np.full((1, 1), np.nan)})
-  row = heatmaps.summary(found)[0]
-  assert heatmaps.number(row["mean"]) == "–" and row["lowest"][0] == ""
-  assert heatmaps.colour_range(found, facts["measures"][0]) == (0.0, 1.0)
+  found = similarity_page.Comparison(facts, {("cca", "a", "b"): np.full((1, 1), np.nan)})
+  row = similarity_page.summary(found)[0]
+  assert similarity_page.number(row["mean"]) == "–" and row["lowest"][0] == ""
+  assert similarity_page.colour_range(found, facts["measures"][0]) == (0.0, 1.0)
 
 
 def test_predictions_that_are_none_end_in_a_sentence():

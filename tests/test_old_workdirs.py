@@ -10,8 +10,8 @@ from dissim_jax.errors import UserError
 from dissim_jax.files.atomic import write_json
 from dissim_jax.files.workdir import check_workdir, read_config
 from dissim_jax.members.find import find_all
-from dissim_jax.report import seeds
-from dissim_jax.report.collection import rows
+from dissim_jax.pages import seeds_means
+from dissim_jax.pages.sweep import rows
 from tests.test_report_seeds import make_seeds
 
 
@@ -90,10 +90,10 @@ def test_old_and_new_runs_are_seeds_of_one_experiment(tmp_path):
   new["data"]["background"] = 128
   write_json(path, old)
   write_json(tmp_path / "seed_0" / "config.json", new)
-  assert len(seeds.read_runs(workdirs_of).runs) == len(workdirs_of)
+  assert len(seeds_means.read_runs(workdirs_of).runs) == len(workdirs_of)
   assert rows.shared(old) == rows.shared(new)
   new["data"]["background"] = 0
   write_json(tmp_path / "seed_0" / "config.json", new)
   with pytest.raises(UserError, match="data.background=0 in .*seed_0 but 128 in"):
-    seeds.read_runs(workdirs_of)
+    seeds_means.read_runs(workdirs_of)
   assert rows.shared(old) != rows.shared(new)

@@ -19,7 +19,7 @@ from dissim_jax.similarity import MEASURES, PENALTIES, moments, solve_affine
 from dissim_jax.train import loop
 from dissim_jax.train import step as train_step
 from dissim_jax.train.optimizer import make_optimizer
-from dissim_jax.train.penalty import make_game
+from dissim_jax.train.penalty import make_penalty
 
 FACTS = {"model": "tiniest", "width_multiplier": 0.25, "num_classes": 10}
 TAP = 1
@@ -70,23 +70,23 @@ def training_step():
   One program, as compiling the network takes longer than compiling a measure.
   """
   configs = [make_config(name) for name in PENALTIES]
-  games = [make_game(config, model(), (model(),), 100 // BATCH) for config in configs]
+  games = [make_penalty(config, model(), (model(),), 100 // BATCH) for config in configs]
   optimizer = make_optimizer(configs[0].optimizer, STEPS, 1)
 
   def step(which, state, batch, teachers):
     def similarity(targets, predictions):
-      return jax.lax.switch(which, [game.similarity for game in games], targets, predictions)
+      return jax.lax.switch(which, [penalty.similarity for penalty in games], targets, predictions)
 
     def fit(state, sources, targets, similarity):
-      def predicted(game):
-        return lambda *taps: game.projection.fit(state, *taps, game.similarity)[0]
+      def predicted(penalty):
+        return lambda *taps: penalty.projection.fit(state, *taps, penalty.similarity)[0]
 
-      branches = [predicted(game) for game in games]
+      branches = [predicted(penalty) for penalty in games]
       return jax.lax.switch(which, branches, sources, targets), state
 
     projection = games[0].projection._replace(fit=fit)
-    game = dataclasses.replace(games[0], similarity=similarity, projection=projection)
-    own = train_step.make_train_step(configs[0], model(), optimizer, game)
+    penalty = dataclasses.replace(games[0], similarity=similarity, projection=projection)
+    own = train_step.make_train_step(configs[0], model(), optimizer, penalty)
     return own(state, batch, teachers)
 
   whole, split = jax.sharding.PartitionSpec(), jax.sharding.PartitionSpec(devices.BATCH_AXIS)

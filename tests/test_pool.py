@@ -20,22 +20,21 @@ from sklearn.metrics import adjusted_rand_score, cohen_kappa_score
 
 from dissim_jax import analyse, command_line
 from dissim_jax.errors import UserError
-from dissim_jax.report import pool
-from dissim_jax.report.pool import (
+from dissim_jax.render import words
+from dissim_jax.studies.pool import (
   analysis,
   categories,
   clusters,
   distillation,
   ensembles,
-  figures,
   importance,
   measures,
-  page,
-  read,
   statistics,
-  words,
 )
-from dissim_jax.report.pool.settings import Settings
+from dissim_jax.studies.pool import figures as pool_figures
+from dissim_jax.studies.pool import page as pool_page
+from dissim_jax.studies.pool import record as pool_record
+from dissim_jax.studies.pool.settings import Settings
 
 QUICK = {
   "restarts": 5,
@@ -116,7 +115,7 @@ def make_arrays(members, similarity=None, images=90, classes=5, seed=0):
 def write_pool(folder, members, arrays=None, **facts):
   folder.mkdir(parents=True, exist_ok=True)
   attack = {"name": "pgd", "epsilon": 8 / 255, "iterations": 50}
-  (folder / read.FACTS).write_text(
+  (folder / pool_record.FACTS).write_text(
     json.dumps(
       {
         "attack": attack,
@@ -131,7 +130,7 @@ def write_pool(folder, members, arrays=None, **facts):
     ),
     "utf-8",
   )
-  np.savez(folder / read.ARRAYS, **(make_arrays(members) if arrays is None else arrays))
+  np.savez(folder / pool_record.ARRAYS, **(make_arrays(members) if arrays is None else arrays))
   return folder
 
 
@@ -270,7 +269,7 @@ def test_keywords_by_hand():
   assert [word for word, _ in found[1]] == ["a: 2", "b: 3"]
   np.testing.assert_allclose([score for _, score in found[1]], [idf(3), idf(1) / 3])
   assert not any(
-    "c: 1" in dict(words) for words in clusters.keywords(documents, np.array([0, 0, 1, 1, 1]), 9)
+    "c: 1" in dict(text) for text in clusters.keywords(documents, np.array([0, 0, 1, 1, 1]), 9)
   )
   assert clusters.words({"self_attention": "no", "width": ""}) == ["self attention: no"]
   assert clusters.keywords([[], []], np.array([0, 1]), 5) == [[], []]
@@ -408,7 +407,7 @@ def test_mantel_finds_planted_groups_and_nothing_else():
 def test_measures_against_loops(tmp_path):
   members = [make_member("a", 0), make_member("a", 1), make_member("b", 0, base="Transformer")]
   arrays = make_arrays(members)
-  found = read.read_pool(write_pool(tmp_path, members, arrays))
+  found = pool_record.read_pool(write_pool(tmp_path, members, arrays))
   pairs = measures.measure_pairs(found)
   labels, logits = arrays["labels"], arrays["logits"].astype(np.float64)
   probs = scipy.special.softmax(logits, -1)
@@ -573,7 +572,7 @@ def test_students_against_their_teachers(tmp_path):
   members.append(make_member("net_1", 9, "x/independent_0", base=BASES[1], config=config))
   members.append(make_member("net_1", 9, "x/member_1", base=BASES[1], teachers=["/a/teacher"]))
   similarity = np.pad(similarity, (0, 3), constant_values=0.5)
-  found = read.read_pool(write_pool(tmp_path, members, make_arrays(members, similarity)))
+  found = pool_record.read_pool(write_pool(tmp_path, members, make_arrays(members, similarity)))
   students, lost = distillation.students(found)
   assert lost == ["lost/member_1"] and [s.teacher for s in students] == [0, 2, 4, 6]
   plain = [2, 3, 17]  # net_1's seeds, and the independent member beside a student
@@ -613,7 +612,7 @@ def written(tmp_path_factory):
     make_arrays(members, similarity),
     one_sided=[[members[3]["name"], members[7]["name"]]],
   )
-  return folder, pool.write_page(folder, **QUICK), hostile
+  return folder, pool_page.write_page(folder, **QUICK), hostile
 
 
 def test_page_has_every_section_and_escapes_names(written):
@@ -633,7 +632,7 @@ def test_page_has_every_section_and_escapes_names(written):
     "How this was made",
   ):
     assert title in text
-  assert {file.stem for file in path.parent.glob("*.png")} == set(page.PICTURES)
+  assert {file.stem for file in path.parent.glob("*.png")} == set(pool_page.PICTURES)
   assert not re.search(r"\bnan\b", without_pictures(text), re.I) and "(1 pair)" in text
   text = without_pictures(text)
   assert "http" not in text and str(folder) in text and "/runs/" not in text
@@ -642,14 +641,14 @@ def test_page_has_every_section_and_escapes_names(written):
 def test_page_is_the_same_again(written, tmp_path):
   folder, path, _ = written
   before = {file.name: file.read_bytes() for file in path.parent.iterdir()}
-  pool.write_page(folder, **QUICK)
+  pool_page.write_page(folder, **QUICK)
   assert before == {file.name: file.read_bytes() for file in path.parent.iterdir()}
 
 
 def test_numbers_are_those_of_the_pairs(written):
   folder, path, hostile = written
-  numbers = json.loads((path.parent / page.NUMBERS).read_text("utf-8"))
-  with open(path.parent / page.PAIRS, encoding="utf-8", newline="") as file:
+  numbers = json.loads((path.parent / pool_page.NUMBERS).read_text("utf-8"))
+  with open(path.parent / pool_page.PAIRS, encoding="utf-8", newline="") as file:
     rows = list(csv.DictReader(file))
   assert len(rows) == numbers["pairs"] == 66 and rows[0]["a"] == hostile
   value = lambda row: float(row["similarity"] or "nan")  # noqa: E731
@@ -683,8 +682,8 @@ def test_numbers_are_those_of_the_pairs(written):
 
 def test_members_in_another_order_give_the_same_numbers(written, tmp_path):
   folder, path, _ = written
-  facts = json.loads((folder / read.FACTS).read_text("utf-8"))
-  with np.load(folder / read.ARRAYS) as archive:
+  facts = json.loads((folder / pool_record.FACTS).read_text("utf-8"))
+  with np.load(folder / pool_record.ARRAYS) as archive:
     arrays = dict(archive)
   order = np.random.default_rng(4).permutation(len(arrays["names"]))
   for name in ("names", "logits"):
@@ -694,7 +693,8 @@ def test_members_in_another_order_give_the_same_numbers(written, tmp_path):
   facts["members"] = [facts["members"][i] for i in order]
   write_pool(tmp_path, arrays=arrays, **facts)
   one, other = (
-    analysis.analyse(read.read_pool(place), Settings(**QUICK)) for place in (folder, tmp_path)
+    analysis.analyse(pool_record.read_pool(place), Settings(**QUICK))
+    for place in (folder, tmp_path)
   )
   assert one.same.mean == pytest.approx(other.same.mean)
   assert one.reduction["logits"].r == pytest.approx(other.reduction["logits"].r)
@@ -722,7 +722,7 @@ def test_small_and_flat_pools_say_why_a_section_is_missing(tmp_path, models, sim
   count = len(members)
   values = None if similarity is None else np.full((count, count), similarity)
   console = rich.console.Console(width=80, record=True, file=open(tmp_path / "out", "w"))  # noqa: SIM115
-  path = pool.write_page(
+  path = pool_page.write_page(
     write_pool(tmp_path, members, make_arrays(members, values)), console=console, **QUICK
   )
   text = path.read_text("utf-8")
@@ -734,7 +734,7 @@ def test_pool_of_models_without_errors(tmp_path):
   members = [make_member(model, seed) for seed, model in enumerate("abcd")]
   arrays = make_arrays(members)
   arrays["logits"] = np.tile(50 * np.eye(5, dtype=np.float32)[arrays["labels"]], (4, 1, 1))
-  path = pool.write_page(write_pool(tmp_path, members, arrays), **QUICK)
+  path = pool_page.write_page(write_pool(tmp_path, members, arrays), **QUICK)
   assert "6 pairs of which no model errs" in path.read_text("utf-8")
 
 
@@ -742,20 +742,20 @@ def test_pool_of_models_without_errors(tmp_path):
 def test_models_outside_the_band_are_named(tmp_path):
   members = [make_member(model, seed) for seed, model in enumerate("aabb")]
   folder = write_pool(tmp_path, members)
-  accuracy = read.read_pool(folder).accuracy
+  accuracy = pool_record.read_pool(folder).accuracy
   low = float(np.sort(accuracy)[1])
-  path = pool.write_page(folder, **{**QUICK, "accuracy_band": (low, 1.0)})
+  path = pool_page.write_page(folder, **{**QUICK, "accuracy_band": (low, 1.0)})
   name = members[int(np.argmin(accuracy))]["name"]
   text = path.read_text("utf-8")
   assert f"Outside of the band, and left out: 1 model ({name})" in text
-  numbers = json.loads((path.parent / page.NUMBERS).read_text("utf-8"))
+  numbers = json.loads((path.parent / pool_page.NUMBERS).read_text("utf-8"))
   assert sum(row["pairs"] for row in numbers["categories"].values()) == 3
 
 
 def test_names_for_pictures_are_short_and_apart():
-  assert figures.labels(["a/seed_0/member_0", "a/seed_1/member_0"]) == ["a/seed_0", "a/seed_1"]
-  assert figures.labels(["a", "a/b"]) == ["a", "a/b"]
-  assert len(figures.short("x" * 99)) == figures.LONGEST
+  assert pool_figures.labels(["a/seed_0/member_0", "a/seed_1/member_0"]) == ["a/seed_0", "a/seed_1"]
+  assert pool_figures.labels(["a", "a/b"]) == ["a", "a/b"]
+  assert len(pool_figures.short("x" * 99)) == pool_figures.LONGEST
   assert words.p_value(0.0) == "p ≤ 10⁻³⁰⁰" and words.p_value(1.7e-5) == "p = 1.7·10⁻⁵"
   assert words.p_value(0.01, least=0.01) == "p ≤ 0.010" and "not" in words.p_value(math.nan)
 
@@ -779,14 +779,14 @@ def test_bad_settings(settings, told):
 
 def _break(folder, how):
   if how == "no json":
-    (folder / read.FACTS).unlink()
+    (folder / pool_record.FACTS).unlink()
   elif how == "not json":
-    (folder / read.FACTS).write_text("{", "utf-8")
+    (folder / pool_record.FACTS).write_text("{", "utf-8")
   elif how == "no npz":
-    (folder / read.ARRAYS).unlink()
+    (folder / pool_record.ARRAYS).unlink()
   elif how == "cut npz":
-    content = (folder / read.ARRAYS).read_bytes()
-    (folder / read.ARRAYS).write_bytes(content[: len(content) // 2])
+    content = (folder / pool_record.ARRAYS).read_bytes()
+    (folder / pool_record.ARRAYS).write_bytes(content[: len(content) // 2])
   else:
     members = [make_member("a", 0), make_member("b", 1)]
     arrays, facts = make_arrays(members), {}
@@ -812,25 +812,25 @@ def _break(folder, how):
 @pytest.mark.parametrize(
   "how,file",
   [
-    ("no json", read.FACTS),
-    ("not json", read.FACTS),
-    ("no base", read.FACTS),
-    ("twice", read.FACTS),
-    ("one-sided", read.FACTS),
-    ("no npz", read.ARRAYS),
-    ("cut npz", read.ARRAYS),
-    ("names", read.ARRAYS),
-    ("asymmetric", read.ARRAYS),
-    ("labels", read.ARRAYS),
-    ("no logits", read.ARRAYS),
-    ("pickled", read.ARRAYS),
+    ("no json", pool_record.FACTS),
+    ("not json", pool_record.FACTS),
+    ("no base", pool_record.FACTS),
+    ("twice", pool_record.FACTS),
+    ("one-sided", pool_record.FACTS),
+    ("no npz", pool_record.ARRAYS),
+    ("cut npz", pool_record.ARRAYS),
+    ("names", pool_record.ARRAYS),
+    ("asymmetric", pool_record.ARRAYS),
+    ("labels", pool_record.ARRAYS),
+    ("no logits", pool_record.ARRAYS),
+    ("pickled", pool_record.ARRAYS),
   ],
 )
 def test_damaged_files_are_named(tmp_path, how, file):
   write_pool(tmp_path, [make_member("a", 0), make_member("b", 1)])
   _break(tmp_path, how)
   with pytest.raises(UserError) as caught:
-    pool.write_page(tmp_path, **QUICK)
+    pool_page.write_page(tmp_path, **QUICK)
   assert str(caught.value).startswith(str(tmp_path / file)) and "\n" not in str(caught.value)
   assert not (tmp_path / "analysis").exists()
 
@@ -858,13 +858,13 @@ def test_command_line(tmp_path, capsys):
   )
   assert done.returncode == 0, done.stderr
   assert "Models of the same architecture" in done.stdout
-  assert (tmp_path / "out" / page.PAGE).exists() and not (folder / "analysis").exists()
-  html = (tmp_path / "out" / page.PAGE).read_text("utf-8")
+  assert (tmp_path / "out" / pool_page.PAGE).exists() and not (folder / "analysis").exists()
+  html = (tmp_path / "out" / pool_page.PAGE).read_text("utf-8")
   assert "--stages=5" in html and "--accuracy_band=0.0,1.0" in html
-  (folder / read.FACTS).write_text("[]", "utf-8")
+  (folder / pool_record.FACTS).write_text("[]", "utf-8")
   holders = analyse.define_flags(values := flags.FlagValues())
   values(["analyse", f"--folder={folder}"])
   with pytest.raises(SystemExit) as stop:
     command_line.guarded(lambda argv: analyse.main(argv, holders))(["analyse"])
   told = capsys.readouterr().err
-  assert stop.value.code == 2 and read.FACTS in told and told.count("\n") == 1
+  assert stop.value.code == 2 and pool_record.FACTS in told and told.count("\n") == 1

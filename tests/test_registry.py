@@ -8,7 +8,6 @@ import pytest
 
 from dissim_jax.configs import default
 from dissim_jax.data import augment, load
-from dissim_jax.evaluate import diversity, ensembles, stitch_study
 from dissim_jax.registry import metrics
 from dissim_jax.registry.architectures import MODELS, fewest_taps
 from dissim_jax.registry.attacks import ATTACKS
@@ -19,6 +18,8 @@ from dissim_jax.registry.measures import MEASURES
 from dissim_jax.registry.metrics import METRICS, TAKES, Metric
 from dissim_jax.registry.objectives import JOINT, OPTIMIZERS, PROJECTIONS
 from dissim_jax.registry.stitching import STARTS
+from dissim_jax.studies.outputs import diversity, ensembles
+from dissim_jax.studies.stitching import pair
 
 
 @pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
@@ -49,7 +50,7 @@ def test_architectures_have_the_taps_they_say(name):
 
 
 def test_names_that_configs_check_are_those_that_are_known():
-  assert set(STARTS) == set(stitch_study.STARTS)
+  assert set(STARTS) == set(pair.STARTS)
   assert set(POLICIES) == set(augment.POLICIES)
 
 

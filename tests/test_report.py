@@ -11,6 +11,7 @@ import struct
 import subprocess
 import sys
 
+import matplotlib
 import numpy as np
 import pytest
 import rich.console
@@ -18,11 +19,16 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from dissim_jax import command_line, report
 from dissim_jax.errors import UserError
+from dissim_jax.files.run import RunFiles, read_curves, read_run
+from dissim_jax.pages import findings, training
+from dissim_jax.pages.run import FIGURE_NAMES, print_table, write_report
 from dissim_jax.registry.entry import number
 from dissim_jax.registry.metrics import outputs
-from dissim_jax.report import __main__ as program
-from dissim_jax.report import figures, maps, style, summary, tables, training
-from dissim_jax.report.results import Results, read_curves, read_results
+from dissim_jax.render import style
+from dissim_jax.studies.outputs import tables
+from dissim_jax.studies.similarity import at_taps
+from dissim_jax.studies.similarity import heat_maps as similarity_maps
+from dissim_jax.studies.similarity import report as similarity_report
 
 PAIR_KEYS = (
   "error_consistency",
@@ -198,24 +204,24 @@ def _with_values(key, **values):
     "ensembles": [{"sequence": name, "size": 2, key: value} for name, value in values.items()],
   }
   arrays = {"lincka": {}, "lincka_position": {}, "r2": {}, "matched": {}}
-  return Results("", {}, metrics, arrays, {}, {})
+  return RunFiles("", {}, metrics, arrays, {}, {})
 
 
 def _html(workdir):
-  with open(report.write_report(str(workdir)), encoding="utf-8") as file:
+  with open(write_report(str(workdir)), encoding="utf-8") as file:
     return file.read()
 
 
 def _printed(workdir, width=80):
   text = io.StringIO()
-  report.print_table(str(workdir), rich.console.Console(file=text, width=width))
+  print_table(str(workdir), rich.console.Console(file=text, width=width))
   return text.getvalue()
 
 
 @pytest.mark.usefixtures("undrawn")
 def test_table_values_are_those_of_the_file(tmp_path):
   metrics = make_run(tmp_path, size=3)
-  table = tables.output_table(read_results(tmp_path))
+  table = tables.output_table(read_run(tmp_path))
   assert table["sizes"] == [2, 3] and table["sequences"] == ["baseline", "dissimilar"]
   for measure, group in zip(outputs(), table["groups"], strict=True):
     for name, (_, row) in zip(table["sequences"], group["rows"], strict=True):
@@ -300,11 +306,11 @@ def test_same_files_give_the_same_report(tmp_path):
   make_run(tmp_path)
 
   def content():
-    report.write_report(str(tmp_path))
+    write_report(str(tmp_path))
     return {path.name: path.read_bytes() for path in (tmp_path / "report").iterdir()}
 
   first = content()
-  assert set(first) == {"report.html", *(f"{name}.png" for name in report.FIGURE_NAMES)}
+  assert set(first) == {"report.html", *(f"{name}.png" for name in FIGURE_NAMES)}
   assert content() == first
   metrics = make_run(tmp_path, seed=1)  # negative control
   assert metrics["seed"] == 1 and content()["lincka_maps.png"] != first["lincka_maps.png"]
@@ -325,7 +331,7 @@ def test_sentences_follow_the_numbers(tmp_path):
     rows["dissimilar"].update(ensemble_accuracy=ours, error_consistency=1 - ours)
     rows["baseline"].update(ensemble_accuracy=other, error_consistency=1 - other)
     save_metrics(tmp_path, metrics)
-    text = " ".join(summary.sentences(read_results(tmp_path)))
+    text = " ".join(findings.sentences(read_run(tmp_path)))
     assert words in text
     assert ("coincide less than" in text, "coincide more than" in text) == (
       ours > other,
@@ -334,15 +340,15 @@ def test_sentences_follow_the_numbers(tmp_path):
   assert "the dissimilar pair's least-squares R² is 0.10; the independent pair's is 0.52" in text
   error = 100 * math.sqrt(0.93 * 0.07 / 1397)
   assert f"is {error:.2f} points" in text
-  lines = tables.tap_lines(read_results(tmp_path))
+  lines = at_taps.tap_lines(read_run(tmp_path))
   assert re.search(r"independent \(1 pair\) +R² +0.517", lines[1])
   assert re.search(r"dissimilar \(1 pair\) +R² +0.104", lines[2])
 
 
 def test_similarity_at_taps_averages_pairs_and_taps(tmp_path):
   make_run(tmp_path, size=3, taps=(2, 4))
-  results = read_results(tmp_path)
-  rows = {row["relation"]: row for row in tables.tap_similarity(results)}
+  results = read_run(tmp_path)
+  rows = {row["relation"]: row for row in at_taps.tap_similarity(results)}
   assert {key: row["pairs"] for key, row in rows.items()} == {
     "independent": 3,
     "against": 3,
@@ -357,10 +363,10 @@ def test_similarity_at_taps_averages_pairs_and_taps(tmp_path):
 
 def test_r2_goes_from_teacher_to_student_whatever_the_order(tmp_path):
   metrics = make_run(tmp_path, baseline=False)
-  (forward,) = tables.tap_similarity(read_results(tmp_path))
+  (forward,) = at_taps.tap_similarity(read_run(tmp_path))
   metrics["members"][0]["teachers"], metrics["members"][1]["teachers"] = ["member_1"], []
   save_metrics(tmp_path, metrics)
-  (backward,) = tables.tap_similarity(read_results(tmp_path))
+  (backward,) = at_taps.tap_similarity(read_run(tmp_path))
   assert forward["r2"] != forward["r2_reverse"]
   assert (backward["r2"], backward["r2_reverse"]) == (forward["r2_reverse"], forward["r2"])
   assert backward["lincka"] == forward["lincka"]
@@ -407,7 +413,7 @@ def test_terminal_table_fits_80_columns_unclipped(tmp_path):
 
 def test_outlines_mark_how_a_pair_was_trained(tmp_path):
   make_run(tmp_path, size=3, taps=(3,))
-  figure = maps.lincka_maps(results := read_results(tmp_path))
+  figure = similarity_maps.lincka_maps(results := read_run(tmp_path))
   marks = {}
   for ax in figure.axes[:-1]:
     a, b = _pair_of(results, ax)
@@ -446,15 +452,15 @@ def _pair_of(results, ax):
 
 def test_ticks_are_thinned():
   for count in (7, 17, 34, 101):
-    axis = figures.Figure().subplots().xaxis
-    maps._ticks(axis, count, 1.1, "member_0")
+    axis = similarity_report.Figure().subplots().xaxis
+    similarity_maps._ticks(axis, count, 1.1, "member_0")
     assert 2 <= len(axis.get_ticklocs()) <= 5
-  blocks = [maps.Block("s", tuple(itertools.combinations("abcdefghij", 2)))] * 2
-  lines, side = maps.arrange(blocks)
-  assert len(lines) == 2 and maps.SMALLEST <= side < maps.LARGEST
-  assert maps.arrange(blocks[:1] * 3)[0] == [blocks[:1]] * 3
-  pair = maps.Block("s", (("a", "b"),))
-  assert maps.arrange([pair] * 3) == ([[pair] * 3], pytest.approx(2.43, abs=0.3))
+  blocks = [similarity_maps.Block("s", tuple(itertools.combinations("abcdefghij", 2)))] * 2
+  lines, side = similarity_maps.arrange(blocks)
+  assert len(lines) == 2 and similarity_maps.SMALLEST <= side < similarity_maps.LARGEST
+  assert similarity_maps.arrange(blocks[:1] * 3)[0] == [blocks[:1]] * 3
+  pair = similarity_maps.Block("s", (("a", "b"),))
+  assert similarity_maps.arrange([pair] * 3) == ([[pair] * 3], pytest.approx(2.43, abs=0.3))
 
 
 def test_curves_survive_a_killed_run(tmp_path):
@@ -472,17 +478,17 @@ def test_a_reused_member_without_curves(tmp_path):
   metrics["members"][0]["reused_from"] = "runs/other/member_0"
   save_metrics(tmp_path, metrics)
   os.remove(tmp_path / "member_0" / "metrics.jsonl")
-  assert set(read_results(tmp_path).curves) == {"member_1", "independent_1"}
+  assert set(read_run(tmp_path).curves) == {"member_1", "independent_1"}
   assert "runs/other/member_0" in _html(tmp_path)
 
 
 @pytest.mark.usefixtures("undrawn")
 def test_stale_pictures_are_removed(tmp_path):
   make_run(tmp_path)
-  report.write_report(str(tmp_path))
+  write_report(str(tmp_path))
   assert (tmp_path / "report" / "r2.png").exists()
   make_run(tmp_path, size=1, baseline=False)
-  report.write_report(str(tmp_path))
+  write_report(str(tmp_path))
   assert not (tmp_path / "report" / "r2.png").exists()
   assert not list((tmp_path / "report").glob(".*"))
 
@@ -495,9 +501,9 @@ def test_missing_or_damaged_files_are_named(tmp_path, name, capsys):
   for damage in (lambda path: path.write_bytes(b"{ not"), os.remove):
     damage(tmp_path / name)
     with pytest.raises(UserError, match=re.escape(os.path.join(tmp_path, name))):
-      report.write_report(str(tmp_path))
+      write_report(str(tmp_path))
     with pytest.raises(SystemExit, match="^2$"):
-      command_line.guarded(lambda argv: program.run(tmp_path))([])
+      command_line.guarded(lambda argv: report.run(tmp_path))([])
     error = capsys.readouterr().err
     assert "dissim_jax.main" in error and error.count("\n") == 1
 
@@ -509,13 +515,13 @@ def test_metrics_without_a_field_are_named(tmp_path):
     del broken[key]
     save_metrics(tmp_path, broken)
     with pytest.raises(UserError, match=key):
-      read_results(tmp_path)
+      read_run(tmp_path)
 
 
 @pytest.mark.usefixtures("undrawn")
 def test_command_line_prints_the_table_and_the_page(tmp_path, capsys):
   make_run(tmp_path)
-  program.run(tmp_path)
+  report.run(tmp_path)
   printed = capsys.readouterr().out
   assert "baseline" in printed and printed.rstrip().endswith("report.html")
 
@@ -549,16 +555,16 @@ def test_program_exits_with_2_and_never_imports_jax(tmp_path, flags, told):
 
 def test_pictures_have_no_clipped_text(tmp_path):
   make_run(tmp_path, size=3, count=34, taps=(20,))
-  results = read_results(tmp_path)
-  with figures.matplotlib.rc_context(figures.STYLE):
+  results = read_run(tmp_path)
+  with matplotlib.rc_context(style.STYLE):
     for figure in (
       training.curves(results),
-      figures.diagonal(results),
-      figures.least_squares(results),
-      maps.lincka_maps(results),
+      similarity_report.diagonal(results),
+      similarity_report.least_squares(results),
+      similarity_maps.lincka_maps(results),
     ):
       tight = figure.get_tightbbox(FigureCanvasAgg(figure).get_renderer())
       width, height = figure.get_size_inches()
       assert tight.x0 > 0 and tight.y0 > 0 and tight.x1 < width and tight.y1 < height
-      size = struct.unpack(">II", figures.png(figure)[16:24])
+      size = struct.unpack(">II", style.png(figure)[16:24])
       assert size == (int(width * style.DPI), int(height * style.DPI))

@@ -12,26 +12,27 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from rich.console import Console
 from test_report import _html, _printed, make_run, save_metrics
 
-from dissim_jax import report
 from dissim_jax.errors import UserError
-from dissim_jax.report import (
-  attribution,
-  canvas,
-  diversity,
-  diversity_figures,
-  diversity_text,
-  features,
-  figures,
-  maps,
-  robustness,
-  robustness_figures,
-  robustness_text,
-  summary,
-  tables,
-  terminal,
-  training,
-)
-from dissim_jax.report.results import read_results
+from dissim_jax.files import run
+from dissim_jax.files.run import read_run
+from dissim_jax.pages import figures as page_figures
+from dissim_jax.pages import findings, training
+from dissim_jax.pages.run import write_report
+from dissim_jax.render import images, style, terminal
+from dissim_jax.studies.attribution import record as attribution_record
+from dissim_jax.studies.attribution import report as attribution_report
+from dissim_jax.studies.corruption import figures as corruption_figures
+from dissim_jax.studies.corruption import record as corruption_record
+from dissim_jax.studies.corruption import report as corruption_report
+from dissim_jax.studies.features import record as features_record
+from dissim_jax.studies.features import report as features_report
+from dissim_jax.studies.outputs import figures as outputs_figures
+from dissim_jax.studies.outputs import record as outputs_record
+from dissim_jax.studies.outputs import report as outputs_report
+from dissim_jax.studies.outputs import tables
+from dissim_jax.studies.similarity import at_taps
+from dissim_jax.studies.similarity import heat_maps as similarity_maps
+from dissim_jax.studies.similarity import report as similarity_report
 
 NAMES = {
   "plasma_noise": "Plasma noise",
@@ -434,7 +435,7 @@ FILES = (
   "features.json",
 )
 SECTIONS = (
-  robustness_text.TITLE,
+  corruption_report.TITLE,
   "Diversity of errors and predictions",
   "Consensus rules and calibration",
   "Weights and choice of members",
@@ -442,18 +443,18 @@ SECTIONS = (
   "Features of two members joined",
 )
 SECTION_PICTURES = {
-  *robustness_text.PICTURES,
-  *diversity_text.PICTURES,
-  *attribution.PICTURES,
-  *features.PICTURES,
+  *corruption_report.PICTURES,
+  *outputs_report.PICTURES,
+  *attribution_report.PICTURES,
+  *features_report.PICTURES,
 }
 
 
 @pytest.fixture(autouse=True)
 def _house_style(monkeypatch):
   """The pictures of every run are made but not drawn: `test_report` draws them."""
-  monkeypatch.setattr(figures, "png", lambda figure: b"drawn")
-  with matplotlib.rc_context(figures.STYLE):
+  monkeypatch.setattr(page_figures, "png", lambda figure: b"drawn")
+  with matplotlib.rc_context(style.STYLE):
     yield
 
 
@@ -470,8 +471,8 @@ def test_comparison_is_the_mean_over_severities(tmp_path):
   make_run(tmp_path, size=3)
   add_joint(tmp_path, ("gncl",))
   content = add_robustness(tmp_path, FEW, (1, 2, 4.5))
-  found = robustness.read(read_results(tmp_path))
-  table = robustness_text.comparison(found)
+  found = corruption_record.read(read_run(tmp_path))
+  table = corruption_report.comparison(found)
   assert found.sequences == ["baseline", "dissimilar", "gncl"]
   assert [title for title, _ in table.groups] == [
     "Member accuracy [%] ↑",
@@ -500,7 +501,7 @@ def test_comparison_is_the_mean_over_severities(tmp_path):
 def test_every_severity_is_shown_folded(tmp_path):
   make_run(tmp_path, size=3)
   content = add_robustness(tmp_path, FEW, (1, 2, 4.5))
-  table = robustness_text.every_severity(robustness.read(read_results(tmp_path)))
+  table = corruption_report.every_severity(corruption_record.read(read_run(tmp_path)))
   rows = _cells(table)
   assert len(rows) == 3 * len(FEW) and table.folded
   keys = ("ensemble_accuracy", "error_consistency", "gain_over_best")
@@ -511,7 +512,7 @@ def test_every_severity_is_shown_folded(tmp_path):
       for name in ("baseline", "dissimilar")
     ]
     assert _shown(rows[f"{NAMES[row['corruption']]} {row['severity']:g}"]) == expected
-  page = report.write_report(str(tmp_path))
+  page = write_report(str(tmp_path))
   assert "<details><summary>Every severity</summary>" in Path(page).read_text()
 
 
@@ -523,7 +524,7 @@ def _constant(workdir, **values):
       part["sequences"]["baseline"][key] = baseline
       part["sequences"]["dissimilar"][key] = dissimilar
   save(workdir, "robustness.json", content)
-  return _cells(robustness_text.comparison(robustness.read(read_results(workdir))))
+  return _cells(corruption_report.comparison(corruption_record.read(read_run(workdir))))
 
 
 def test_best_is_bold_and_better_underlined_at_printed_precision(tmp_path):
@@ -558,7 +559,7 @@ def test_means_that_lack_conditions_are_marked(tmp_path):
     part["sequences"]["dissimilar"]["jensen_shannon_divergence"] = None
   content["clean"]["sequences"]["baseline"]["error_consistency"] = None
   save(tmp_path, "robustness.json", content)
-  rows = _cells(robustness_text.comparison(robustness.read(read_results(tmp_path))))
+  rows = _cells(corruption_report.comparison(corruption_record.read(read_run(tmp_path))))
   kept = [
     part["sequences"]["dissimilar"]["error_consistency"] for part in content["conditions"][1:3]
   ]
@@ -577,17 +578,21 @@ def test_means_that_lack_conditions_are_marked(tmp_path):
 
 def _told(workdir):
   """The note of the comparison."""
-  results = read_results(workdir)
-  (part,) = robustness_text.sections(results, robustness.read(results))
+  results = read_run(workdir)
+  (part,) = corruption_report.sections(results, corruption_record.read(results))
   return next(block.text for block in part.blocks if block.kind == "text")
 
 
 def test_errors_by_severity_share_an_axis(tmp_path):
   make_run(tmp_path)
   content = add_robustness(tmp_path, FEW, (1, 3))
-  found = robustness.read(read_results(tmp_path))
-  figure = robustness_figures.errors(found, robustness_figures.error_curves(found), found.sequences)
-  assert [ax.get_title("left") for ax in figure.axes] == ["Plasma noise", "Fog", robustness.MEAN]
+  found = corruption_record.read(read_run(tmp_path))
+  figure = corruption_figures.errors(found, corruption_figures.error_curves(found), found.sequences)
+  assert [ax.get_title("left") for ax in figure.axes] == [
+    "Plasma noise",
+    "Fog",
+    corruption_record.MEAN,
+  ]
   assert len({ax.get_ylim() for ax in figure.axes}) == 1 and figure.axes[0].get_ylim()[0] == 0
   clean = content["clean"]["sequences"]["dissimilar"]["ensemble_accuracy"]
   values = np.array(
@@ -597,7 +602,7 @@ def test_errors_by_severity_share_an_axis(tmp_path):
     line = ax.lines[1]
     np.testing.assert_allclose(line.get_xdata(), [0, 1, 3])
     np.testing.assert_allclose(line.get_ydata(), 100 * (1 - np.array([clean, *row])))
-  gains = robustness_figures.gains(found).axes[0].lines[1].get_xdata()
+  gains = corruption_figures.gains(found).axes[0].lines[1].get_xdata()
   expected = [content["clean"], *content["conditions"]]
   expected = [part["sequences"]["dissimilar"]["gain_over_best"] for part in expected]
   np.testing.assert_allclose(
@@ -611,8 +616,8 @@ def test_errors_by_severity_share_an_axis(tmp_path):
 def test_examples_show_every_corruption_and_severity(tmp_path, channels):
   make_run(tmp_path)
   add_robustness(tmp_path, FEW, (1, 2, 3), side=6, channels=channels)
-  found = robustness.read(read_results(tmp_path))
-  (ax,) = robustness_figures.examples(found).axes
+  found = corruption_record.read(read_run(tmp_path))
+  (ax,) = corruption_figures.examples(found).axes
   assert len(ax.images) == 2 * 4
   for image, pixels in zip(
     ax.images, [found.original, *found.images[0], found.original, *found.images[1]], strict=True
@@ -629,7 +634,7 @@ def test_examples_show_every_corruption_and_severity(tmp_path, channels):
 def test_severities_may_be_in_any_order(tmp_path):
   make_run(tmp_path)
   content = add_robustness(tmp_path, FEW, (3, 1, 2))
-  found = robustness.read(read_results(tmp_path))
+  found = corruption_record.read(read_run(tmp_path))
   with np.load(tmp_path / "evaluation" / "corruptions.npz") as archive:
     np.testing.assert_array_equal(found.images, archive["images"][:, [1, 2, 0]])
   wanted = {
@@ -641,16 +646,16 @@ def test_severities_may_be_in_any_order(tmp_path):
 
 
 def test_an_image_that_is_not_square_keeps_its_shape():
-  _, ax = canvas.blank(3, 3)
-  canvas.image(ax, np.zeros((2, 8, 3), np.uint8), 1, 1, 1)
+  _, ax = images.blank(3, 3)
+  images.image(ax, np.zeros((2, 8, 3), np.uint8), 1, 1, 1)
   assert ax.images[0].get_extent() == pytest.approx((1, 2, 1.375, 1.625))
 
 
 def test_diversity_table_and_consensus_rules(tmp_path):
   make_run(tmp_path)
   content = add_diversity(tmp_path)
-  found = diversity.read(read_results(tmp_path))
-  rows = _cells(diversity_text.diversity_table(found))
+  found = outputs_record.read(read_run(tmp_path))
+  rows = _cells(outputs_report.diversity_table(found))
   assert len(rows) == len(PAIRS)
   arrows = {
     label.split(" [")[0].rsplit(" ", 1)[0] if "[" not in label else label.split(" [")[0]: label[-1]
@@ -673,7 +678,7 @@ def test_diversity_table_and_consensus_rules(tmp_path):
     for stage in ("uncalibrated", "calibrated")
     for name in ("baseline", "dissimilar")
   ]
-  rules = _cells(diversity_text.rule_table(found))
+  rules = _cells(outputs_report.rule_table(found))
   assert len(rules) == 2 * len(RULES)
   cells = _shown(rules["dissimilar, majority vote"])
   ends = [
@@ -681,7 +686,7 @@ def test_diversity_table_and_consensus_rules(tmp_path):
   ]
   assert cells[0] == " → ".join(f"{100 * end['accuracy']:.2f}" for end in ends)
   assert cells[4] == " → ".join(f"{100 * end['conversion_rate']:.1f}" for end in ends)
-  members = _cells(diversity_text.member_table(found))
+  members = _cells(outputs_report.member_table(found))
   assert _shown(members["member_1"])[0] == f"{content['members']['member_1']['temperature']:.2f}"
 
 
@@ -693,16 +698,16 @@ def test_without_validation_images_nothing_is_calibrated(tmp_path):
   html = _html(tmp_path)
   assert told in html and "After calibration" not in html and "→" not in html
   assert SECTIONS[3] not in html
-  found = diversity.read(read_results(tmp_path))
-  assert diversity_figures.interpolation(found) is None
-  assert diversity_figures.greedy(found) is None
-  assert len(diversity_figures.reliability(found).axes) == 2
+  found = outputs_record.read(read_run(tmp_path))
+  assert outputs_figures.interpolation(found) is None
+  assert outputs_figures.greedy(found) is None
+  assert len(outputs_figures.reliability(found).axes) == 2
 
 
 def test_reliability_diagrams(tmp_path):
   make_run(tmp_path)
   content = add_diversity(tmp_path)
-  figure = diversity_figures.reliability(diversity.read(read_results(tmp_path)))
+  figure = outputs_figures.reliability(outputs_record.read(read_run(tmp_path)))
   assert [ax.get_title("left") for ax in figure.axes] == [
     f"{name}, {stage}" for name in ("baseline", "dissimilar") for stage in ("before", "after")
   ]
@@ -722,23 +727,23 @@ def test_reliability_diagrams(tmp_path):
 def test_specialisation_interpolation_and_greedy(tmp_path):
   make_run(tmp_path)
   content = add_diversity(tmp_path, classes=7)
-  found = diversity.read(read_results(tmp_path))
-  figure = diversity_figures.specialisation(found)
+  found = outputs_record.read(read_run(tmp_path))
+  figure = outputs_figures.specialisation(found)
   row = content["sequences"]["dissimilar"]["specialisation"]
-  for ax, group in zip(figure.axes[4:], diversity.GROUPS, strict=True):
+  for ax, group in zip(figure.axes[4:], outputs_record.GROUPS, strict=True):
     np.testing.assert_allclose([bar.get_height() for bar in ax.patches], row[group])
     np.testing.assert_allclose(ax.patches[3].get_x(), row["edges"][3])
   assert figure.axes[4].get_ylabel() == "dissimilar\na = member_0\nb = member_1"
-  (ax,) = diversity_figures.specialisation_by_class(found).axes
+  (ax,) = outputs_figures.specialisation_by_class(found).axes
   np.testing.assert_allclose([bar.get_height() for bar in ax.patches[7:]], row["by_class"])
   curves = content["sequences"]["baseline"]["interpolation"]
-  ax = diversity_figures.interpolation(found).axes[0]
+  ax = outputs_figures.interpolation(found).axes[0]
   for prefix in ("", "by_class_"):
-    for split, style in (("validation", "--"), ("test", "-")):
+    for split, dashes in (("validation", "--"), ("test", "-")):
       expected = 100 * np.array(curves[f"{prefix}{split}_accuracy"])
       (line,) = (line for line in ax.lines if np.allclose(line.get_ydata(), expected))
-      assert line.get_linestyle() == style
-  (ax,) = diversity_figures.greedy(found).axes
+      assert line.get_linestyle() == dashes
+  (ax,) = outputs_figures.greedy(found).axes
   assert [text.get_text() for text in ax.get_xticklabels()] == [
     "member_0",
     "+ member_1",
@@ -748,7 +753,7 @@ def test_specialisation_interpolation_and_greedy(tmp_path):
     ax.lines[1].get_ydata(), 100 * np.array(content["greedy"]["test_accuracy"])
   )
   add_diversity(tmp_path, classes=1000)
-  (ax,) = diversity_figures.specialisation_by_class(diversity.read(read_results(tmp_path))).axes
+  (ax,) = outputs_figures.specialisation_by_class(outputs_record.read(read_run(tmp_path))).axes
   assert not ax.patches and (np.diff(ax.lines[0].get_ydata()) >= 0).all()
 
 
@@ -756,20 +761,20 @@ def test_specialisation_interpolation_and_greedy(tmp_path):
 def test_attribution_maps_and_table(tmp_path):
   make_run(tmp_path, size=3)
   content = add_attribution(tmp_path, count=3, method="integrated_gradients")
-  results = read_results(tmp_path)
-  found = attribution.read(results)
-  rows = _cells(attribution.table(found))
+  results = read_run(tmp_path)
+  found = attribution_record.read(results)
+  rows = _cells(attribution_report._table(found))
   for name, row in content["sequences"].items():
     first, second = rows[name]
     assert (first.text, first.spread) == (f"{row['diversity']:.4f}", "0.0500")
     assert second.text == f"{row['diversity_right']:.4f}"
-  groups = attribution._members(results, found)
+  groups = attribution_report._members(results, found)
   assert groups == [
     ("baseline", ["member_0", "independent_1", "independent_2"]),
     ("dissimilar", ["member_1", "member_2"]),
   ]
-  (ax,) = attribution.draw(found, groups).axes
-  drawn = [image for image in ax.images if image.get_cmap().name == attribution.COLOURS]
+  (ax,) = attribution_report.draw(found, groups).axes
+  drawn = [image for image in ax.images if image.get_cmap().name == attribution_report.COLOURS]
   assert len(drawn) == 15 and len(ax.images) == 18
   order = [name for _, names in groups for name in names]
   for image in drawn:
@@ -777,7 +782,7 @@ def test_attribution_maps_and_table(tmp_path):
     member = found.shown["members"].index(order[member])
     np.testing.assert_array_equal(image.get_array(), found.shown["maps"][member, row])
     assert image.get_clim() == pytest.approx((0, found.shown["maps"][:, row].max()))
-  red = sum(text.get_color() == attribution.WRONG for text in ax.texts)
+  red = sum(text.get_color() == attribution_report.WRONG for text in ax.texts)
   assert red == np.sum(found.shown["predictions"] != found.shown["labels"]) > 0
   html = _html(tmp_path)
   assert "By integrated gradients, 20 steps, on 256 test images" in html
@@ -787,11 +792,11 @@ def test_attribution_maps_and_table(tmp_path):
 def test_names_of_classes_fit_beside_their_images(tmp_path):
   make_run(tmp_path)
   add_attribution(tmp_path, count=8)
-  results = read_results(tmp_path)
-  found = attribution.read(results)
+  results = read_run(tmp_path)
+  found = attribution_record.read(results)
   found.shown["classes"] = ["automobile", *found.shown["classes"][1:]]
   found.shown["labels"][:] = 0
-  figure = attribution.draw(found, attribution._members(results, found))
+  figure = attribution_report.draw(found, attribution_report._members(results, found))
   renderer = FigureCanvasAgg(figure).get_renderer()
   boxes = [
     text.get_window_extent(renderer)
@@ -807,17 +812,17 @@ def test_as_many_members_as_fit_are_shown(tmp_path):
   make_run(tmp_path, size=5)
   add_joint(tmp_path, size=5)
   add_attribution(tmp_path, count=1)
-  results = read_results(tmp_path)
-  groups = attribution._members(results, attribution.read(results))
+  results = read_run(tmp_path)
+  groups = attribution_report._members(results, attribution_record.read(results))
   assert len(results.members) == 19 and sum(len(names) for _, names in groups) == 12
-  (part,) = attribution.sections(results, attribution.read(results))
+  (part,) = attribution_report.sections(results, attribution_record.read(results))
   assert "7 more members did not fit" in part.pictures[0].caption
 
 
 def test_features(tmp_path):
   make_run(tmp_path)
   content = add_features(tmp_path)["sequences"]["dissimilar"]
-  left, right = features.draw(features.read(read_results(tmp_path))).axes
+  left, right = features_report.draw(features_record.read(read_run(tmp_path))).axes
   curves = [
     line for line in left.lines if len(line.get_xdata()) == 5 and line.get_linestyle() == "-"
   ]
@@ -834,7 +839,7 @@ def test_features(tmp_path):
 def test_relations_of_members_trained_jointly(tmp_path):
   make_run(tmp_path, size=3)
   add_joint(tmp_path, ("gncl", "independent"))
-  results = read_results(tmp_path)
+  results = read_run(tmp_path)
   expected = {
     ("member_0", "member_1"): "against",
     ("gncl_0", "gncl_2"): "joint",
@@ -846,7 +851,7 @@ def test_relations_of_members_trained_jointly(tmp_path):
   for (a, b), relation in expected.items():
     assert results.relation(a, b) == results.relation(b, a) == relation
   assert results.regularised_taps == [3]
-  labels = [tables.sequence_label(results, name) for name in results.sequences]
+  labels = [run.sequence_label(results, name) for name in results.sequences]
   assert labels == [
     "baseline",
     "dissimilar (ExpVar, tap 3)",
@@ -856,17 +861,17 @@ def test_relations_of_members_trained_jointly(tmp_path):
   rows = {row["name"]: row["teachers"] for row in tables.member_table(results)}
   assert rows["gncl_1"] == "jointly (GNCL)" and rows["independent_1"] == "– (trained jointly)"
   assert rows["member_1"] == "member_0" and rows["member_0"] == "–"
-  assert summary.title(results) == (
+  assert findings.title(results) == (
     "resnet8 on digits: ExpVar at tap 3 (block 3), λ = 1; GNCL, trained jointly, λ = 0.2, seed 0"
   )
-  assert "Accuracy of the other ensembles: gncl" in " ".join(summary.sentences(results))
+  assert "Accuracy of the other ensembles: gncl" in " ".join(findings.sentences(results))
 
 
 @pytest.mark.usefixtures("undrawn")
 def test_a_joint_main_run_claims_no_penalty_at_taps(tmp_path):
   make_run(tmp_path, size=3)
   add_joint(tmp_path, (), main="gncl")
-  results = read_results(tmp_path)
+  results = read_run(tmp_path)
   assert results.metrics["dissim"]["weight"] == 1.0 and results.regularised_taps == []
   assert set(results.curves) == {"gncl", "independent_1", "independent_2"}
   html, printed = _html(tmp_path), _printed(tmp_path)
@@ -885,7 +890,7 @@ def test_a_joint_main_run_claims_no_penalty_at_taps(tmp_path):
 def test_curves_of_a_group_are_one_line(tmp_path):
   make_run(tmp_path, size=3)
   add_joint(tmp_path)
-  results = read_results(tmp_path)
+  results = read_run(tmp_path)
   figure = training.curves(results)
   assert [ax.get_title() for ax in figure.axes] == [
     "Loss",
@@ -919,16 +924,16 @@ def test_curves_of_a_group_are_one_line(tmp_path):
 def test_pictures_of_eleven_members(tmp_path):
   make_run(tmp_path, size=3)
   add_joint(tmp_path)
-  results = read_results(tmp_path)
+  results = read_run(tmp_path)
   assert len(results.pairs) == 55
-  blocks = maps.map_blocks(results)
+  blocks = similarity_maps.map_blocks(results)
   assert [(block.title, len(block.pairs)) for block in blocks] == [
     (name, 3) for name in ("baseline", "dissimilar", "gncl", "balanced")
   ]
-  figure = maps.lincka_maps(results)
+  figure = similarity_maps.lincka_maps(results)
   assert sum(bool(ax.patches) for ax in figure.axes) == 3  # those regularised at the tap
-  assert "Pairs that share no sequence are left out" in summary.caption("lincka_maps", results)
-  legend = [text.get_text() for text in figures.diagonal(results).legends[0].get_texts()]
+  assert "Pairs that share no sequence are left out" in findings.caption("lincka_maps", results)
+  legend = [text.get_text() for text in similarity_report.diagonal(results).legends[0].get_texts()]
   assert legend == [
     "mean of 3 pairs: independent",
     "mean of 3 pairs: dissimilar",
@@ -936,7 +941,7 @@ def test_pictures_of_eleven_members(tmp_path):
     "mean of 43 pairs: not trained against each other",
     "regularised tap 3 (block 3)",
   ]
-  rows = {row["relation"]: row["pairs"] for row in tables.tap_similarity(results)}
+  rows = {row["relation"]: row["pairs"] for row in at_taps.tap_similarity(results)}
   assert rows == {"independent": 3, "against": 3, "joint": 6, "other": 43}
 
 
@@ -966,7 +971,9 @@ def test_everything_at_once(tmp_path, request):
   assert f"{told}validation images" in html.replace("&#39;", "'")
   printed = _printed(tmp_path)
   assert max(map(len, printed.splitlines())) <= 80 and "…" not in printed
-  for cells in _cells(robustness_text.comparison(robustness.read(read_results(tmp_path)))).values():
+  for cells in _cells(
+    corruption_report.comparison(corruption_record.read(read_run(tmp_path)))
+  ).values():
     assert all(cell.text in printed for cell in cells[3:6])  # the ensembles' accuracies
   for name in FILES:
     (tmp_path / "evaluation" / name).unlink()
@@ -1008,7 +1015,7 @@ def test_everything_null(tmp_path):
   assert all(
     cell.text == "–" and not (cell.best or cell.better or cell.mark)
     for cells in _cells(
-      robustness_text.comparison(robustness.read(read_results(tmp_path)))
+      corruption_report.comparison(corruption_record.read(read_run(tmp_path)))
     ).values()
     for cell in cells
   )
@@ -1020,12 +1027,12 @@ def test_one_sequence(tmp_path, size):
   add_sections(tmp_path, corruptions=FEW, severities=(1,))
   html, printed = _html(tmp_path), _printed(tmp_path)
   assert (
-    robustness_text.TITLE in html
+    corruption_report.TITLE in html
     and "better than the baseline"
-    not in html[html.index(robustness_text.TITLE) : html.index("<h2>Members")]
+    not in html[html.index(corruption_report.TITLE) : html.index("<h2>Members")]
   )
   assert ("Features of two members" in html) == (size > 1)
-  table = robustness_text.comparison(robustness.read(read_results(tmp_path)))
+  table = corruption_report.comparison(corruption_record.read(read_run(tmp_path)))
   assert not any(cell.best or cell.better for cells in _cells(table).values() for cell in cells)
   assert "Plasma noise" in printed
 
@@ -1039,7 +1046,7 @@ def test_damaged_files_are_named(tmp_path, name):
   for damage in (b"{ torn", b"", b"[1]", b"{}", b'{"sequences": 3}'):
     path.write_bytes(damage)
     with pytest.raises(UserError, match=re.escape(str(path))) as error:
-      report.write_report(str(tmp_path))
+      write_report(str(tmp_path))
     assert str(error.value).count("\n") == 0 and "remove it" in str(error.value)
   assert not (tmp_path / "report").exists()
   path.write_bytes(content)
@@ -1051,7 +1058,7 @@ def test_damaged_files_are_named(tmp_path, name):
       }
     np.savez(path, **arrays)
     with pytest.raises(UserError, match="another form"):
-      report.write_report(str(tmp_path))
+      write_report(str(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -1089,13 +1096,13 @@ def test_what_is_wrong_in_a_file_is_told(tmp_path, name, change, told):
   change(content)
   save(tmp_path, name, content)
   with pytest.raises(UserError, match=re.escape(told)):
-    report.write_report(str(tmp_path))
+    write_report(str(tmp_path))
 
 
 def test_wide_tables_are_split_by_measure(tmp_path):
   make_run(tmp_path)
   add_robustness(tmp_path, FEW)
-  table = robustness_text.comparison(robustness.read(read_results(tmp_path)))
+  table = corruption_report.comparison(corruption_record.read(read_run(tmp_path)))
   parts = table.split(5)
   assert [[title for title, _ in part.groups] for part in parts] == [
     [title for title, _ in table.groups[:2]],
@@ -1120,17 +1127,17 @@ def test_pictures_have_no_clipped_text(tmp_path):
   make_run(tmp_path, size=3)
   add_joint(tmp_path, ("gncl_masked", "attribution"))
   add_sections(tmp_path)
-  results = read_results(tmp_path)
-  robust, diverse = robustness.read(results), diversity.read(results)
-  maps_found = attribution.read(results)
-  curves = robustness_figures.error_curves(robust)
+  results = read_run(tmp_path)
+  robust, diverse = corruption_record.read(results), outputs_record.read(results)
+  maps_found = attribution_record.read(results)
+  curves = corruption_figures.error_curves(robust)
   drawn = [
-    robustness_figures.errors(robust, curves, robust.sequences),
-    robustness_figures.gains(robust),
-    robustness_figures.examples(robust),
-    *(getattr(diversity_figures, name)(diverse) for name in diversity_text.PICTURES),
-    attribution.draw(maps_found, attribution._members(results, maps_found)),
-    features.draw(features.read(results)),
+    corruption_figures.errors(robust, curves, robust.sequences),
+    corruption_figures.gains(robust),
+    corruption_figures.examples(robust),
+    *(getattr(outputs_figures, name)(diverse) for name in outputs_report.PICTURES),
+    attribution_report.draw(maps_found, attribution_report._members(results, maps_found)),
+    features_report.draw(features_record.read(results)),
     training.curves(results),
   ]
   for figure in drawn:

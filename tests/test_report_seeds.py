@@ -15,10 +15,11 @@ from test_report_sections import FEW, NAMES, add_robustness, save
 
 from dissim_jax import report
 from dissim_jax.errors import UserError
+from dissim_jax.files.run import BASELINE
+from dissim_jax.pages import seeds, seeds_findings, seeds_means
+from dissim_jax.pages.run import write_report
+from dissim_jax.pages.seeds import print_seeds, write_seeds
 from dissim_jax.registry.metrics import outputs
-from dissim_jax.report import __main__ as program
-from dissim_jax.report import seeds, seeds_page, seeds_text
-from dissim_jax.report.results import BASELINE
 
 SEVERITIES = (1, 2)
 
@@ -67,7 +68,7 @@ def _condition_means(content, sequence, key):
 
 def test_comparison_is_mean_and_deviation_over_seeds(tmp_path):
   workdirs = make_seeds(tmp_path)
-  rows = _cells(seeds_page.comparison(seeds.read_runs(workdirs)))
+  rows = _cells(seeds.comparison(seeds_means.read_runs(workdirs)))
   contents = [_json(workdir, "robustness.json") for workdir in workdirs]
   keys = ("member_accuracy", "ensemble_accuracy", "error_consistency", "jensen_shannon_divergence")
   places = [(key, name) for key in keys for name in ("baseline", "dissimilar")]
@@ -80,7 +81,7 @@ def test_comparison_is_mean_and_deviation_over_seeds(tmp_path):
 
 def test_clean_table_and_paired_differences(tmp_path):
   workdirs = make_seeds(tmp_path, size=3)
-  runs = seeds.read_runs(workdirs)
+  runs = seeds_means.read_runs(workdirs)
   metrics = [_json(workdir, "metrics.json") for workdir in workdirs]
 
   def clean(sequence, size, key="ensemble_accuracy"):
@@ -91,7 +92,7 @@ def test_clean_table_and_paired_differences(tmp_path):
       if (row["sequence"], row["size"]) == (sequence, size)
     ]
 
-  output = seeds_page.output_table(runs)
+  output = seeds.output_table(runs)
   assert output["sizes"] == [2, 3] and len(output["groups"]) == len(outputs())
   (_, baseline), (_, ours) = output["groups"][2]["rows"]
   for column, size in enumerate((2, 3)):
@@ -99,7 +100,7 @@ def test_clean_table_and_paired_differences(tmp_path):
       assert (cells[column].text, cells[column].spread) == _text(
         clean(name, size, "error_consistency"), 3
       )
-  rows = _cells(seeds_page.differences_table(runs))
+  rows = _cells(seeds.differences_table(runs))
   contents = [_json(workdir, "robustness.json") for workdir in workdirs]
   robust = {
     name: [_condition_means(content, name, "ensemble_accuracy") for content in contents]
@@ -124,12 +125,12 @@ def test_clean_table_and_paired_differences(tmp_path):
 
 def test_spread_over_runs():
   nan = math.nan
-  assert seeds.spread([1.0, 3.0]) == (2.0, pytest.approx(math.sqrt(2)), True)
-  mean, std, complete = seeds.spread([1.0, nan])
+  assert seeds_means.spread([1.0, 3.0]) == (2.0, pytest.approx(math.sqrt(2)), True)
+  mean, std, complete = seeds_means.spread([1.0, nan])
   assert mean == 1.0 and math.isnan(std) and not complete
-  mean, std, complete = seeds.spread([nan, nan])
+  mean, std, complete = seeds_means.spread([nan, nan])
   assert math.isnan(mean) and math.isnan(std) and not complete
-  mean, std, complete = seeds.spread([1.0, math.inf])
+  mean, std, complete = seeds_means.spread([1.0, math.inf])
   assert mean == math.inf and math.isnan(std) and complete
 
 
@@ -140,20 +141,20 @@ def test_best_is_marked_by_means(tmp_path):
     for row in metrics["ensembles"]:
       row["ensemble_accuracy"] = 0.9 + (row["sequence"] == "dissimilar") * (0.1 - 0.08 * index)
     save_metrics(tmp_path / f"seed_{index}", metrics)  # 10, 2, -6 points better
-  (_, (base,)), (_, (ours,)) = seeds_page.output_table(seeds.read_runs(workdirs))["groups"][0][
+  (_, (base,)), (_, (ours,)) = seeds.output_table(seeds_means.read_runs(workdirs))["groups"][0][
     "rows"
   ]
   assert (ours.best, ours.better, base.best, base.better) == (True, True, False, False)
   assert (ours.text, ours.spread, base.text, base.spread) == ("92.000", "8.000", "90.000", "0.000")
-  sentence, count = seeds_text.findings(seeds.read_runs(workdirs))
+  sentence, count = seeds_findings.sentences(seeds_means.read_runs(workdirs))
   assert "classifies 92.00 ± 8.00 %" in sentence and "2.00 ± 8.00 points more than" in sentence
   assert count == "Means ± standard deviations (n − 1) over 3 seeds."
 
 
 def test_errors_have_a_band(tmp_path):
   workdirs = make_seeds(tmp_path)
-  runs = seeds.read_runs(workdirs)
-  curves = seeds_page.error_curves(runs)
+  runs = seeds_means.read_runs(workdirs)
+  curves = seeds.error_curves(runs)
   contents = [_json(workdir, "robustness.json") for workdir in workdirs]
   values = np.array(
     [
@@ -176,7 +177,7 @@ def test_errors_have_a_band(tmp_path):
 
 def test_page_is_self_contained_deterministic_and_says_what_was_run(tmp_path):
   workdirs = make_seeds(tmp_path)
-  page = report.write_seeds(workdirs)
+  page = write_seeds(workdirs)
   assert page == str(tmp_path / "report" / "report.html")
   folder = tmp_path / "report"
   first = {path.name: path.read_bytes() for path in folder.iterdir()}
@@ -187,9 +188,9 @@ def test_page_is_self_contained_deterministic_and_says_what_was_run(tmp_path):
   assert "seeds 0, 1, 2 · 20 epochs a member · batches of 50 · 1 × cpu" in html
   assert "resnet8 on digits: ExpVar at tap 1 (block 1), λ = 1, 3 seeds" in html
   assert "100 training images · 1,397 test images" in html
-  for row in seeds_page.comparison(seeds.read_runs(workdirs)).bodies[1]:
+  for row in seeds.comparison(seeds_means.read_runs(workdirs)).bodies[1]:
     assert all(f"{cell.text}<small> ±{cell.spread}</small>" in html for cell in row[1])
-  report.write_seeds(list(reversed(workdirs)), str(tmp_path / "again"))
+  write_seeds(list(reversed(workdirs)), str(tmp_path / "again"))
   assert (tmp_path / "again" / "report.html").read_bytes() == first["report.html"]
   assert not any((tmp_path / f"seed_{seed}" / "report").exists() for seed in range(3))
 
@@ -200,22 +201,22 @@ def test_missing_values_are_marked(tmp_path):
   for part in content["conditions"]:
     part["sequences"]["dissimilar"]["error_consistency"] = None
   save(tmp_path / "seed_1", "robustness.json", content)
-  rows = _cells(seeds_page.comparison(seeds.read_runs(workdirs)))
+  rows = _cells(seeds.comparison(seeds_means.read_runs(workdirs)))
   assert [cell.mark for cell in rows["Fog"]] == ["", "", "", "", "", "†", "", ""]
   for workdir in workdirs:
     content = json.loads(json.dumps(_json(workdir, "robustness.json")))
     for part in (content["clean"], *content["conditions"]):
       part["sequences"] = {name: dict.fromkeys(row) for name, row in part["sequences"].items()}
     save(tmp_path / workdir.rsplit("/", 1)[1], "robustness.json", content)
-  rows = _cells(seeds_page.comparison(seeds.read_runs(workdirs)))
+  rows = _cells(seeds.comparison(seeds_means.read_runs(workdirs)))
   assert {cell.text + cell.spread + cell.mark for cells in rows.values() for cell in cells} == {"–"}
-  with open(report.write_seeds(workdirs), encoding="utf-8") as file:
+  with open(write_seeds(workdirs), encoding="utf-8") as file:
     assert not re.search(r">\s*(nan|None)\b", file.read())
 
 
 def test_without_robustness_there_is_the_clean_table(tmp_path):
   workdirs = make_seeds(tmp_path, robust=False)
-  page = report.write_seeds(workdirs)
+  page = write_seeds(workdirs)
   with open(page, encoding="utf-8") as file:
     html = file.read()
   assert "What the ensemble gains" in html and "clean and corrupted" not in html
@@ -224,8 +225,8 @@ def test_without_robustness_there_is_the_clean_table(tmp_path):
 
 def test_no_baseline(tmp_path):
   workdirs = make_seeds(tmp_path, baseline=False)
-  assert seeds_page.differences_table(seeds.read_runs(workdirs)) is None
-  with open(report.write_seeds(workdirs), encoding="utf-8") as file:
+  assert seeds.differences_table(seeds_means.read_runs(workdirs)) is None
+  with open(write_seeds(workdirs), encoding="utf-8") as file:
     assert "Against the baseline" not in file.read()
 
 
@@ -246,66 +247,66 @@ def test_runs_of_other_experiments_are_refused(tmp_path, change, told):
   config = json.loads(path.read_text())
   config["command"] = "python -m dissim_jax.main --workdir=elsewhere"
   path.write_text(json.dumps(config))
-  seeds.read_runs(workdirs)  # another command is no other experiment
+  seeds_means.read_runs(workdirs)  # another command is no other experiment
   change(config)
   path.write_text(json.dumps(config))
   with pytest.raises(UserError, match=told):
-    report.write_seeds(workdirs)
+    write_seeds(workdirs)
 
 
 def test_a_run_counts_once(tmp_path):
   workdirs = make_seeds(tmp_path, robust=False)
   with pytest.raises(UserError, match="given twice"):
-    seeds.read_runs([*workdirs, str(tmp_path / "seed_2" / ".." / "seed_1")])
+    seeds_means.read_runs([*workdirs, str(tmp_path / "seed_2" / ".." / "seed_1")])
   make_run(tmp_path / "again", seed=1, count=3, taps=(1,))
   with pytest.raises(UserError, match="seed=1 in .* a seed of its own"):
-    seeds.read_runs([*workdirs, str(tmp_path / "again")])
+    seeds_means.read_runs([*workdirs, str(tmp_path / "again")])
 
 
 def test_other_corruptions_are_refused(tmp_path):
   workdirs = make_seeds(tmp_path, count=2)
   add_robustness(tmp_path / "seed_1", FEW, (1, 2, 3))
   with pytest.raises(UserError, match="severities of evaluation/robustness.json differ"):
-    seeds.read_runs(workdirs)
+    seeds_means.read_runs(workdirs)
 
 
 def test_the_report_of_a_run_is_not_overwritten(tmp_path):
   workdirs = make_seeds(tmp_path / "runs", count=2, robust=False)
-  page = report.write_report(workdirs[0])
+  page = write_report(workdirs[0])
   with open(page, "rb") as file:
     before = file.read()
   with pytest.raises(UserError, match="the report of the run"):
-    report.write_seeds(workdirs, f"{workdirs[0]}/report")
+    write_seeds(workdirs, f"{workdirs[0]}/report")
   make_run(tmp_path / "runs", seed=7, count=3, taps=(1,))  # the common folder is a run itself
   with pytest.raises(UserError, match="give another folder"):
-    report.write_seeds(workdirs)
+    write_seeds(workdirs)
   with open(page, "rb") as file:
     assert file.read() == before
   (tmp_path / "file").write_text("")
   with pytest.raises(UserError, match="cannot be made"):
-    report.write_seeds(workdirs, str(tmp_path / "file" / "out"))
+    write_seeds(workdirs, str(tmp_path / "file" / "out"))
 
 
 def test_terminal_tables_fit_80_columns(tmp_path):
   workdirs = make_seeds(tmp_path, corruptions=tuple(NAMES))
   for width in (80, 60, 200):
     text = io.StringIO()
-    report.print_seeds(workdirs, rich.console.Console(file=text, width=width))
+    print_seeds(workdirs, rich.console.Console(file=text, width=width))
     printed = text.getvalue()
     assert max(map(len, printed.splitlines())) <= width and "…" not in printed
-    for cells in _cells(seeds_page.comparison(seeds.read_runs(workdirs))).values():
+    for cells in _cells(seeds.comparison(seeds_means.read_runs(workdirs))).values():
       assert all(f"{cell.text} ±{cell.spread}" in printed for cell in cells[2:4])
     assert ("JSD %" in printed) == (width == 200)
 
 
 def test_command_line(tmp_path, capsys):
   workdirs = make_seeds(tmp_path, count=2, robust=False)
-  program.run(*workdirs, output=str(tmp_path / "page"))
+  report.run(*workdirs, output=str(tmp_path / "page"))
   printed = capsys.readouterr().out
   assert printed.startswith("Mean ± standard deviation over 2 seeds")
   assert printed.rstrip().endswith("page/report.html")
   with pytest.raises(UserError, match="--output=.*several"):
-    program.run(workdirs[0], output="x")
+    report.run(workdirs[0], output="x")
   code = (
     f"import runpy, sys; sys.argv = ['report', '--workdir={workdirs[0]}', "
     f"'--workdir={workdirs[0]}']\n"

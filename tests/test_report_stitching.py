@@ -11,15 +11,14 @@ import rich.console
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from test_report import make_run
 
-from dissim_jax import report
-from dissim_jax.report import (
-  figures,
-  stitching,
-  stitching_figures,
-  stitching_panels,
-  stitching_text,
-)
-from dissim_jax.report.results import read_results
+from dissim_jax.files.run import read_run
+from dissim_jax.pages.run import FIGURE_NAMES, print_table, write_report
+from dissim_jax.render import style
+from dissim_jax.studies.stitching import figures as stitching_figures
+from dissim_jax.studies.stitching import panels
+from dissim_jax.studies.stitching import record as stitching_record
+from dissim_jax.studies.stitching import report as stitching_report
+from dissim_jax.studies.stitching.report import print_stitches
 
 METHODS = ("identity", "least_squares", "linear", "orthogonal", "task_loss")
 QUANTITIES = ("relative_accuracy", "accuracy", "cross_entropy", "lincka", "r2", "sparsity")
@@ -139,12 +138,12 @@ def add_all(workdir, pairs, taps=range(7), **options):
 
 def pairs_of(workdir):
   """All (source, target) with the first member as source."""
-  return [("member_0", name) for name in read_results(workdir).members if name != "member_0"]
+  return [("member_0", name) for name in read_run(workdir).members if name != "member_0"]
 
 
 def _found(workdir):
-  results = read_results(workdir)
-  return results, stitching.read_stitching(results)
+  results = read_run(workdir)
+  return results, stitching_record.read_stitching(results)
 
 
 def _figure(workdir, experiment):
@@ -153,9 +152,9 @@ def _figure(workdir, experiment):
   draw = {
     "matching": stitching_figures.matching,
     "initialisation": stitching_figures.initialisation,
-    **stitching_panels.DRAW,
+    **panels.DRAW,
   }
-  with matplotlib.rc_context(figures.STYLE):
+  with matplotlib.rc_context(style.STYLE):
     return draw[experiment](results, found.pairs[experiment])
 
 
@@ -178,7 +177,7 @@ def _styled(ax, look):
 
 
 def _html(workdir):
-  with open(report.write_report(str(workdir)), encoding="utf-8") as file:
+  with open(write_report(str(workdir)), encoding="utf-8") as file:
     return file.read()
 
 
@@ -244,7 +243,7 @@ def test_bands_are_the_standard_deviation_over_pairs_of_one_kind(tmp_path):
 
 def test_missing_values_do_not_count(tmp_path):
   nan = float("nan")
-  band = stitching.band([{0: 1.0, 2: nan}, {0: 3.0, 2: 5.0, 4: None}, {}])
+  band = stitching_record.band([{0: 1.0, 2: nan}, {0: 3.0, 2: 5.0, 4: None}, {}])
   assert band.x.tolist() == [0, 2, 4] and band.count == 2
   np.testing.assert_equal([band.mean, band.std], [[2.0, 5.0, nan], [1.0, 0.0, nan]])
   make_run(tmp_path, size=3)
@@ -355,7 +354,7 @@ def _shares(least_squares, task_loss, count=7):
 @pytest.mark.usefixtures("undrawn")
 def test_the_finding_follows_the_numbers(tmp_path):
   make_run(tmp_path, taps=(2, 4))
-  say = lambda: stitching_text.sentence(*_found(tmp_path))  # noqa: E731
+  say = lambda: stitching_report.sentence(*_found(tmp_path))  # noqa: E731
   assert say() == ""
   add(tmp_path, "matching", INDEPENDENT, results=_shares([0, 0, 0.9, 0, 1.0, 0, 0], [0.5] * 7))
   assert say() == (
@@ -369,7 +368,7 @@ def test_the_finding_follows_the_numbers(tmp_path):
     "task, 50 % and 98 %."
   )
   assert say() in _html(tmp_path).replace("&#39;", "'")
-  (table,) = stitching_text.matching_tables(*_found(tmp_path))
+  (table,) = stitching_report.matching_tables(*_found(tmp_path))
   assert table["methods"] == ["least squares", "task loss"] and len(table["rows"]) == 7
   assert table["rows"][4] == (
     "4 (block 4)",
@@ -385,11 +384,11 @@ def test_the_finding_follows_the_numbers(tmp_path):
 def test_the_finding_without_regularised_taps(tmp_path):
   make_run(tmp_path, taps=())
   add(tmp_path, "matching", INDEPENDENT, (3,), results=_shares([0.52], [0.96], 1))
-  assert stitching_text.sentence(*_found(tmp_path)) == (
+  assert stitching_report.sentence(*_found(tmp_path)) == (
     "Stitched by least squares at tap 3 (block 3), member_0 keeps 52 % of an independent member's "
     "accuracy; trained on the task, 96 %."
   )
-  assert "regularised" not in _printed(lambda c: report.print_table(str(tmp_path), c))
+  assert "regularised" not in _printed(lambda c: print_table(str(tmp_path), c))
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -397,7 +396,7 @@ def test_table_of_several_pairs_has_deviations(tmp_path):
   make_run(tmp_path, size=3)
   for pair, share in zip(pairs_of(tmp_path), (0.5, 0.7, 0.2, 0.4), strict=True):
     add(tmp_path, "matching", pair, results=_shares([share] * 7, [1.0] * 7))
-  (table,) = stitching_text.matching_tables(*_found(tmp_path))
+  (table,) = stitching_report.matching_tables(*_found(tmp_path))
   assert table["kinds"] == ["independent, 2 pairs", "dissimilar, 2 pairs"]
   assert table["rows"][0][2] == [
     ("30.0", "10.0"),
@@ -412,7 +411,7 @@ def test_table_of_several_pairs_has_deviations(tmp_path):
 def test_the_page_of_a_run_without_stitching_has_no_section(tmp_path):
   make_run(tmp_path)
   html = _html(tmp_path)
-  assert "Stitching" not in html and html.count("<img") == len(report.FIGURE_NAMES)
+  assert "Stitching" not in html and html.count("<img") == len(FIGURE_NAMES)
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -420,9 +419,9 @@ def test_the_page_has_a_figure_for_each_experiment_and_loads_nothing(tmp_path):
   make_run(tmp_path)
   add_all(tmp_path, [DISSIMILAR], (2, 3))
   html = _html(tmp_path)
-  names = {f"stitching_{name}" for name in stitching.EXPERIMENTS}
+  names = {f"stitching_{name}" for name in stitching_record.EXPERIMENTS}
   assert {path.stem for path in (tmp_path / "report").glob("stitching_*.png")} == names
-  assert html.count("<img") == len(report.FIGURE_NAMES) + len(names) == html.count("base64,")
+  assert html.count("<img") == len(FIGURE_NAMES) + len(names) == html.count("base64,")
   assert not re.search(r"https?://|<script|<link", html)
   captions = re.findall(r"<figcaption>([^<]*Csiszárik et al\. 2021[^<]*)</figcaption>", html)
   for text in captions:
@@ -432,8 +431,8 @@ def test_the_page_has_a_figure_for_each_experiment_and_loads_nothing(tmp_path):
     *"1234567",
     None,
   ]
-  with matplotlib.rc_context(figures.STYLE):  # the same files give the same picture
-    again = figures.png(_figure(tmp_path, "sparsity"))
+  with matplotlib.rc_context(style.STYLE):  # the same files give the same picture
+    again = style.png(_figure(tmp_path, "sparsity"))
   assert again == (tmp_path / "report" / "stitching_sparsity.png").read_bytes()
 
 
@@ -441,7 +440,7 @@ def test_the_page_has_a_figure_for_each_experiment_and_loads_nothing(tmp_path):
 def test_pictures_of_experiments_that_are_gone_are_removed(tmp_path):
   make_run(tmp_path)
   add(tmp_path, "matching", DISSIMILAR)
-  report.write_report(str(tmp_path))
+  write_report(str(tmp_path))
   picture = tmp_path / "report" / "stitching_matching.png"
   assert picture.exists()
   (tmp_path / "stitching/matching/member_0-member_1.json").unlink()
@@ -464,7 +463,7 @@ def _change(path, **fields):
   ],
   ids=["torn", "list", "no results", "no settings", "unknown member", "other taps"],
 )
-@pytest.mark.parametrize("experiment", stitching.EXPERIMENTS)
+@pytest.mark.parametrize("experiment", stitching_record.EXPERIMENTS)
 def test_damaged_files_are_named_and_left_out(tmp_path, experiment, damage, reason):
   make_run(tmp_path)
   add(tmp_path, experiment, INDEPENDENT)
@@ -495,10 +494,10 @@ def test_some_of_many_taps_are_shown_evenly_with_the_regularised(tmp_path):
   make_run(tmp_path, count=34, taps=(1, 20))
   add(tmp_path, "low_rank", DISSIMILAR, range(34))
   results, found = _found(tmp_path)
-  taps = list(stitching_panels.shown_taps(results, found.pairs["low_rank"]))
+  taps = list(panels.shown_taps(results, found.pairs["low_rank"]))
   assert len(taps) == 8 and {1, 20} <= set(taps) and taps == sorted(set(taps))
   assert max(np.diff(taps)) <= 7
-  text = stitching_text.caption("low_rank", results, found.pairs["low_rank"])
+  text = stitching_report.caption("low_rank", results, found.pairs["low_rank"])
   assert text.endswith("8 of 34 taps are shown, evenly spaced and the regularised.")
 
 
@@ -506,11 +505,11 @@ def test_terminal_tables_fit_80_columns(tmp_path):
   make_run(tmp_path, size=4)
   pairs = [*pairs_of(tmp_path), ("member_1", "independent_2")]
   made = {pair: add(tmp_path, "matching", pair)["methods"] for pair in pairs}
-  printed = _printed(lambda c: report.print_table(str(tmp_path), c))
+  printed = _printed(lambda c: print_table(str(tmp_path), c))
   lines = printed[printed.index("Stitched") :].splitlines()
   assert max(len(line) for line in printed.splitlines()) <= 80 and "…" not in printed
   assert sum(bool(line.strip()) for line in lines) <= 12
-  shown = [table["kinds"] for table in stitching_text.matching_tables(*_found(tmp_path))]
+  shown = [table["kinds"] for table in stitching_report.matching_tables(*_found(tmp_path))]
   assert shown == [
     ["independent, 3 pairs", "dissimilar, 3 pairs"],
     ["member_1 → independent_2 (not trained against each other)"],
@@ -541,14 +540,14 @@ def test_stitches_are_printed(tmp_path):
     },
     {"method": "least_squares", "accuracy": float("nan"), "relative_accuracy": None},
   ]
-  printed = _printed(lambda c: report.print_stitches("tap 3 (a) to tap 4 [b]", rows, c))
+  printed = _printed(lambda c: print_stitches("tap 3 (a) to tap 4 [b]", rows, c))
   lines = printed.splitlines()
   assert lines[0] == "tap 3 (a) to tap 4 [b]" and max(map(len, lines)) <= 80
   (row,) = (line for line in lines if "task loss" in line)
   assert row.split() == ["task", "loss", "98.77", "100.00", "12.346", "0.500", "−0.250", "12.6"]
   (row,) = (line for line in lines if "least squares" in line)
   assert row.split() == ["least", "squares"] + ["–"] * 6
-  narrow = _printed(lambda c: report.print_stitches("seam", rows, c), width=40)
+  narrow = _printed(lambda c: print_stitches("seam", rows, c), width=40)
   assert max(map(len, narrow.splitlines())) <= 40 and "98.77" in narrow and "…" not in narrow
 
 
@@ -557,7 +556,7 @@ def test_no_text_is_clipped(tmp_path):
   names = [f"a long name of layer {tap}" for tap in range(17)]
   pairs = [INDEPENDENT, DISSIMILAR, ("member_0", "member_2"), ("member_1", "independent_2")]
   add_all(tmp_path, pairs, range(17), names=names)
-  for experiment in stitching.EXPERIMENTS:
+  for experiment in stitching_record.EXPERIMENTS:
     figure = _figure(tmp_path, experiment)
     tight = figure.get_tightbbox(FigureCanvasAgg(figure).get_renderer())
     width, height = figure.get_size_inches()

@@ -9,14 +9,15 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from test_report import _html, make_run
 
 from dissim_jax.errors import UserError
-from dissim_jax.report import transferability
-from dissim_jax.report.results import read_results
+from dissim_jax.files.run import read_run
+from dissim_jax.studies.transfer import record
+from dissim_jax.studies.transfer import report as transfer_report
 
 MEMBERS = ["member_0", "member_1", "independent_1"]
 
 
 def add_transfer(workdir, pictures=True, **changes):
-  """What `evaluate.transferability` writes of a run of two members and an independent one."""
+  """What `studies.transfer` writes of a run of two members and an independent one."""
   rng = np.random.default_rng(0)
   pairs = [
     {"a": a, "b": b, "images": count, "a_to_b": forth, "b_to_a": back, "similarity": s}
@@ -74,7 +75,7 @@ def add_transfer(workdir, pictures=True, **changes):
 def results(tmp_path):
   make_run(tmp_path, taps=(2,))
   add_transfer(tmp_path)
-  return read_results(str(tmp_path))
+  return read_run(str(tmp_path))
 
 
 def texts(table):
@@ -82,7 +83,7 @@ def texts(table):
 
 
 def test_pairs_are_named_by_how_they_were_trained(results):
-  table = transferability.pair_table(results, transferability.read(results))
+  table = transfer_report.pair_table(results, record.read(results))
   assert texts(table) == {
     "member_0, member_1 (dissimilar)": ["200", "25.0", "20.0", "3.11"],
     "member_0, independent_1 (independent)": ["210", "50.0", "60.0", "4.01"],
@@ -91,7 +92,7 @@ def test_pairs_are_named_by_how_they_were_trained(results):
 
 
 def test_answer_compares_dissimilar_with_independent_pairs(results):
-  answer = transferability.answer(results, transferability.read(results))
+  answer = transfer_report.answer(results, record.read(results))
   assert "55.0 % for pairs that are independent (mean s 4.01, 1 pair)" in answer
   assert "22.5 % for pairs that are dissimilar (mean s 3.11, 1 pair)" in answer
 
@@ -99,18 +100,18 @@ def test_answer_compares_dissimilar_with_independent_pairs(results):
 def test_no_answer_without_both_kinds(tmp_path):
   make_run(tmp_path, taps=())
   add_transfer(tmp_path)
-  results = read_results(str(tmp_path))
-  found = transferability.read(results)
-  assert transferability.answer(results, found) == ""
+  results = read_run(str(tmp_path))
+  found = record.read(results)
+  assert transfer_report.answer(results, found) == ""
 
 
 def test_gain_is_over_the_members_under_the_same_attack(results):
-  found = transferability.read(results)
+  found = record.read(results)
   row = found.ensembles["member_0", "dissimilar"]
   assert row["size"] == 2
   assert row["members"] == pytest.approx(0.6) and row["gain"] == pytest.approx(0.2)
   assert row["gain_over_best"] == pytest.approx(0.1)
-  table = transferability.ensemble_table(results, found)
+  table = transfer_report.ensemble_table(results, found)
   own = dict(table.bodies[0])
   assert [c.text for c in own["member_0: dissimilar of 2"]] == [
     "92.0",
@@ -140,12 +141,12 @@ def test_page_tells_attack_and_white_box(tmp_path):
 
 
 def test_picture_marks_what_was_fooled(results):
-  figure = transferability.draw(transferability.read(results))
+  figure = transfer_report.draw(record.read(results))
   FigureCanvasAgg(figure).draw()
   marks = [text for text in figure.axes[0].texts if text.get_text() not in ("as it is", *MEMBERS)]
   rows = [[text.get_text() for text in marks[i : i + 4]] for i in (0, 4, 8, 12)]
   assert rows == [list("0123"), ["0", "1", "2", "9"], list("3333"), ["–", "1", "2", "3"]]
-  wrong = [text.get_color() == transferability.WRONG for text in marks]
+  wrong = [text.get_color() == transfer_report.WRONG for text in marks]
   assert wrong == [False] * 7 + [True] * 4 + [False] * 5
   bounds = figure.bbox
   assert all(bounds.contains(*text.get_window_extent().p0) for text in figure.axes[0].texts)
@@ -186,7 +187,7 @@ def test_damaged_files_are_named(tmp_path, changes, told):
   make_run(tmp_path)
   add_transfer(tmp_path, **changes)
   with pytest.raises(UserError, match="transferability.json") as error:
-    transferability.read(read_results(str(tmp_path)))
+    record.read(read_run(str(tmp_path)))
   assert told in str(error.value)
 
 
@@ -195,4 +196,4 @@ def test_arrays_of_another_form_are_named(tmp_path):
   add_transfer(tmp_path)
   np.savez(tmp_path / "evaluation" / "transferability.npz", original=np.zeros((2, 3)))
   with pytest.raises(UserError, match="transferability.npz"):
-    transferability.read(read_results(str(tmp_path)))
+    record.read(read_run(str(tmp_path)))

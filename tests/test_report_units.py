@@ -11,11 +11,11 @@ from test_collect import make_run as make_collected
 from test_report import make_run, save_metrics
 from test_report_sections import add_diversity, save
 
-from dissim_jax import report
+from dissim_jax.pages import seeds
+from dissim_jax.pages.run import print_table, write_report
+from dissim_jax.pages.sweep import files, layout, page
 from dissim_jax.registry import metrics
 from dissim_jax.registry.entry import Quantity
-from dissim_jax.report import seeds_page
-from dissim_jax.report.collection import files, layout, page
 from tests import tiny
 
 # What the files hold, and how it is shown: a ratio, and what is shown in percent.
@@ -60,7 +60,7 @@ def written(folder):
   for sequence in content["sequences"].values():
     sequence["uncalibrated"]["diversity"].update(HELD)
   save(runs[0], "diversity.json", content)
-  diversity = read(report.write_report(str(runs[0])))
+  diversity = read(write_report(str(runs[0])))
   table = diversity[diversity.index("Diversity of errors and predictions") :]
   for seed in (0, 1):
     name = f"sweep/seed_{seed}"
@@ -70,9 +70,9 @@ def written(folder):
   return {
     "report": diversity,
     "diversity": table[: table.index("</table>")],
-    "terminal": printed(lambda console: report.print_table(str(runs[0]), console)),
-    "seeds": read(seeds_page.write_seeds(runs, str(folder / "page"))),
-    "seeds' terminal": printed(lambda console: seeds_page.print_seeds(runs, console)),
+    "terminal": printed(lambda console: print_table(str(runs[0]), console)),
+    "seeds": read(seeds.write_seeds(runs, str(folder / "page"))),
+    "seeds' terminal": printed(lambda console: seeds.print_seeds(runs, console)),
     "tables": read(tables),
     "latex": read(folder / "sweep" / "tables" / "tables.tex"),
     "tables' terminal": printed(lambda console: page.print_tables(folder / "sweep", console)),

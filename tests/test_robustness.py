@@ -14,9 +14,9 @@ from sklearn.metrics import cohen_kappa_score
 from dissim_jax import corruptions
 from dissim_jax.data.augment import normalise
 from dissim_jax.errors import UserError
-from dissim_jax.evaluate.robustness import ensemble_row, robustness
 from dissim_jax.members.member import Member
 from dissim_jax.models import MODELS
+from dissim_jax.studies.corruption.measure import ensemble_row, robustness
 from tests import tiny
 
 SHAPE, BATCH, COUNT, CLASSES = (9, 8, 3), 12, 40, 4

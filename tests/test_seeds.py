@@ -16,13 +16,13 @@ from dissim_jax.config.check import check_config
 from dissim_jax.config.ensemble import member_seed
 from dissim_jax.config.values import get
 from dissim_jax.errors import UserError
-from dissim_jax.evaluate import stitch_study
 from dissim_jax.files.workdir import check_workdir
-from dissim_jax.report import seeds, seeds_text
-from dissim_jax.report.pool import clusters
-from dissim_jax.report.pool import ensembles as pool_ensembles
-from dissim_jax.report.pool.settings import Settings
+from dissim_jax.pages import seeds_findings, seeds_means
 from dissim_jax.seeds import folded
+from dissim_jax.studies.pool import clusters
+from dissim_jax.studies.pool import ensembles as pool_ensembles
+from dissim_jax.studies.pool.settings import Settings
+from dissim_jax.studies.stitching import pair
 from dissim_jax.train.loop import epoch_order
 
 SMALL = (0, 1, 12345, 2**31 - 1)
@@ -65,7 +65,7 @@ def _clusters(seed):
 
 def _stitch(seed):
   study = types.SimpleNamespace(fitted=[types.SimpleNamespace(xy=np.zeros((3, 4)))])
-  return stitch_study.Study.start(study, 0, "random", seed).kernel
+  return pair.StitchPair.start(study, 0, "random", seed).kernel
 
 
 DRAWS = {
@@ -110,9 +110,9 @@ def test_a_report_over_seeds_takes_large_ones_in_order(tmp_path):
   order = (3, 2**31, 10**30)
   for seed in order:
     make_run(tmp_path / f"s{seed}", seed=seed)
-  runs = seeds.read_runs([str(tmp_path / f"s{seed}") for seed in reversed(order)])
+  runs = seeds_means.read_runs([str(tmp_path / f"s{seed}") for seed in reversed(order)])
   assert tuple(runs.seeds) == order
-  assert f"seeds 3, {2**31}, {10**30}" in seeds_text.facts(runs)
+  assert f"seeds 3, {2**31}, {10**30}" in seeds_findings.facts(runs)
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -17,12 +17,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dissim_jax import command_line, experiment, report
+from dissim_jax import command_line, experiment
 from dissim_jax.distributed import preemption
 from dissim_jax.distributed.checkpoint import Checkpoints, load_weights, save_weights
 from dissim_jax.errors import BusyError, Stopped, UserError
 from dissim_jax.files.workdir import locked
 from dissim_jax.members.plan import make_plan
+from dissim_jax.pages.run import write_report
 from dissim_jax.train.loop import TrainingDivergedError
 from tests import tiny
 
@@ -66,7 +67,7 @@ def test_run_leaves_every_file_of_the_workdir(finished):
     "baseline": ["member_0", "independent_1"],
     "dissimilar": ["member_0", "member_1"],
   }
-  page = Path(report.write_report(str(workdir))).read_text()
+  page = Path(write_report(str(workdir))).read_text()
   assert "a command" in page and "<svg" not in page.split("<img")[0]
 
 

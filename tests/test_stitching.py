@@ -14,16 +14,20 @@ from sklearn.metrics import r2_score
 from dissim_jax import similarity
 from dissim_jax.data.augment import normalise
 from dissim_jax.distributed import devices
-from dissim_jax.evaluate import stitch_training, stitched, stitching
-from dissim_jax.evaluate.stitching import Stitch
 from dissim_jax.members.member import Member
 from dissim_jax.models import MODELS
 from dissim_jax.similarity import lincka
+from dissim_jax.studies.stitching import maps as stitching_maps
+from dissim_jax.studies.stitching import passes, training
+from dissim_jax.studies.stitching.maps import Stitch
 from tests import tiny
 
 SHAPE, CLASSES = (8, 6, 1), 4
-moments, sparse = jax.jit(similarity.moments), jax.jit(stitching.sparse)
-least_squares, seam_indices = jax.jit(stitching.least_squares), jax.jit(stitching.seam_indices)
+moments, sparse = jax.jit(similarity.moments), jax.jit(stitching_maps.sparse)
+least_squares, seam_indices = (
+  jax.jit(stitching_maps.least_squares),
+  jax.jit(stitching_maps.seam_indices),
+)
 SCALES = (((0.5,), (0.3,)), ((0.4,), (0.2,)))
 
 
@@ -62,10 +66,10 @@ def maps(xy):
   def find(m):
     fewer = [m._replace(mean_y=m.mean_y[:c], xy=m.xy[:, :c], yy=m.yy[:c, :c]) for c in CHANNELS]
     return {
-      "affine": stitching.least_squares(m),
-      "linear": stitching.least_squares(stitching.about_origin(m)),
-      "orthogonal": dict(zip(CHANNELS, map(stitching.orthogonal, fewer), strict=True)),
-      "reduced rank": {rank: stitching.reduced_rank(m, rank) for rank in RANKS},
+      "affine": stitching_maps.least_squares(m),
+      "linear": stitching_maps.least_squares(stitching_maps.about_origin(m)),
+      "orthogonal": dict(zip(CHANNELS, map(stitching_maps.orthogonal, fewer), strict=True)),
+      "reduced rank": {rank: stitching_maps.reduced_rank(m, rank) for rank in RANKS},
     }
 
   return jax.device_get(find(moments(*xy)))
@@ -119,7 +123,7 @@ def test_reduced_rank_is_the_truncated_fit(xy, maps, rank):
 def test_reduced_rank_refuses_a_rank_that_does_not_exist(xy):
   for rank in (0, 6):
     with pytest.raises(ValueError, match=f"rank={rank}: must be in 1..5"):
-      stitching.reduced_rank(moments(*xy), rank)
+      stitching_maps.reduced_rank(moments(*xy), rank)
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.05, 0.5])
@@ -135,7 +139,7 @@ def test_sparse_is_the_lasso(xy, alpha):
 
 def test_largest_alpha_is_the_smallest_that_makes_all_zero(xy):
   m = moments(*xy)
-  most = float(stitching.largest_alpha(m))
+  most = float(stitching_maps.largest_alpha(m))
   assert not np.any(sparse(m, 1.001 * most).kernel)
   assert np.any(sparse(m, 0.99 * most).kernel)
 
@@ -143,8 +147,8 @@ def test_largest_alpha_is_the_smallest_that_makes_all_zero(xy):
 def test_identity_passes_channels_on(xy):
   x = xy[0]
   square = jax.eval_shape(similarity.moments, x, x)
-  assert_close(stitching.apply_stitch(stitching.identity(square), x), x)
-  assert stitching.identity(moments(*xy)).kernel.shape == (5, 7)
+  assert_close(stitching_maps.apply_stitch(stitching_maps.identity(square), x), x)
+  assert stitching_maps.identity(moments(*xy)).kernel.shape == (5, 7)
 
 
 def test_degenerate_sources_give_finite_stitches(xy):
@@ -155,11 +159,11 @@ def test_degenerate_sources_give_finite_stitches(xy):
   @jax.jit
   def find(m):
     return [
-      stitching.least_squares(m),
-      stitching.orthogonal(m),
-      stitching.identity(m),
-      stitching.reduced_rank(m, 2),
-      stitching.sparse(m, 0.1),
+      stitching_maps.least_squares(m),
+      stitching_maps.orthogonal(m),
+      stitching_maps.identity(m),
+      stitching_maps.reduced_rank(m, 2),
+      stitching_maps.sparse(m, 0.1),
     ]
 
   for a, b in ((broken, y), (broken[:1, :2, :2], y[:1, :2, :2])):
@@ -175,8 +179,8 @@ def test_seam_indices_need_no_second_pass(xy, rng):
 
   @jax.jit
   def both(m, stitch, x, y):
-    found = stitching.stitched_moments(m, stitch), stitching.seam_indices(m, stitch)
-    moved = stitching.apply_stitch(stitch, x)
+    found = stitching_maps.stitched_moments(m, stitch), stitching_maps.seam_indices(m, stitch)
+    moved = stitching_maps.apply_stitch(stitch, x)
     return found, (moved, similarity.moments(moved, y), biased(moved, y))
 
   (found, indices), (moved, expected, cka) = jax.device_get(both(moments(x, y), stitch, x, y))
@@ -191,8 +195,8 @@ def test_seam_indices_need_no_second_pass(xy, rng):
 def test_sparsity_counts_entries_below_the_threshold():
   kernel = np.float32([[1e-5, -1e-5, 0.0], [1.0, -2.0, 1.1e-4]])
   stitch = Stitch(kernel, np.zeros(3, np.float32))
-  assert_close(stitching.sparsity(stitch), 0.5)
-  assert np.count_nonzero(stitching.cut(stitch).kernel) == 3
+  assert_close(stitching_maps.sparsity(stitch), 0.5)
+  assert np.count_nonzero(stitching_maps.cut(stitch).kernel) == 3
 
 
 # --- Stitched networks ---------------------------------------------------------------------------
@@ -209,7 +213,7 @@ def joined():
   rng = np.random.default_rng(0)
   images = rng.integers(0, 256, (40, *SHAPE), np.uint8)
   source, target = make_member("a", 2), make_member("b", 14, scale=SCALES[1])
-  pair, variables = stitched.make_pair(source, target)
+  pair, variables = passes.make_pair(source, target)
   return source, target, pair, variables, images, rng.integers(0, CLASSES, 40).astype(np.int32)
 
 
@@ -235,7 +239,7 @@ def whole(joined):
 def passed(joined):
   """One pass over the images: moments at `TAPS` and the target's logits."""
   _, _, pair, variables, images, _ = joined
-  found, logits = stitched.collect_moments(pair, variables, TAPS, images, BATCH)
+  found, logits = passes.collect_moments(pair, variables, TAPS, images, BATCH)
   return dict(zip(TAPS, jax.device_get(found), strict=True)), logits
 
 
@@ -257,7 +261,7 @@ def test_scores_are_those_of_the_network_run_by_hand(joined, whole, passed, rng)
   m = passed[0][tap]
   kernel = np.float32(rng.normal(size=m.xy.shape))
   stitches = [least_squares(m), Stitch(kernel, np.ones(kernel.shape[1], np.float32))]
-  rows = stitched.score_stitches(
+  rows = passes.score_stitches(
     pair, variables, tap, stitches, images, labels, np.float32(target_logits), BATCH
   )
   soft = scipy.special.softmax(target_logits, -1)
@@ -279,22 +283,22 @@ def test_scores_are_those_of_the_network_run_by_hand(joined, whole, passed, rng)
 def test_a_network_stitched_to_itself_is_itself(joined):
   """Least squares, Procrustes and the identity; a permutation of channels is none of them."""
   source, _, _, _, images, labels = joined
-  pair, variables = stitched.make_pair(source, source)
+  pair, variables = passes.make_pair(source, source)
   taps = ((1, 1), (3, 3))
-  found, logits = stitched.collect_moments(pair, variables, taps, images, 40)
+  found, logits = passes.collect_moments(pair, variables, taps, images, 40)
 
   @jax.jit
   def find(m):
-    identity = stitching.identity(m)
+    identity = stitching_maps.identity(m)
     return [
       identity,
-      stitching.least_squares(m),
-      stitching.orthogonal(m),
+      stitching_maps.least_squares(m),
+      stitching_maps.orthogonal(m),
       Stitch(identity.kernel[::-1], identity.bias),
     ]
 
   for m, tap in zip(found, taps, strict=True):
-    *same, permuted = stitched.score_stitches(
+    *same, permuted = passes.score_stitches(
       pair, variables, tap, find(m), images, labels, logits, 40
     )
     # One image of 40 may be near a tie.
@@ -305,9 +309,9 @@ def test_a_network_stitched_to_itself_is_itself(joined):
 def test_taps_of_other_sizes_are_resized_only_when_asked(joined, whole):
   source, target, pair, variables, images, _ = joined
   with pytest.raises(ValueError, match="the source tap is 8x6, the target tap 4x3: resize"):
-    stitched.collect_moments(pair, variables, ((1, 2),), images, 16)
-  resizing, _ = stitched.make_pair(source, target, resize=True)
-  (m,), _ = stitched.collect_moments(resizing, variables, ((1, 2),), images, 40)
+    passes.collect_moments(pair, variables, ((1, 2),), images, 16)
+  resizing, _ = passes.make_pair(source, target, resize=True)
+  (m,), _ = passes.collect_moments(resizing, variables, ((1, 2),), images, 40)
   sources, targets, *_ = whole
 
   @jax.jit
@@ -321,7 +325,7 @@ def test_taps_of_other_sizes_are_resized_only_when_asked(joined, whole):
 # --- Task loss -----------------------------------------------------------------------------------
 
 
-TASK = stitch_training.TaskLoss(
+TASK = training.TaskLoss(
   epochs=6,
   batch_size=20,
   learning_rate=1e-2,
@@ -341,9 +345,9 @@ def learnt(joined, passed):
 
   def train(start=start, task=TASK, mesh=None, rank=0, **options):
     mesh = mesh or devices.make_mesh(jax.devices()[:1])
-    params = stitch_training.from_stitch(start, rank)
+    params = training.from_stitch(start, rank)
     variables_there = devices.replicate(variables, mesh)
-    return stitch_training.train_stitch(
+    return training.train_stitch(
       pair, variables_there, (2, 2), params, images, wanted, task, seed=3, mesh=mesh, **options
     )
 
@@ -358,7 +362,7 @@ def test_training_lowers_the_task_loss_from_any_start(learnt):
   assert [epoch for epoch, _ in shown] == list(range(TASK.epochs + 1))
   assert_close(shown[0][1].kernel, start.kernel)
   assert_close(shown[-1][1].kernel, found.kernel)
-  random = stitch_training.random_stitch(jax.random.key(0), m.xy.shape)
+  random = training.random_stitch(jax.random.key(0), m.xy.shape)
   _, from_random = train(random)
   assert from_random[-1] < from_random[0]
   assert from_random[0] > losses[0]  # Least squares is the better start.
@@ -388,7 +392,7 @@ def test_first_step_of_adam_follows_the_gradient_of_the_cross_entropy(joined, wh
     return -jnp.mean(jnp.sum(jax.nn.softmax(logits) * jax.nn.log_softmax(said), -1))
 
   gradient = np.asarray(jax.jit(jax.grad(loss))(start.kernel))
-  one_step = stitch_training.TaskLoss(1, 40, 1e-3, (), False, 0, 1e9)
+  one_step = training.TaskLoss(1, 40, 1e-3, (), False, 0, 1e9)
   found, _ = train(task=one_step)
   clear = np.abs(gradient) > 1e-5
   assert clear.mean() > 0.6  # The target's ReLU ignores some channels.
@@ -398,7 +402,7 @@ def test_first_step_of_adam_follows_the_gradient_of_the_cross_entropy(joined, wh
 
 def test_learning_rate_is_divided_at_the_decay_epochs():
   schedule = {0: 1e-2, 7: 1e-2, 8: 1e-3, 12: 1e-4}
-  optimizer = stitch_training.TaskLoss(6, 20, 1e-2, (4, 6), False, 0, 1e9).optimizer(2)
+  optimizer = training.TaskLoss(6, 20, 1e-2, (4, 6), False, 0, 1e9).optimizer(2)
   update, one = jax.jit(optimizer.update), np.ones(1, np.float32)
   state = optimizer.init(one)
   for step in range(13):
@@ -421,7 +425,7 @@ def test_bottleneck_keeps_its_rank(learnt):
 
   @jax.jit
   def factored_and_back(stitch):
-    return stitch_training.as_stitch(stitch_training.from_stitch(stitch, min(m.xy.shape)))
+    return training.as_stitch(training.from_stitch(stitch, min(m.xy.shape)))
 
   factored = factored_and_back(start)
   assert_close(factored.kernel, start.kernel, atol=1e-4)

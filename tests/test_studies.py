@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dissim_jax import experiment, stitch, studies
+from dissim_jax import experiment
 from dissim_jax.config.check import check_config
 from dissim_jax.errors import UserError
-from dissim_jax.evaluate import stitch_study
 from dissim_jax.registry.stitching import EXPERIMENTS
+from dissim_jax.studies.stitching import measure as stitching_measure
+from dissim_jax.studies.stitching import one_pair, pair
 from tests import tiny
 
 TINY = {
@@ -47,7 +48,7 @@ def finished(tmp_path_factory):
   config = tiny_config(dissim__weight=0.0)
   metrics = experiment.run(config, workdir)
   assert metrics["sequences"] == {"baseline": ["member_0", "member_1"]}  # Lambda is 0.
-  studies.run(config, workdir)
+  stitching_measure.run(config, workdir, experiment.run)
   return config, workdir
 
 
@@ -143,7 +144,7 @@ def test_what_is_done_is_not_done_again_and_the_rest_gives_the_same(finished, tm
   lost = copy / "stitching" / "matching" / "member_0-member_1.json"
   stamp, before = kept.stat().st_mtime_ns, lost.read_text()
   lost.unlink()
-  studies.run(config, copy)
+  stitching_measure.run(config, copy, experiment.run)
   assert kept.stat().st_mtime_ns == stamp
   assert lost.read_text() == before
 
@@ -152,18 +153,18 @@ def test_results_of_other_settings_are_not_replaced(finished):
   config, workdir = finished
   other = tiny_config(dissim__weight=0.0, stitch__learning_rate=0.5)
   with pytest.raises(UserError, match=r"stitch.learning_rate \(0.001 there, 0.5 now\)"):
-    studies.run(other, workdir)
+    stitching_measure.run(other, workdir, experiment.run)
   fewer = tiny_config(dissim__weight=0.0, stitch__experiments=("matching",))
-  studies.run(fewer, workdir)  # What is chosen is not a setting.
+  stitching_measure.run(fewer, workdir, experiment.run)  # What is chosen is not a setting.
 
 
 def test_default_pairs_are_the_first_member_and_every_other():
   config = tiny_config(ensemble__size=3)
-  assert studies.pairs(config) == [
+  assert stitching_measure.pairs(config) == [
     ("member_0", name) for name in ("member_1", "member_2", "independent_1", "independent_2")
   ]
   config.stitch.pairs = ("member_1:member_0,member_0:member_0",)  # As on a command line.
-  assert studies.pairs(config) == [("member_1", "member_0"), ("member_0", "member_0")]
+  assert stitching_measure.pairs(config) == [("member_1", "member_0"), ("member_0", "member_0")]
 
 
 @pytest.mark.parametrize(
@@ -197,7 +198,7 @@ def members(workdir):
 
 def test_command_prints_and_saves(finished, tmp_path, capsys):
   _, workdir = finished
-  rows = stitch.run(
+  rows = one_pair.run(
     *members(workdir),
     taps="1,0",
     methods="least_squares,reduced_rank,sparse",
@@ -221,7 +222,7 @@ def test_command_prints_and_saves(finished, tmp_path, capsys):
 
 def test_command_stitches_a_member_to_itself(finished):
   _, workdir = finished
-  for row in stitch.run(*[members(workdir)[0]] * 2, taps="1", methods="least_squares,identity"):
+  for row in one_pair.run(*[members(workdir)[0]] * 2, taps="1", methods="least_squares,identity"):
     assert row["agreement"] > 0.99  # But for ties of an almost untrained network.
 
 
@@ -229,15 +230,15 @@ def test_command_resizes_when_asked(finished):
   _, workdir = finished
   kwargs = {"taps": "0", "target_tap": 1, "methods": "least_squares"}
   with pytest.raises(UserError, match="source is 8x8 and tap 1 of the target 4x4.*--resize"):
-    stitch.run(*members(workdir), **kwargs)
-  (row,) = stitch.run(*members(workdir), resize=True, **kwargs)
+    one_pair.run(*members(workdir), **kwargs)
+  (row,) = one_pair.run(*members(workdir), resize=True, **kwargs)
   assert row["accuracy"] > 0
 
 
 def test_batches_of_stitches_are_shared_by_the_devices(tmp_path):
-  assert [stitch_study._batch_size(128, n, 4) for n in (50_000, 101, 128)] == [128, 100, 128]
+  assert [pair._batch_size(128, n, 4) for n in (50_000, 101, 128)] == [128, 100, 128]
   with pytest.raises(UserError, match="stitch.batch_size=50: must be a multiple of the 4 devices"):
-    stitch_study._batch_size(50, 1000, 4)
+    pair._batch_size(50, 1000, 4)
   with pytest.raises(UserError, match="stitch.batch_size=50: must be a multiple of the 4 devices"):
     experiment.run(tiny_config(stitch__batch_size=50), tmp_path / "run")
   assert not (tmp_path / "run").exists()
@@ -259,7 +260,7 @@ def test_batches_of_stitches_are_shared_by_the_devices(tmp_path):
 def test_command_refuses(finished, kwargs, told):
   _, workdir = finished
   with pytest.raises(UserError, match=told):
-    stitch.run(*members(workdir), **kwargs)
+    one_pair.run(*members(workdir), **kwargs)
 
 
 def test_command_refuses_members_that_do_not_belong_together(finished, tmp_path):
@@ -270,6 +271,6 @@ def test_command_refuses_members_that_do_not_belong_together(finished, tmp_path)
   config["data"]["split_seed"] = 7
   (other / "config.json").write_text(json.dumps(config))
   with pytest.raises(UserError, match="members of different data sets: data.split_seed is 0 .* 7"):
-    stitch.run(members(workdir)[0], members(other)[1])
+    one_pair.run(members(workdir)[0], members(other)[1])
   with pytest.raises(UserError, match="--target: .* is not the folder of a run"):
-    stitch.run(members(workdir)[0], str(Path(tmp_path) / "nothing" / "member_0"))
+    one_pair.run(members(workdir)[0], str(Path(tmp_path) / "nothing" / "member_0"))

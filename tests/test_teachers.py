@@ -12,14 +12,14 @@ from dissim_jax.configs import default
 from dissim_jax.data import load
 from dissim_jax.distributed import devices
 from dissim_jax.files.atomic import read_json
+from dissim_jax.files.run import read_run
 from dissim_jax.members import plan
 from dissim_jax.models import MODELS, Layered, matching_tap, resnet
-from dissim_jax.report import write_report
-from dissim_jax.report.results import read_results
+from dissim_jax.pages.run import write_report
 from dissim_jax.train import losses
 from dissim_jax.train import step as train_step
 from dissim_jax.train.optimizer import learning_rate, make_optimizer
-from dissim_jax.train.penalty import make_game, teacher_taps
+from dissim_jax.train.penalty import make_penalty, teacher_taps
 from tests import tiny
 
 SHAPE = (8, 8, 1)
@@ -73,8 +73,8 @@ def test_matching_taps():
 def test_a_teachers_tap_is_matched_and_resized(match, tap, size):
   model, teacher = small("tiny_deep"), small("tiny_deeper")
   config = config_of(dissim__match=match)
-  game = make_game(config, model, (teacher,), 5)
-  assert game.teacher_taps == ((tap,),)
+  penalty = make_penalty(config, model, (teacher,), 5)
+  assert penalty.teacher_taps == ((tap,),)
   images = np.random.default_rng(2).normal(size=(5, *SHAPE)).astype(np.float32)
   variables = tiny.drawn(teacher, SHAPE)
   run = lambda: model.init_with_output(jax.random.key(1), images)  # noqa: E731
@@ -83,7 +83,7 @@ def test_a_teachers_tap_is_matched_and_resized(match, tap, size):
   @jax.jit
   def both(variables):
     own = teacher.apply(variables, images, tap, method="represent")
-    return own, teacher_taps(game, [variables], images, [target])[0][0]
+    return own, teacher_taps(penalty, [variables], images, [target])[0][0]
 
   own, found = both(variables)
   assert own.shape[1:3] == size and found.shape[1:3] == target.shape[1:3] == (4, 4)
@@ -106,8 +106,8 @@ def first_steps(teacher, config):
   first = jax.device_get(train_step.init_state(model, optimizer, None, SHAPE, 3))
 
   def taught(state, batch, frozen):
-    tutor = losses.Tutor(teacher, frozen[0])
-    step = train_step.make_train_step(config, model, optimizer, None, tutor)
+    distillation = losses.Distillation(teacher, frozen[0])
+    step = train_step.make_train_step(config, model, optimizer, None, distillation)
     return step(state, batch, frozen[1:])
 
   untaught = train_step.make_train_step(config, model, optimizer, None)
@@ -211,7 +211,7 @@ def two_architectures(other="tiny_vit", **values):
 def test_run_of_two_architectures(dissimilar):
   facts = read_json(dissimilar / "member_1" / "member.json")
   assert (facts["model"], facts["stem"], facts["teachers"]) == ("tiny_vit", 8, ["../member_0"])
-  results = read_results(str(dissimilar))
+  results = read_run(str(dissimilar))
   assert results.sequences == {"dissimilar": ["member_0", "member_1"]}
   last = len(results.tap_names("member_1")) - 1
   assert results.matched("member_0", "member_1")[-1] == 2 and last != 2

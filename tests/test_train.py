@@ -14,7 +14,7 @@ from dissim_jax.members.store import build_model
 from dissim_jax.train import loop
 from dissim_jax.train import step as train_step
 from dissim_jax.train.optimizer import make_optimizer
-from dissim_jax.train.penalty import make_game
+from dissim_jax.train.penalty import make_penalty
 from tests import tiny
 
 FACTS = {"model": "tiniest", "width_multiplier": 0.5, "num_classes": 10}
@@ -72,18 +72,20 @@ GAMES = {
 def parts(name):
   """(step, game, fresh state on the host) of a game against one teacher, or against two."""
   config = tiny_config(**GAMES[name])
-  game = make_game(config, model(), (model(),) * (2 if name == "lincka, positions" else 1), STEPS)
+  penalty = make_penalty(
+    config, model(), (model(),) * (2 if name == "lincka, positions" else 1), STEPS
+  )
   optimizer = make_optimizer(config.optimizer, config.train.epochs * STEPS, 1)
-  state = train_step.init_state(model(), optimizer, game, SHAPE, 3)
-  step = train_step.make_train_step(config, model(), optimizer, game)
-  return step, game, jax.device_get(state)
+  state = train_step.init_state(model(), optimizer, penalty, SHAPE, 3)
+  step = train_step.make_train_step(config, model(), optimizer, penalty)
+  return step, penalty, jax.device_get(state)
 
 
 class Training:
   """The mapped step of a game on some devices, compiled once for all tests."""
 
   def __init__(self, name, count):
-    step, self.game, self.state = parts(name)
+    step, self.penalty, self.state = parts(name)
     self.mesh, self.traces = devices.make_mesh(jax.devices()[:count]), 0
 
     def counted(*arguments):
@@ -92,7 +94,7 @@ class Training:
 
     self.run = devices.pmapped(counted, self.mesh)
     images = dataset().train_images, dataset().train_labels
-    frozen = teachers(len(self.game.teachers))
+    frozen = teachers(len(self.penalty.teachers))
     self.data, self.frozen = devices.replicate((images, frozen), self.mesh)
 
   def start(self, first=PENALISED, seed=3):
@@ -103,7 +105,7 @@ class Training:
 
   def take(self, state, rows):
     """The state after the steps of some rows, and the sums of their metrics."""
-    zeros = {name: np.float32(0) for name in train_step.metric_names(self.game)}
+    zeros = {name: np.float32(0) for name in train_step.metric_names(self.penalty)}
     return self.run(state, devices.replicate(zeros, self.mesh), self.data, rows, self.frozen)
 
   def losses(self, steps, **start):
@@ -119,10 +121,10 @@ training = functools.cache(Training)
 LEAST_SQUARES = "expvar, least squares"
 
 
-@pytest.mark.parametrize("game", GAMES)
-def test_four_devices_train_as_one(game):
+@pytest.mark.parametrize("penalty", GAMES)
+def test_four_devices_train_as_one(penalty):
   """Every measure is compared so in test_similarity; here every way into the step."""
-  one, four = (training(game, count).losses(20) for count in (1, 4))
+  one, four = (training(penalty, count).losses(20) for count in (1, 4))
   np.testing.assert_allclose(four[0], one[0], rtol=1e-6, atol=1e-6)
   np.testing.assert_allclose(four[:, 0], one[:, 0], rtol=1e-4)
   assert one[-1, 0] < one[0, 0]
@@ -158,7 +160,7 @@ def test_member_only_descends_the_similarity_it_is_told_to():
   free = training(LEAST_SQUARES, 1).losses(20, first=PENALISED - 20)
   held = training(LEAST_SQUARES, 1).losses(20)
   assert held[-1, 1] < free[-1, 1] - 0.1
-  assert make_game(tiny_config(dissim__weight=0.0), model(), (model(),), STEPS) is None
+  assert make_penalty(tiny_config(dissim__weight=0.0), model(), (model(),), STEPS) is None
 
 
 def test_many_steps_in_one_dispatch_are_the_same_steps():
@@ -265,10 +267,10 @@ def test_members_of_one_place_start_from_the_same_weights():
   """So that a dissimilar and an independent member differ by the penalty alone."""
   config = tiny_config()
   optimizer = make_optimizer(config.optimizer, 10, 1)
-  game = make_game(config, model(), (model(),), 5)
+  penalty = make_penalty(config, model(), (model(),), 5)
   with_game, without, other = (
     train_step.init_state(model(), optimizer, g, SHAPE, seed).params
-    for g, seed in ((game, 3), (None, 3), (None, 4))
+    for g, seed in ((penalty, 3), (None, 3), (None, 4))
   )
   jax.tree.map(np.testing.assert_array_equal, with_game, without)
   assert not np.array_equal(without["head"]["dense"]["kernel"], other["head"]["dense"]["kernel"])

@@ -12,7 +12,7 @@ import rich.console
 from absl import flags
 from PIL import Image
 
-from dissim_jax import command_line, experiment, transfer, transfer_files, transfers
+from dissim_jax import command_line, experiment, transfer
 from dissim_jax.attacks import Attack, perturb
 from dissim_jax.config.blocks import complete
 from dissim_jax.configs import default
@@ -20,13 +20,6 @@ from dissim_jax.data import load
 from dissim_jax.data.augment import normalise
 from dissim_jax.data.examples import balanced_part
 from dissim_jax.errors import BusyError, UserError
-from dissim_jax.evaluate.attacked import attack_member, logits_on, predictions_on
-from dissim_jax.evaluate.transferability import (
-  log_similarity,
-  one_sided_log_similarity,
-  pair_arrays,
-  transferability,
-)
 from dissim_jax.experiment import measure as measuring
 from dissim_jax.files.atomic import read_json, write_json
 from dissim_jax.files.workdir import locked
@@ -35,7 +28,16 @@ from dissim_jax.members.find import find_all
 from dissim_jax.members.member import Member, classifier
 from dissim_jax.models import init_variables
 from dissim_jax.models.components import Components
-from dissim_jax.report import pool as pool_page
+from dissim_jax.studies.pool import measure as pool_measure
+from dissim_jax.studies.pool import page as pool_page
+from dissim_jax.studies.pool import store as pool_store
+from dissim_jax.studies.transfer.attacked import attack_member, logits_on, predictions_on
+from dissim_jax.studies.transfer.measure import (
+  log_similarity,
+  one_sided_log_similarity,
+  pair_arrays,
+  transferability,
+)
 from tests import tiny
 
 SHAPE, BATCH, COUNT = (8, 8, 1), 16, 40
@@ -140,7 +142,7 @@ def runs(tmp_path_factory):
 
 
 def measure(folders, out, **kwargs):
-  return transfers.run([str(folder) for folder in folders], str(out), **(QUICK | kwargs))
+  return pool_measure.run([str(folder) for folder in folders], str(out), **(QUICK | kwargs))
 
 
 def read(folder):
@@ -159,8 +161,8 @@ def pool(runs, tmp_path_factory):
 def attacked(monkeypatch):
   """How many members have been attacked since."""
   count = []
-  real = transfers.attack_member
-  monkeypatch.setattr(transfers, "attack_member", lambda *args: count.append(1) or real(*args))
+  real = pool_measure.attack_member
+  monkeypatch.setattr(pool_measure, "attack_member", lambda *args: count.append(1) or real(*args))
   return count
 
 
@@ -477,11 +479,11 @@ def test_a_member_that_is_added_is_the_only_one_attacked(runs, pool, tmp_path, a
   out = measure([runs / "a"], tmp_path / "out")
   assert len(attacked) == 2
   assert read(out)[1]["names"].tolist() == ["member_0", "independent_1"]
-  transfers.run([str(runs / "b" / "member_1")], str(out), batch_size=BATCH)  # As in the folder.
+  pool_measure.run([str(runs / "b" / "member_1")], str(out), batch_size=BATCH)  # As in the folder.
   assert len(attacked) == 3
   same(out, pool)
   assert len(list((out / "images").glob("*.npz"))) == 3
-  transfers.run([], str(out), batch_size=BATCH)  # Nothing to do.
+  pool_measure.run([], str(out), batch_size=BATCH)  # Nothing to do.
   assert len(attacked) == 3
   same(out, pool)
 
@@ -510,18 +512,18 @@ def test_one_sided(runs, pool, tmp_path, attacked, kwargs):
 
 @pytest.mark.parametrize("keep_images", [True, False])
 def test_killed_half_way(runs, pool, tmp_path, monkeypatch, attacked, keep_images):
-  real, out = transfer_files.write_row, tmp_path / "out"
+  real, out = pool_store.write_row, tmp_path / "out"
 
   def killed(*args):
     if len(attacked) == 2:
       raise KeyboardInterrupt
     real(*args)
 
-  monkeypatch.setattr(transfer_files, "write_row", killed)
+  monkeypatch.setattr(pool_store, "write_row", killed)
   with pytest.raises(KeyboardInterrupt):
     measure([runs], out, keep_images=keep_images)
   assert not (out / "transfer.json").exists() and not (out / "transfer.npz").exists()
-  monkeypatch.setattr(transfer_files, "write_row", real)
+  monkeypatch.setattr(pool_store, "write_row", real)
   measure([runs], out, keep_images=keep_images)
   assert len(attacked) == (3 if keep_images else 4)
   same(out, pool)
@@ -584,7 +586,7 @@ def test_members_of_other_resolution(tmp_path, monkeypatch):
     change = np.random.default_rng(0).uniform(-0.3, 0.3, images.shape)
     return np.clip(images / 255 + change, 0, 1).astype(np.float32)
 
-  monkeypatch.setattr(transfers, "attack_member", noise)
+  monkeypatch.setattr(pool_measure, "attack_member", noise)
   image_folder(tmp_path / "pictures")
   facts = FACTS | {
     "num_classes": 2,
@@ -618,7 +620,7 @@ def test_members_of_other_resolution(tmp_path, monkeypatch):
   position = {int(index): row for row, index in enumerate(second.test_origin.index)}
   same = second.test_images[[position[int(index)] for index in first.test_origin.index]]
   small, large = (
-    transfer_files.read_images(out, each, transfer_files.identity(each, facts["attack"], images))
+    pool_store.read_images(out, each, pool_store.identity(each, facts["attack"], images))
     for each, images in zip(found, (first.test_images, same), strict=True)
   )
   assert small.shape == (24, 8, 8, 3) and large.shape == (24, 12, 12, 3)
@@ -630,7 +632,7 @@ def test_members_of_other_resolution(tmp_path, monkeypatch):
 
 def test_the_table_fits_a_terminal(pool, tmp_path):
   console = rich.console.Console(file=(tmp_path / "table").open("w"), width=80)
-  transfers.print_table(pool, console)
+  pool_measure.print_table(pool, console)
   console.file.close()
   text = (tmp_path / "table").read_text()
   assert max(map(len, text.splitlines())) <= 80
@@ -701,7 +703,7 @@ def test_what_is_wrong_is_told_in_one_sentence(runs, odd, tmp_path, given, messa
   kwargs = QUICK | {"members": [RUNS], "out": OUT} | given
   kwargs |= {"members": [fill(text) for text in kwargs["members"]], "out": fill(kwargs["out"])}
   with pytest.raises(UserError, match=message) as raised:
-    transfers.run(**kwargs)
+    pool_measure.run(**kwargs)
   assert "\n" not in str(raised.value) and not (tmp_path / "out").exists()
 
 
@@ -718,7 +720,7 @@ def test_what_is_wrong_is_told_in_one_sentence(runs, odd, tmp_path, given, messa
 def test_settings_other_than_those_of_the_folder(pool, given, message):
   before = (pool / "transfer.json").read_bytes()
   with pytest.raises(UserError, match=message):
-    transfers.run([], str(pool), **given)
+    pool_measure.run([], str(pool), **given)
   assert (pool / "transfer.json").read_bytes() == before
 
 
@@ -752,7 +754,7 @@ def test_the_program(runs, tmp_path, capsys, monkeypatch):
   assert "attacked 2/2" in printed.err
   attack = read(out)[0]["attack"]
   assert (attack["epsilon"], attack["random_start"], attack["iterations"]) == (8 / 255, False, 1)
-  defaults = transfers.run.__kwdefaults__
+  defaults = pool_measure.run.__kwdefaults__
   assert holders.keys() | {"command"} == {"members", "out"} | defaults.keys()
   plain = transfer.define_flags(flags.FlagValues())
   for name in plain.keys() & defaults.keys():
@@ -797,7 +799,7 @@ def test_a_run_is_measured_further(tmp_path, monkeypatch):
   )
   # Nothing else is measured here.
   nothing = np.zeros((2, len(load(config.data).test_labels), 10), np.float32)
-  monkeypatch.setattr(measuring.streaming, "measure", lambda *_: (nothing, {}))
+  monkeypatch.setattr(measuring.similarity_measure, "measure", lambda *_: (nothing, {}))
   monkeypatch.setattr(measuring, "diversity", lambda *_, **__: {})
   for seed in range(2):
     facts = FACTS | {"epochs": 1, "train_seconds": 1.0}

@@ -11,10 +11,10 @@ from benchmarks.device.timing import Case, NotHereError, Row
 from dissim_jax.attacks import Attack, perturb
 from dissim_jax.corruptions import CORRUPTIONS, corrupt
 from dissim_jax.data.augment import augment, normalise
-from dissim_jax.evaluate import streaming
-from dissim_jax.evaluate.attacked import in_unit
 from dissim_jax.members.member import Member, classifier
 from dissim_jax.models import init_variables
+from dissim_jax.studies.similarity import measure as similarity_measure
+from dissim_jax.studies.transfer.attacked import in_unit
 
 SEVERITY = 5
 CORRUPTION_BATCH = 500
@@ -147,7 +147,10 @@ def evaluation(setting: Setting) -> Iterator[list[Case]]:
     pair = [member(setting, name, seed) for seed in range(2)]
     return lambda: work(pair, setting.images[:count], preprocess, batch)
 
-  kinds = {"predictions": streaming.predict, "and similarity of all taps": streaming.measure}
+  kinds = {
+    "predictions": similarity_measure.predict,
+    "and similarity of all taps": similarity_measure.measure,
+  }
   yield [
     Case(
       f"two {name}: {title}",

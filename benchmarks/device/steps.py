@@ -15,7 +15,7 @@ from dissim_jax.distributed.checkpoint import Checkpoints
 from dissim_jax.models import init_variables
 from dissim_jax.train import step as train_step
 from dissim_jax.train.optimizer import make_optimizer
-from dissim_jax.train.penalty import make_game
+from dissim_jax.train.penalty import make_penalty
 
 BATCH = 16
 
@@ -57,23 +57,23 @@ class Steps:
   @functools.cached_property
   def start(self) -> tuple[train_step.TrainState, tuple[dict, ...]]:
     """The first state and the earlier member, on the host."""
-    model, game, optimizer = self._parts("float32")
+    model, penalty, optimizer = self._parts("float32")
     shape = self._setting.image_shape
-    state = train_step.init_state(model, optimizer, game, shape, 0)
+    state = train_step.init_state(model, optimizer, penalty, shape, 0)
     return jax.device_get((state, (init_variables(model, jax.random.key(1), shape),)))
 
   def _parts(self, dtype: str):
     model = self._setting.model(self._config.model.name, dtype)
-    game = make_game(self._config, model, (model,), 10)
-    return model, game, make_optimizer(self._config.optimizer, 10, 10)
+    penalty = make_penalty(self._config, model, (model,), 10)
+    return model, penalty, make_optimizer(self._config.optimizer, 10, 10)
 
   def step(self, state: train_step.TrainState, number: int, dtype: str, device: jax.Device):
     """The state after the step with the batch of this number, on the host."""
-    mesh, (model, game, optimizer) = devices.make_mesh([device]), self._parts(dtype)
+    mesh, (model, penalty, optimizer) = devices.make_mesh([device]), self._parts(dtype)
     if (dtype, device) not in self._programs:
-      step = train_step.make_train_step(self._config, model, optimizer, game)
+      step = train_step.make_train_step(self._config, model, optimizer, penalty)
       self._programs[dtype, device] = devices.pmapped(step, mesh)
-    zeros = {name: np.float32(0) for name in train_step.metric_names(game)}
+    zeros = {name: np.float32(0) for name in train_step.metric_names(penalty)}
     data = self._setting.images[: 2 * BATCH], self._setting.labels[: 2 * BATCH]
     placed = devices.replicate((state, zeros, data, self.start[1]), mesh)
     rows = np.arange(number * BATCH, (number + 1) * BATCH, dtype=np.int32)[None]

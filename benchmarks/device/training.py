@@ -17,7 +17,7 @@ from dissim_jax.models import init_variables
 from dissim_jax.train import joint, loop
 from dissim_jax.train import step as train_step
 from dissim_jax.train.optimizer import make_optimizer
-from dissim_jax.train.penalty import Game, make_game
+from dissim_jax.train.penalty import Penalty, make_penalty
 from dissim_jax.train.projections import identity
 
 GAMES = {
@@ -75,17 +75,17 @@ def member_case(
   title: str,
   name: str,
   config: ml_collections.ConfigDict,
-  game: Callable[[Game], Game] | None = None,
+  penalty: Callable[[Penalty], Penalty] | None = None,
   earlier: int = 0,
   gflop: float = 0.0,
 ) -> Case:
-  """One member's training: T, or with `earlier` members the game of `config`, changed by `game`."""
+  """One member's training: T, or with `earlier` members the penalty of `config`, changed."""
 
   def make():
     steps = setting.sizes.training // setting.batch
     model = setting.model(name)
-    played = make_game(config, model, (model,) * earlier, steps)
-    played = game(played) if game else played
+    played = make_penalty(config, model, (model,) * earlier, steps)
+    played = penalty(played) if penalty else played
     optimizer = make_optimizer(config.optimizer, config.train.epochs * steps, steps)
     state = train_step.init_state(model, optimizer, played, setting.image_shape, 0)
     teachers = tuple(
@@ -104,8 +104,8 @@ def members(setting: Setting) -> Iterator[list[Case]]:
     config = varied(setting.config, dissim__taps=setting.taps(name))
     cases = [member_case(setting, f"{name}: T", name, config, gflop=setting.gflop(name))]
     for earlier in setting.sizes.earlier:
-      for game in setting.sizes.games or GAMES:
-        title, own = f"{name}: U against {earlier}, {game}", varied(config, **GAMES[game])
+      for penalty in setting.sizes.games or GAMES:
+        title, own = f"{name}: U against {earlier}, {penalty}", varied(config, **GAMES[penalty])
         cases.append(member_case(setting, title, name, own, earlier=earlier))
     yield cases
 
@@ -133,8 +133,8 @@ def shares(setting: Setting) -> Iterator[list[Case]]:
   yield [
     case(f"{name}: {T}", config=config, gflop=setting.gflop(name)),
     case(f"{name}: {PLAIN}", config=plain),
-    case(f"{name}: {FORWARD}", config=config, game=forward, earlier=1),
-    case(f"{name}: {PENALTY}", config=config, game=unprojected, earlier=1),
+    case(f"{name}: {FORWARD}", config=config, penalty=forward, earlier=1),
+    case(f"{name}: {PENALTY}", config=config, penalty=unprojected, earlier=1),
     case(f"{name}: {U}", config=config, earlier=1),
   ]
 

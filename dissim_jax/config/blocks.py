@@ -1,6 +1,7 @@
-"""Every field of an experiment, with its default, unit and range: `FIELDS`.
+"""Every field of an experiment, with its default, unit and range: `fields()`.
 
-Fields of measures are in `registry.measures`, as `dissim.options.<measure>.<option>`.
+Those of measures are in `registry.measures`, as `dissim.options.<measure>.<option>`, those of
+studies in `studies/<study>/settings.py`.
 """
 
 import copy
@@ -15,12 +16,10 @@ from ml_collections.config_dict import placeholder
 from dissim_jax.config.values import plain
 from dissim_jax.errors import UserError
 from dissim_jax.registry.architectures import MATCHES, MODELS, STEMS
-from dissim_jax.registry.attacks import ATTACKS, Attack
-from dissim_jax.registry.attributions import METHODS
 from dissim_jax.registry.checks import said
-from dissim_jax.registry.corruptions import CORRUPTIONS
 from dissim_jax.registry.datasets import DATASETS, POLICIES
 from dissim_jax.registry.fields import (
+  WIDEST,
   Field,
   anything,
   are,
@@ -39,9 +38,8 @@ from dissim_jax.registry.fields import (
 from dissim_jax.registry.measures import MEASURES, PENALTIES
 from dissim_jax.registry.metrics import RULES
 from dissim_jax.registry.objectives import JOINT, ONE_BY_ONE, OPTIMIZERS, PROJECTIONS
-from dissim_jax.registry.stitching import EXPERIMENTS, LABELS, STARTS
+from dissim_jax.registry.studies import STUDIES
 
-_WIDEST = 100.0  # width multiplier: of the widest published network it is 10
 _LARGEST = 1000  # members of an ensemble
 
 
@@ -111,7 +109,7 @@ _AUGMENT = {
 
 _MODEL = {
   "name": name("resnet14", "architecture", MODELS),
-  "width_multiplier": number(1.0, "scales the features of every layer", 0, _WIDEST, above=True),
+  "width_multiplier": number(1.0, "scales the features of every layer", 0, WIDEST, above=True),
   "stem": Field(
     default=0,
     doc="image size the first layers are made for: 8, 32, 224; 0 = the nearest",
@@ -197,94 +195,6 @@ _EVALUATE = {
   "calibration_bins": whole(15, "equal-width bins of the calibration error", 1),
 }
 
-_CORRUPTION = {
-  "names": several(
-    (), "corruptions of test images, or all", are_names(CORRUPTIONS, "all"), of_texts=True
-  ),
-  "severities": several(
-    (1, 2, 3, 4, 5),
-    "1-5 are the published levels, 0 = none",
-    are(is_number(0), unique=True),
-  ),
-  "seed": seed(0, "determines where and how images are corrupted"),
-}
-
-_TRANSFER = {
-  "attack": name("none", "whether images that fool one member fool the others", ATTACKS, "none"),
-  "epsilon": number(
-    Attack.epsilon,
-    "largest change of a pixel, of images in 0..1",
-    0,
-    1,
-    hint=", such as 8/255 for 8 grey levels",
-  ),
-  "step_size": number(Attack.step_size, "change in one iteration", 0, 1, above=True),
-  "iterations": whole(Attack.iterations, "of pgd and momentum_pgd", 1),
-  "random_start": flag(True, "anywhere in the ball; False = at the image"),
-  "momentum": number(1.0, "of momentum_pgd: decay of the accumulated gradient"),
-  "images": whole(1000, "test images, as many of every class", 1),
-  "floor": number(
-    0.01, "eps_s, per cent of images: what a similarity of nothing counts as", 0, 100, above=True
-  ),
-  "seed": seed(0, "determines random starts"),
-}
-
-_ATTRIBUTION = {
-  "method": name("none", "which pixels members decide by, on test images", METHODS, "none"),
-  "steps": whole(512, "integrated_gradients: points on the line from black", 1),
-  "images": whole(500, "test images, as many of every class", 1),
-}
-
-_FEATURES = {
-  "shares": several(
-    (), "of the first member's features, 0..1; () = not done", are(is_number(0, 1), unique=True)
-  ),
-  "dimensions": several((), "features kept; () = powers of two", are(is_whole(1), unique=True)),
-  "images": whole(10_000, "training images that classifiers are fitted on", 1),
-  "draws": whole(5, "random choices of features", 1),
-  "regularisation": number(1.0, "C of scikit-learn's logistic regression", above=True),
-  "max_iter": whole(1000, "of L-BFGS", 1),
-}
-
-_STITCH = {
-  "experiments": several((), "experiments, or all", are_names(EXPERIMENTS, "all"), of_texts=True),
-  "pairs": several(
-    (), '"source:target"; () = the first member to every other', anything, of_texts=True
-  ),
-  "taps": several((), "where to join; () = every tap", are(is_whole(0), unique=True)),
-  "resize": flag(False, "whether a source tap of another spatial size is resized"),
-  "ridge": number(0.0, "of least squares: fraction of the mean channel variance"),
-  "labels": name(
-    "soft", "task loss aims at the target's probabilities, or hard: at labels", LABELS
-  ),
-  "start": name("least_squares", "of task loss", STARTS),
-  "epochs": whole(30, "passes over the training images, for each stitch", 1),
-  "batch_size": whole(128, "images, over all devices", 1),
-  "learning_rate": number(1e-3, "of Adam"),
-  "decay_epochs": several(
-    (10, 20), "after these the learning rate is divided by ten", are(is_whole(1), unique=True)
-  ),
-  "steps_per_dispatch": whole(0, "steps sent to the device at once; 0 = by platform"),
-  "widths": several(
-    (),
-    "experiment width: width multipliers beside model.width_multiplier",
-    are(is_number(0, _WIDEST, above=True), unique=True),
-  ),
-  "cka_weight": number(1.0, "experiment low_cka: weight of the CKA in the loss"),
-  "starts": whole(5, "experiments initialisation, connectivity: starts of each kind", 1),
-  "connected_points": whole(9, "experiment connectivity: points from one to the other", 2),
-  "connected_accuracy": number(0.8, "least relative accuracy of a solution that is used"),
-  "l1_direct": several(
-    (0.001, 0.003, 0.01, 0.03, 0.1), "shares of what makes all zero", are(is_number(0), unique=True)
-  ),
-  "l1_task": several(
-    (1e-4, 3e-4, 1e-3, 3e-3, 1e-2),
-    "weights of the sum of |entries|",
-    are(is_number(0), unique=True),
-  ),
-  "ranks": several((4, 8, 16), "experiment low_rank", are(is_whole(1), unique=True)),
-}
-
 # Learned projections: None is as the member's.
 _OWN_OPTIMIZER = {
   key: dataclasses.replace(field, default=None, doc="learned: None = as the member's")
@@ -316,12 +226,17 @@ def _fields(penalties: tuple[str, ...]) -> Mapping[str, Field]:
     **_block("optimizer", _OPTIMIZER),
     **_block("train", _TRAIN),
     **_block("evaluate", _EVALUATE),
-    **_block("corruption", _CORRUPTION, affects="measuring"),
-    **_block("transfer", _TRANSFER, affects="measuring"),
-    **_block("attribution", _ATTRIBUTION, affects="measuring"),
-    **_block("features", _FEATURES, affects="measuring"),
-    **_block("stitch", _STITCH, affects="measuring"),
+    **_studies(),
   }
+
+
+def _studies() -> dict[str, Field]:
+  """The blocks of the studies."""
+  found: dict[str, Field] = {}
+  for study in STUDIES.values():
+    if study.block:
+      found |= _block(study.block, study.part("settings").FIELDS, affects="measuring")
+  return found
 
 
 def check_block(path: str, values: Any) -> None:

@@ -7,13 +7,14 @@ import ml_collections
 
 from dissim_jax import plugins
 from dissim_jax.config import blocks
-from dissim_jax.config.ensemble import member_names, model_names
+from dissim_jax.config.ensemble import model_names
 from dissim_jax.config.values import flat, get
 from dissim_jax.errors import UserError
 from dissim_jax.names import listed, nearest
 from dissim_jax.registry.architectures import MODELS, fewest_taps
-from dissim_jax.registry.checks import check_name, said
+from dissim_jax.registry.checks import said
 from dissim_jax.registry.objectives import DISTILL, ONE_BY_ONE, SEQUENTIAL
+from dissim_jax.registry.studies import STUDIES
 
 
 def check_config(config: ml_collections.ConfigDict) -> None:
@@ -28,9 +29,10 @@ def check_config(config: ml_collections.ConfigDict) -> None:
   _check_optimizer(config)
   if config.objective.name == SEQUENTIAL and config.dissim.weight > 0:
     _check_taps(config)
-  _check_stitch(config)
-  if config.corruption.names and not len(config.corruption.severities):
-    raise UserError("corruption.severities=(): name at least one, or no corruption.names")
+  for study in STUDIES.values():
+    check = getattr(study.part("settings"), "check", None) if study.block else None
+    if check is not None:
+      check(config)
 
 
 def _check_fields(config: ml_collections.ConfigDict) -> None:
@@ -129,17 +131,3 @@ def _check_objective(config: ml_collections.ConfigDict) -> None:
       f"ensemble.size={ensemble.size}: objective.name='distill' needs a teacher, member 0, and at "
       "least one student"
     )
-
-
-def _check_stitch(config: ml_collections.ConfigDict) -> None:
-  """Pairs and taps of the `stitch` block."""
-  members = member_names(config)
-  for pair in listed(config.stitch.pairs):
-    if len(pair.split(":")) != 2:
-      raise UserError(f"stitch.pairs={pair!r}: must be source:target, such as member_0:member_1")
-    for name in pair.split(":"):
-      check_name("stitch.pairs", name, members)
-  name, last = fewest_taps(model_names(config))
-  for tap in config.stitch.taps:
-    if tap > last:
-      raise UserError(f"stitch.taps={tap!r}: {name} has taps 0..{last}")

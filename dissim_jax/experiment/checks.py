@@ -6,25 +6,26 @@ import jax
 import ml_collections
 import numpy as np
 
-from dissim_jax.data import Dataset
+from dissim_jax.data import Dataset, batches
 from dissim_jax.errors import UserError
-from dissim_jax.evaluate import streaming
 from dissim_jax.members import store as member_files
-from dissim_jax.members.plan import Plan
+from dissim_jax.members.plan import PlannedMember
 from dissim_jax.models import MODELS, matching_tap
 
 
-def check_dataset(config: ml_collections.ConfigDict, dataset: Dataset, plans: list[Plan]) -> None:
+def check_dataset(
+  config: ml_collections.ConfigDict, dataset: Dataset, plans: list[PlannedMember]
+) -> None:
   """Whether data, batches, devices and reused members fit together."""
   size, devices = config.train.batch_size, jax.device_count()
   if size > len(dataset.train_labels):
     raise UserError(
       f"train.batch_size={size}: there are only {len(dataset.train_labels)} training images"
     )
-  if len(dataset.test_labels) < streaming.SMALLEST_BATCH:
+  if len(dataset.test_labels) < batches.SMALLEST_BATCH:
     raise UserError(
       f"data.name={config.data.name!r}: {len(dataset.test_labels)} test images are too few to "
-      f"compare members, at least {streaming.SMALLEST_BATCH} are needed"
+      f"compare members, at least {batches.SMALLEST_BATCH} are needed"
     )
   if size % devices:
     raise UserError(f"train.batch_size={size}: must be a multiple of the {devices} devices")
@@ -58,7 +59,7 @@ def check_dataset(config: ml_collections.ConfigDict, dataset: Dataset, plans: li
           )
 
 
-def _check_matches(config: ml_collections.ConfigDict, plans: list[Plan]) -> None:
+def _check_matches(config: ml_collections.ConfigDict, plans: list[PlannedMember]) -> None:
   """Taps that are matched by name need teachers that have these names."""
   pairs = {(plan.model, teacher.model) for plan in plans for teacher in plan.teachers}
   for (name, other), tap in itertools.product(sorted(pairs), config.dissim.taps):

@@ -25,7 +25,7 @@ import numpy as np
 from dissim_jax.data import Dataset
 from dissim_jax.errors import UserError
 from dissim_jax.members import store as member_files
-from dissim_jax.members.plan import Plan
+from dissim_jax.members.plan import PlannedMember
 from dissim_jax.models import Layered, matching_tap, resized
 from dissim_jax.registry.objectives import SEQUENTIAL
 from dissim_jax.similarity import MEASURES
@@ -54,7 +54,7 @@ class FirstTap(NamedTuple):
 
 
 def check_first_tap(
-  config: ml_collections.ConfigDict, dataset: Dataset, plans: Sequence[Plan]
+  config: ml_collections.ConfigDict, dataset: Dataset, plans: Sequence[PlannedMember]
 ) -> list[str]:
   """Sentences on members whose first tap is to be dissimilar where little or nothing of it can be.
 
@@ -82,7 +82,7 @@ def check_first_tap(
   return list(told.values())
 
 
-def _model(config: ml_collections.ConfigDict, dataset: Dataset, plan: Plan) -> Layered:
+def _model(config: ml_collections.ConfigDict, dataset: Dataset, plan: PlannedMember) -> Layered:
   facts = (
     member_files.read_facts(plan.directory, "ensemble.teachers")
     if plan.reused

@@ -5,42 +5,35 @@ import functools
 import json
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import ml_collections
 import numpy as np
 
-from dissim_jax.corruptions import CORRUPTIONS
 from dissim_jax.data import Dataset
 from dissim_jax.data.augment import normalise
-from dissim_jax.data.examples import balanced_part
 from dissim_jax.data.sources import Origin
 from dissim_jax.distributed.environment import environment
 from dissim_jax.errors import UserError
-from dissim_jax.evaluate import (
-  attribution,
-  ensembles,
-  features,
-  robustness,
-  streaming,
-  transferability,
-)
-from dissim_jax.evaluate.diversity import diversity
 from dissim_jax.files import layout
 from dissim_jax.files.atomic import read_json, write_arrays, write_json
 from dissim_jax.members import store as member_files
 from dissim_jax.members.member import Member
-from dissim_jax.members.plan import Plan
-from dissim_jax.names import expanded, listed
+from dissim_jax.members.plan import PlannedMember
+from dissim_jax.names import listed
+from dissim_jax.registry.studies import STUDIES
+from dissim_jax.studies.context import Context
+from dissim_jax.studies.outputs import ensembles
+from dissim_jax.studies.outputs.diversity import diversity
+from dissim_jax.studies.similarity import measure as similarity_measure
 
 
 def evaluate(
   config: ml_collections.ConfigDict,
   workdir: Path,
   dataset: Dataset,
-  plans: list[Plan],
+  plans: list[PlannedMember],
   sequences: dict[str, list[str]],
   trained: dict[str, Member],
 ) -> dict:
@@ -48,8 +41,8 @@ def evaluate(
 
   Writes to `evaluation/`: `predictions.npz` (logits `[M, N, K]`, labels, names of members and
   classes, which images they are, and the same of the validation images), `similarity.npz` (see
-  `streaming.measure`), `diversity.json`, and what the blocks `corruption`, `transfer`,
-  `attribution` and `features` of the config ask for.
+  `studies.similarity.measure`), `diversity.json`, and the files of the studies that the config asks
+  for.
 
   Returns:
     The numbers for `metrics.json`.
@@ -63,14 +56,14 @@ def evaluate(
   # Also those of other runs see images as this run normalises them.
   members = [dataclasses.replace(trained[name], mean=mean, std=std) for name in names]
   images, labels = dataset.test_images, dataset.test_labels
-  logits, similarity = streaming.measure(
+  logits, similarity = similarity_measure.measure(
     members, images, preprocess, settings.batch_size, _compared(plans), config.dissim.match
   )
   held_out = dataset.validation_labels
   predictions = {"logits": logits, "labels": labels, "members": np.array(names)}
   predictions |= {"classes": np.array(dataset.class_names), **_named(dataset.test_origin, "")}
   if len(held_out):
-    predictions["validation_logits"] = streaming.predict(
+    predictions["validation_logits"] = similarity_measure.predict(
       members, dataset.validation_images, preprocess, settings.batch_size
     )
     predictions["validation_labels"] = held_out
@@ -91,7 +84,7 @@ def evaluate(
     seed=config.seed,
   )
   write_json(folder / "diversity.json", found)
-  _further(config, folder, dataset, members, sequences)
+  _measure_studies(Context(config, members, sequences, dataset), folder)
   return {
     "dataset": {
       "name": config.data.name,
@@ -132,7 +125,7 @@ def _named(origin: Origin | None, prefix: str) -> dict[str, np.ndarray]:
   return {f"{prefix}index": origin.index} | files
 
 
-def _check_logits(plans: list[Plan], logits: np.ndarray) -> None:
+def _check_logits(plans: list[PlannedMember], logits: np.ndarray) -> None:
   """Refuses predictions that are none, such as those of weights that are not finite."""
   for plan, own in zip(plans, logits, strict=True):
     broken = int(np.sum(~np.all(own < np.inf, axis=-1)))
@@ -144,7 +137,7 @@ def _check_logits(plans: list[Plan], logits: np.ndarray) -> None:
       )
 
 
-def _compared(plans: list[Plan]) -> list[tuple[int, int]]:
+def _compared(plans: list[PlannedMember]) -> list[tuple[int, int]]:
   """The pairs whose taps are compared by regression: those of one kind of training.
 
   Of sequences all pairs, for a dissimilar member is compared with an independent one; of members
@@ -153,123 +146,38 @@ def _compared(plans: list[Plan]) -> list[tuple[int, int]]:
   return [(i, j) for j in range(len(plans)) for i in range(j) if plans[i].group == plans[j].group]
 
 
-def _further(
-  config: ml_collections.ConfigDict,
-  folder: Path,
-  dataset: Dataset,
-  members: list[Member],
-  sequences: dict[str, list[str]],
-) -> None:
-  """Corruptions, attacks, attribution and features, where the config asks; once each."""
-  images, labels = dataset.test_images, dataset.test_labels
-  size, rule = config.evaluate.batch_size, config.evaluate.ensemble_rule
-  if config.corruption.names:
-    settings = config.corruption.to_dict() | {"rule": rule}
-    settings["names"] = expanded(config.corruption.names, CORRUPTIONS)
-    _once(
-      folder,
-      "robustness",
-      "corruptions",
-      settings,
-      lambda: robustness.robustness(
-        members, sequences, images, labels, batch_size=size, **settings
-      ),
-    )
-  if config.transfer.attack != "none":
-    _attack(config, folder, images, labels, members, sequences)
-  if config.attribution.method != "none":
-    settings = config.attribution.to_dict()
-    shown = balanced_part(labels, settings["images"])
-    _once(
-      folder,
-      "attribution",
-      "attribution",
-      settings,
-      lambda: attribution.attribute(
-        members,
-        sequences,
-        images[shown],
-        labels[shown],
-        method=settings["method"],
-        steps=settings["steps"],
-        batch_size=size,
-      ),
-    )
-  if config.features.shares:
-    settings = config.features.to_dict()
-    options = {key: value for key, value in settings.items() if key != "images"}
-    used = balanced_part(dataset.train_labels, settings["images"])
-    _once(
-      folder,
-      "features",
-      "",
-      settings,
-      lambda: (
-        features.study_features(
-          members,
-          sequences,
-          dataset.train_images[used],
-          dataset.train_labels[used],
-          images,
-          labels,
-          batch_size=size,
-          seed=config.seed,
-          **options,
-        ),
-        {},
-      ),
-    )
-
-
-def _attack(config, folder, images, labels, members, sequences) -> None:
-  """Attack transfer between all members, on some of the test images."""
-  settings = config.transfer.to_dict() | {"rule": config.evaluate.ensemble_rule}
-  used = balanced_part(labels, settings["images"])
-  _once(
-    folder,
-    "transferability",
-    "transferability",
-    settings,
-    lambda: transferability.transferability(
-      members,
-      sequences,
-      images[used],
-      labels[used],
-      attack=transferability.attack_of(settings),
-      floor=settings["floor"],
-      batch_size=config.evaluate.batch_size,
-      rule=settings["rule"],
-    ),
-  )
-
-
-def _once(
-  folder: Path,
-  name: str,
-  arrays_name: str,
-  settings: dict,
-  compute: Callable[[], tuple[dict, dict[str, np.ndarray]]],
-) -> None:
-  """Writes `<name>.json` and its arrays, unless they are there, made with the same settings.
+def _measure_studies(context: Context, folder: Path) -> None:
+  """What the config asks for, each study once.
 
   Members of a run never change, so that settings are all that a result depends on.
   """
-  settings = json.loads(json.dumps(settings))
+  for study in STUDIES.values():
+    if not study.block or study.own_page:
+      continue
+    settings = study.part("settings").asked(context.config)
+    record = study.part("record")
+    if settings is None or _is_measured(folder / record.FILE, settings):
+      continue
+    began = time.monotonic()
+    print(f"measuring {Path(record.FILE).stem}", end="", flush=True, file=sys.stderr)
+    values, arrays = study.part("measure").measure(context, settings)
+    print(f" ({time.monotonic() - began:.0f} s)", file=sys.stderr)
+    if arrays:
+      write_arrays(folder / record.ARRAYS, arrays)
+    write_json(folder / record.FILE, values | {"settings": settings})
+
+
+def _is_measured(file: Path, settings: dict[str, Any]) -> bool:
+  """Whether the results are there, made with the same settings."""
   try:
-    if read_json(folder / f"{name}.json")["settings"] == settings:
-      return
+    return read_json(file)["settings"] == json.loads(json.dumps(settings))
   except (OSError, ValueError, KeyError):
-    pass
-  began = time.monotonic()
-  print(f"measuring {name}", end="", flush=True, file=sys.stderr)
-  values, arrays = compute()
-  print(f" ({time.monotonic() - began:.0f} s)", file=sys.stderr)
-  if arrays:
-    write_arrays(folder / f"{arrays_name}.npz", arrays)
-  write_json(folder / f"{name}.json", values | {"settings": settings})
+    return False
 
 
-def _member_row(plan: Plan, model: Any, logits: np.ndarray, labels: np.ndarray, bins: int) -> dict:
+def _member_row(
+  plan: PlannedMember, model: Any, logits: np.ndarray, labels: np.ndarray, bins: int
+) -> dict:
   """One member in `metrics.json`."""
   facts = member_files.read_facts(plan.directory, plan.name)
   together = {} if plan.group is None else {"group": plan.group.name}

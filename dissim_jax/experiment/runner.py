@@ -27,13 +27,13 @@ from dissim_jax.files.atomic import write_json
 from dissim_jax.files.workdir import check_workdir, locked
 from dissim_jax.members import store as member_files
 from dissim_jax.members.member import Member
-from dissim_jax.members.plan import Plan, make_plan
+from dissim_jax.members.plan import PlannedMember, make_plan
 from dissim_jax.models import Layered
 from dissim_jax.registry.objectives import DISTILL
 from dissim_jax.train import joint
-from dissim_jax.train.losses import Tutor
+from dissim_jax.train.losses import Distillation
 from dissim_jax.train.monitor import make_monitor
-from dissim_jax.train.penalty import make_game
+from dissim_jax.train.penalty import make_penalty
 from dissim_jax.train.step import train_member
 
 _log = logging.getLogger(__name__)
@@ -96,7 +96,7 @@ def _claimed(config: ml_collections.ConfigDict, workdir: Path, command: str) -> 
 
 def _prepare(
   config: ml_collections.ConfigDict, workdir: Path
-) -> tuple[Dataset, list[Plan], dict[str, list[str]], list[str]]:
+) -> tuple[Dataset, list[PlannedMember], dict[str, list[str]], list[str]]:
   """Data, members and sequences of an experiment, checked, and what the user is to know of them.
 
   Nothing is written.
@@ -112,7 +112,7 @@ def _prepare(
 
 
 def _train_missing(
-  config: ml_collections.ConfigDict, dataset: Dataset, plans: list[Plan]
+  config: ml_collections.ConfigDict, dataset: Dataset, plans: list[PlannedMember]
 ) -> dict[str, Member]:
   """Trains the members that are not yet done; all of them, by name."""
   mesh = devices.make_mesh()
@@ -132,7 +132,7 @@ def _train_missing(
 
 def _train(
   config: ml_collections.ConfigDict,
-  plan: Plan,
+  plan: PlannedMember,
   dataset: Dataset,
   frozen: dict[str, Member],
   mesh: jax.sharding.Mesh,
@@ -143,11 +143,11 @@ def _train(
   teachers = [frozen[teacher.name] for teacher in plan.teachers]
   steps = len(dataset.train_labels) // config.train.batch_size
   models = tuple(teacher.model for teacher in teachers)
-  game = tutor = None
+  penalty = distillation = None
   if plan.objective == DISTILL:
-    tutor = Tutor(models[0], config.objective.teacher_share)
+    distillation = Distillation(models[0], config.objective.teacher_share)
   else:
-    game = make_game(config, model, models, steps)
+    penalty = make_penalty(config, model, models, steps)
   held_out = len(dataset.validation_labels) > 0
   images, labels = (
     (dataset.validation_images, dataset.validation_labels)
@@ -157,7 +157,7 @@ def _train(
   shown = balanced_part(labels, config.train.monitor_images)
   monitor = make_monitor(
     model,
-    game,
+    penalty,
     _preprocess(config),
     images[shown],
     labels[shown],
@@ -167,21 +167,24 @@ def _train(
   variables, seconds = train_member(
     config,
     model,
-    game,
+    penalty,
     tuple(teacher.variables for teacher in teachers),
     dataset,
     monitor,
     mesh,
     plan.directory,
     member_seed(config.seed, plan.index),
-    tutor,
+    distillation,
   )
   _save(plan, variables, facts | {"train_seconds": seconds})
   return _member(config, plan, model, variables)
 
 
 def _train_group(
-  config: ml_collections.ConfigDict, group: list[Plan], dataset: Dataset, mesh: jax.sharding.Mesh
+  config: ml_collections.ConfigDict,
+  group: list[PlannedMember],
+  dataset: Dataset,
+  mesh: jax.sharding.Mesh,
 ) -> dict[str, Member]:
   """Trains members together; by name.
 
@@ -218,13 +221,13 @@ def _train_group(
 
 
 def _member(
-  config: ml_collections.ConfigDict, plan: Plan, model: Layered, variables: Any
+  config: ml_collections.ConfigDict, plan: PlannedMember, model: Layered, variables: Any
 ) -> Member:
   """A member that was trained here."""
   return Member(plan.name, model, variables, tuple(config.data.mean), tuple(config.data.std))
 
 
-def _save(plan: Plan, variables: Any, facts: dict) -> None:
+def _save(plan: PlannedMember, variables: Any, facts: dict) -> None:
   """Writes a trained member, and whom it was trained against or with."""
   facts |= {
     "objective": plan.objective,

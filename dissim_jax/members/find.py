@@ -21,7 +21,7 @@ _NO_MEMBERS = (layout.CHECKPOINTS, layout.WEIGHTS, layout.TENSORBOARD)  # large 
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Finished:
+class SavedMember:
   """A finished member of a run.
 
   Attributes:
@@ -39,7 +39,7 @@ class Finished:
   facts: dict
 
 
-def find_members(workdirs: Sequence[str], wanted: Sequence[str] = ()) -> list[Finished]:
+def find_members(workdirs: Sequence[str], wanted: Sequence[str] = ()) -> list[SavedMember]:
   """The finished members of one or two runs, in the order of their evaluation.
 
   Args:
@@ -65,7 +65,7 @@ def find_members(workdirs: Sequence[str], wanted: Sequence[str] = ()) -> list[Fi
       known = ", ".join(labels)
       raise UserError(f"--members={name}: choose among {known}{nearest(name, labels)}")
   found = [
-    Finished(label, folder, run, _config(run), _read_facts(name, folder, run))
+    SavedMember(label, folder, run, _config(run), _read_facts(name, folder, run))
     for label, (name, folder, run) in zip(labels, places, strict=True)
     if not wanted or label in wanted or name in wanted
   ]
@@ -73,7 +73,7 @@ def find_members(workdirs: Sequence[str], wanted: Sequence[str] = ()) -> list[Fi
   return found
 
 
-def find_all(folders: Sequence[str | Path], field: str) -> list[Finished]:
+def find_all(folders: Sequence[str | Path], field: str) -> list[SavedMember]:
   """The finished members of any number of runs, each once, also where several runs use it.
 
   Args:
@@ -96,7 +96,7 @@ def find_all(folders: Sequence[str | Path], field: str) -> list[Finished]:
       unique.setdefault(own, own.parent if (own.parent / layout.CONFIG).exists() else run.resolve())
   root = os.path.commonpath([member.parent for member in unique]) if unique else ""
   return [
-    Finished(
+    SavedMember(
       member.relative_to(root).as_posix(),
       member,
       run,
@@ -199,7 +199,7 @@ def _labels(places: Sequence[tuple[str, Path]]) -> list[str]:
   return [name if names.count(name) == 1 else f"{titles[run]}:{name}" for name, run in places]
 
 
-def _check_same_data(found: Sequence[Finished]) -> None:
+def _check_same_data(found: Sequence[SavedMember]) -> None:
   """All members must be of one data set."""
 
   def data(member):

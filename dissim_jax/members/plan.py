@@ -11,7 +11,7 @@ from dissim_jax.registry.objectives import BASELINE, DISTILL, ONE_BY_ONE, SEQUEN
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class PlannedMember:
   """One member of an experiment.
 
   Attributes:
@@ -31,7 +31,7 @@ class Plan:
   directory: Path
   index: int
   model: str
-  teachers: tuple["Plan", ...] = ()
+  teachers: tuple["PlannedMember", ...] = ()
   reused: bool = False
   objective: str = SEQUENTIAL
   group: Path | None = None
@@ -39,7 +39,7 @@ class Plan:
 
 def make_plan(
   config: ml_collections.ConfigDict, workdir: Path
-) -> tuple[list[Plan], dict[str, list[str]]]:
+) -> tuple[list[PlannedMember], dict[str, list[str]]]:
   """The members to train in order, and the sequences of member names to compare."""
   main, size = config.objective.name, config.ensemble.size
   if main in ONE_BY_ONE:
@@ -60,14 +60,14 @@ def make_plan(
 
 def _sequential(
   config: ml_collections.ConfigDict, workdir: Path
-) -> tuple[list[Plan], dict[str, list[str]]]:
+) -> tuple[list[PlannedMember], dict[str, list[str]]]:
   """Member after member, and independent ones beside them.
 
   Each is dissimilar to all before it, or all are distilled from the first.
   """
   reused, distilled = config.ensemble.teachers, config.objective.name == DISTILL
   related = distilled or config.dissim.weight > 0
-  plans: list[Plan] = []
+  plans: list[PlannedMember] = []
   for index in range(config.ensemble.size):
     name = f"member_{index}"
     if index < len(reused):
@@ -92,20 +92,20 @@ def _alone(
   workdir: Path,
   name: str,
   index: int,
-  teachers: tuple[Plan, ...] = (),
+  teachers: tuple[PlannedMember, ...] = (),
   objective: str = SEQUENTIAL,
-) -> Plan:
+) -> PlannedMember:
   """A member that is trained by itself."""
   model = model_names(config)[index]
-  return Plan(name, workdir / name, index, model, teachers, objective=objective)
+  return PlannedMember(name, workdir / name, index, model, teachers, objective=objective)
 
 
 def _joint(
   config: ml_collections.ConfigDict, workdir: Path, objective: str, prefix: str
-) -> list[Plan]:
+) -> list[PlannedMember]:
   """Members that are trained together; their training's folder is that of the objective."""
   return [
-    Plan(
+    PlannedMember(
       f"{prefix}_{i}",
       workdir / f"{prefix}_{i}",
       i,
@@ -117,11 +117,13 @@ def _joint(
   ]
 
 
-def _reused_plan(name: str, directory: Path, index: int, earlier: list[Plan]) -> Plan:
+def _reused_plan(
+  name: str, directory: Path, index: int, earlier: list[PlannedMember]
+) -> PlannedMember:
   """The plan of a member that another run trained, with those of its teachers that are here too."""
   from dissim_jax.members import store  # Imports JAX, which a plan needs for this alone.
 
   facts = store.read_facts(directory, "ensemble.teachers", store.TRAINED)
   its_teachers = {(directory / teacher).resolve() for teacher in facts["teachers"]}
   teachers = (plan for plan in earlier if plan.directory.resolve() in its_teachers)
-  return Plan(name, directory, index, facts["model"], tuple(teachers), reused=True)
+  return PlannedMember(name, directory, index, facts["model"], tuple(teachers), reused=True)

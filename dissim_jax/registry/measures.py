@@ -274,3 +274,8 @@ def check_comparable(name: str) -> None:
   if name not in MEASURES:
     near = nearest(name, comparable)
     raise UserError(f"--measures={name}: choose among {', '.join(comparable)}{near}")
+
+
+def measure_label(name: str) -> str:
+  """Display name of a similarity measure, or the name of one that is not known here."""
+  return MEASURES[name].label if name in MEASURES else str(name)

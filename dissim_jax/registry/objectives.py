@@ -35,3 +35,8 @@ OPTIMIZERS: dict[str, Entry] = {
     ("adamw", "AdamW", "Loshchilov & Hutter 2019"),
   )
 }
+
+
+def objective_name(objective: str) -> str:
+  """Display name of a joint objective."""
+  return JOINT[objective].label if objective in JOINT else objective.replace("_", " ")

@@ -2,9 +2,9 @@
 
 from dissim_jax.registry.entry import Entry
 
-# `function` takes a `Study` to `(results, arrays)`.
+# `function` takes a `StitchPair` to `(results, arrays)`.
 EXPERIMENTS: dict[str, Entry] = {
-  name: Entry(name=name, label=label, code=f"evaluate.stitch_experiments:{name}")
+  name: Entry(name=name, label=label, code=f"studies.stitching.experiments:{name}")
   for name, label in (
     ("matching", "Matching at every tap"),
     ("width", "Networks of different width"),
@@ -17,5 +17,6 @@ EXPERIMENTS: dict[str, Entry] = {
   )
 }
 
+METHODS = "least_squares,orthogonal,task_loss"  # of the command, where none are named
 STARTS = ("least_squares", "random", "identity")
 LABELS = ("soft", "hard")

@@ -48,7 +48,7 @@ def mean_cross_entropy(logits: jax.Array, labels: jax.Array, axis_name: str) -> 
 
 
 @dataclasses.dataclass(frozen=True)
-class Tutor:
+class Distillation:
   """Hard-label distillation: the member also learns the class that a frozen teacher predicts.
 
   `(1 - share) * CE(logits, y) + share * CE(logits, argmax teacher(x))`, on the same augmented

@@ -14,7 +14,7 @@ import numpy as np
 
 from dissim_jax.models import Layered
 from dissim_jax.similarity import merge_moments, moments, r2_from_moments
-from dissim_jax.train.penalty import Game, teacher_taps
+from dissim_jax.train.penalty import Penalty, teacher_taps
 from dissim_jax.train.projections import concatenated
 
 Monitor = Callable[[Any, tuple[Any, ...]], dict[str, float]]
@@ -22,7 +22,7 @@ Monitor = Callable[[Any, tuple[Any, ...]], dict[str, float]]
 
 def make_monitor(
   model: Layered,
-  game: Game | None,
+  penalty: Penalty | None,
   preprocess: Callable[[jax.Array], jax.Array],
   images: np.ndarray,
   labels: np.ndarray,
@@ -32,10 +32,10 @@ def make_monitor(
   """`(variables, teachers) -> numbers` on fixed images, in eval mode.
 
   Returns `r2_least_squares` (a fresh affine fit of the member's regularised taps from the earlier
-  members', mean over taps) with a game, and `validation_accuracy` where `validation` says that
+  members', mean over taps) with a penalty, and `validation_accuracy` where `validation` says that
   the images were held out from training. Neither chooses anything: they are only shown.
   """
-  if game is None and not validation:
+  if penalty is None and not validation:
     return lambda variables, teachers: {}
   parts = max(1, -(-len(labels) // batch_size))
   batches = list(zip(np.array_split(images, parts), np.array_split(labels, parts), strict=True))
@@ -46,10 +46,10 @@ def make_monitor(
     logits, taps = model.apply(variables, images)
     # What is not returned is not computed: without held-out images nothing after the last tap.
     correct = jnp.sum(jnp.argmax(logits, -1) == labels) if validation else None
-    if game is None:
+    if penalty is None:
       return correct, []
-    targets = [taps[tap] for tap in game.taps]
-    sources = teacher_taps(game, teachers, images, targets)
+    targets = [taps[tap] for tap in penalty.taps]
+    sources = teacher_taps(penalty, teachers, images, targets)
     return correct, [
       moments(concatenated(source), target).exact
       for source, target in zip(sources, targets, strict=True)
@@ -63,7 +63,7 @@ def make_monitor(
     numbers = {}
     if validation:
       numbers["validation_accuracy"] = sum(int(c) for c, _ in results) / len(labels)
-    if game is not None:
+    if penalty is not None:
       total = results[0][1]
       for _, batch_moments in results[1:]:
         total = merge(total, batch_moments)

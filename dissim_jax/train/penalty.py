@@ -17,7 +17,7 @@ from dissim_jax.train.projections import Projection
 
 
 @dataclasses.dataclass(frozen=True)
-class Game:
+class Penalty:
   """The regularisation of one member: against whom, where, by what measure and how strongly.
 
   Attributes:
@@ -54,19 +54,19 @@ def make_projection(config: ml_collections.ConfigDict, steps_per_epoch: int) -> 
   )
 
 
-def make_game(
+def make_penalty(
   config: ml_collections.ConfigDict,
   model: Layered,
   teachers: tuple[Layered, ...],
   steps_per_epoch: int,
-) -> Game | None:
+) -> Penalty | None:
   """The regularisation of `model` that a config asks for; None without teachers or lambda."""
   dissim = config.dissim
   if not teachers or dissim.weight == 0:
     return None
   options = dissim.options[dissim.metric].to_dict()
   start = dissim.warmup_start_epoch * steps_per_epoch
-  return Game(
+  return Penalty(
     teachers,
     tuple(dissim.taps),
     tuple(
@@ -80,7 +80,7 @@ def make_game(
 
 
 def teacher_taps(
-  game: Game, teachers: Sequence[Any], images: jax.Array, targets: Sequence[jax.Array]
+  penalty: Penalty, teachers: Sequence[Any], images: jax.Array, targets: Sequence[jax.Array]
 ) -> list[list[jax.Array]]:
   """`[tap][teacher]` representations of the frozen members, in eval mode, only up to the last tap.
 
@@ -88,7 +88,9 @@ def teacher_taps(
   `targets`, it is resized to theirs; channels are the projection's business.
   """
   per_teacher = []
-  for model, variables, chosen in zip(game.teachers, teachers, game.teacher_taps, strict=True):
+  for model, variables, chosen in zip(
+    penalty.teachers, teachers, penalty.teacher_taps, strict=True
+  ):
     taps = model.apply(variables, images, max(chosen), method="taps")
     per_teacher.append(
       [resized(taps[tap], target.shape[1:3]) for tap, target in zip(chosen, targets, strict=True)]

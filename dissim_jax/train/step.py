@@ -19,7 +19,7 @@ from dissim_jax.train import losses
 from dissim_jax.train.loop import fit
 from dissim_jax.train.monitor import Monitor
 from dissim_jax.train.optimizer import make_optimizer
-from dissim_jax.train.penalty import Game, teacher_taps
+from dissim_jax.train.penalty import Penalty, teacher_taps
 
 
 @flax.struct.dataclass
@@ -91,12 +91,12 @@ def make_train_step(
   config: ml_collections.ConfigDict,
   model: Layered,
   optimizer: optax.GradientTransformation,
-  game: Game | None,
-  tutor: losses.Tutor | None = None,
+  penalty: Penalty | None,
+  distillation: losses.Distillation | None = None,
 ) -> Callable:
-  """The step of one member: cross-entropy, plus lambda times the similarity with a game.
+  """The step of one member: cross-entropy, plus lambda times the similarity with a penalty.
 
-  With a tutor the cross-entropy is in part that with the tutor's labels.
+  With a distillation it is in part that with the teacher's labels.
 
   Returns:
     See `make_step`; its metrics are those of `shown_metrics`.
@@ -110,37 +110,43 @@ def make_train_step(
     accuracy = jax.lax.pmean(jnp.mean(jnp.argmax(logits, -1) == labels), axis)
     metrics = {"cross_entropy": cross_entropy, "accuracy": accuracy}
     loss, projection = cross_entropy, state.projection
-    if tutor is not None:
-      taught = tutor.labels(teachers[0], images)
+    if distillation is not None:
+      taught = distillation.labels(teachers[0], images)
       metrics["agreement"] = jax.lax.pmean(jnp.mean(jnp.argmax(logits, -1) == taught), axis)
       with_teacher = losses.mean_cross_entropy(logits, taught, axis)
-      loss = (1 - tutor.share) * cross_entropy + tutor.share * with_teacher
-    if game is not None:
-      targets = [taps[tap] for tap in game.taps]
-      sources = teacher_taps(game, teachers, images, targets)
-      predictions, projection = game.projection.fit(
-        projection, sources, jax.lax.stop_gradient(targets), game.similarity
+      loss = (1 - distillation.share) * cross_entropy + distillation.share * with_teacher
+    if penalty is not None:
+      targets = [taps[tap] for tap in penalty.taps]
+      sources = teacher_taps(penalty, teachers, images, targets)
+      predictions, projection = penalty.projection.fit(
+        projection, sources, jax.lax.stop_gradient(targets), penalty.similarity
       )
-      metrics["similarity"] = game.similarity(targets, jax.lax.stop_gradient(predictions))
-      loss = cross_entropy + game.weight(state.step) * metrics["similarity"]
+      metrics["similarity"] = penalty.similarity(targets, jax.lax.stop_gradient(predictions))
+      loss = cross_entropy + penalty.weight(state.step) * metrics["similarity"]
     return loss, (updates.get("batch_stats", {}), projection, metrics)
 
   return make_step(config, optimizer, loss_fn)
 
 
-def shown_metrics(game: Game | None, tutor: losses.Tutor | None = None) -> tuple[str, ...]:
+def shown_metrics(
+  penalty: Penalty | None, distillation: losses.Distillation | None = None
+) -> tuple[str, ...]:
   """The means that are logged for every epoch.
 
-  `similarity` to what the projection predicts, with a game; `agreement` with the teacher's labels,
-  with a tutor.
+  `similarity` to what the projection predicts, with a penalty; `agreement` with the teacher's
+  labels, with a distillation.
   """
   names = ["loss", "cross_entropy", "accuracy"]
-  return (*names, *["similarity"] * (game is not None), *["agreement"] * (tutor is not None))
+  return (
+    *names,
+    *["similarity"] * (penalty is not None),
+    *["agreement"] * (distillation is not None),
+  )
 
 
-def metric_names(game: Game | None) -> tuple[str, ...]:
+def metric_names(penalty: Penalty | None) -> tuple[str, ...]:
   """The sums that a step returns."""
-  return ("steps", "finite", *shown_metrics(game))
+  return ("steps", "finite", *shown_metrics(penalty))
 
 
 def variables_of(state: TrainState) -> dict:
@@ -151,7 +157,7 @@ def variables_of(state: TrainState) -> dict:
 def init_state(
   model: Layered,
   optimizer: optax.GradientTransformation,
-  game: Game | None,
+  penalty: Penalty | None,
   image_shape: tuple[int, ...],
   seed: int,
 ) -> TrainState:
@@ -159,18 +165,18 @@ def init_state(
   model_key, projection_key = jax.random.split(jax.random.key(seed))
   variables = init_variables(model, model_key, image_shape)
   projection = {}
-  if game is not None:
+  if penalty is not None:
     image = jnp.zeros((1, *image_shape))
     shapes = [
       jax.eval_shape(lambda m=m: m.init_with_output(model_key, image)[0][1])
-      for m in (*game.teachers, model)
+      for m in (*penalty.teachers, model)
     ]
-    chosen = (*game.teacher_taps, game.taps)
+    chosen = (*penalty.teacher_taps, penalty.taps)
     *sources, targets = [
       [taps[tap] for tap in own] for taps, own in zip(shapes, chosen, strict=True)
     ]
     by_tap = [list(tap_sources) for tap_sources in zip(*sources, strict=True)]
-    projection = game.projection.init(projection_key, by_tap, targets)
+    projection = penalty.projection.init(projection_key, by_tap, targets)
   return TrainState(
     step=jnp.zeros((), jnp.int32),
     seed=jnp.asarray(seed, jnp.int32),
@@ -184,28 +190,29 @@ def init_state(
 def train_member(
   config: ml_collections.ConfigDict,
   model: Layered,
-  game: Game | None,
+  penalty: Penalty | None,
   teachers: tuple[Any, ...],
   dataset: Dataset,
   monitor: Monitor,
   mesh: Mesh,
   directory: Path,
   seed: int,
-  tutor: losses.Tutor | None = None,
+  distillation: losses.Distillation | None = None,
 ) -> tuple[dict, float]:
   """Trains one member, or goes on where a killed run stopped.
 
   Args:
     config: the experiment, see `config/blocks.py`.
     model: the architecture, with batch norm over `devices.BATCH_AXIS`.
-    game: the regularisation; None trains with cross-entropy alone.
-    teachers: the frozen variables of `game.teachers`, or of the tutor, replicated over the mesh.
+    penalty: the regularisation; None trains with cross-entropy alone.
+    teachers: the frozen variables of `penalty.teachers`, or of the one that is distilled,
+      replicated over the mesh.
     dataset: its training images and labels are used.
     monitor: what is measured after an epoch besides the training sums.
     mesh: the devices.
     directory: where checkpoints, `metrics.jsonl` and TensorBoard events go.
     seed: determines initial weights, the order of the data and the augmentation.
-    tutor: the teacher of a student; then without a game.
+    distillation: from a teacher; then without a penalty.
 
   Returns:
     The final variables and the seconds spent in epochs, those before a resume included.
@@ -218,9 +225,9 @@ def train_member(
   own_teachers = devices.local(teachers)
   state, seconds = fit(
     config,
-    make_train_step(config, model, optimizer, game, tutor),
-    init_state(model, optimizer, game, dataset.image_shape, seed),
-    shown_metrics(game, tutor),
+    make_train_step(config, model, optimizer, penalty, distillation),
+    init_state(model, optimizer, penalty, dataset.image_shape, seed),
+    shown_metrics(penalty, distillation),
     teachers,
     dataset,
     lambda state: monitor(variables_of(state), own_teachers),

@@ -1,1 +1,0 @@
-"""What a finished sequence is like: predictions, similarities, ensembles."""

@@ -1,0 +1,1 @@
+"""Pages of what was measured: of a run, of several seeds, of a sweep. No JAX."""

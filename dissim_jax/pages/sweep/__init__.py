@@ -1,0 +1,1 @@
+"""The tables and figures of Wald et al. 2023 from the finished runs of a sweep."""

@@ -1,0 +1,164 @@
+"""The pictures of robustness: errors by severity, gains by corruption, examples of corruptions."""
+
+import math
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from dissim_jax.render import images, style
+from dissim_jax.studies.corruption import record
+from dissim_jax.studies.corruption.record import CLEAN, GAIN, MEAN
+
+COLUMNS = 4  # of panels
+# Inches: left of all panels, between them, a panel's title, a panel, below it; legend's row.
+LEFT, GAP, TITLE, HEIGHT, FOOT, LEGEND = 0.6, 0.16, 0.3, 1.3, 0.22, 0.24
+MARKERS = "osD^vPX*"
+ROW = 0.27  # inches of a corruption among the gains
+CELL, NAME, HEAD = 0.66, 1.28, 0.3  # inches: an example, the corruption's name, the severities
+
+
+def looks(sequences) -> dict:
+  """Colour and marker of every ensemble; the baseline is grey."""
+  return images.looks(sequences, MARKERS)
+
+
+def errors(found, curves, sequences) -> Figure:
+  """Ensemble error against severity, a panel a corruption, all with one y axis.
+
+  Args:
+    found: a `Robustness`, for names and severities.
+    curves: {(corruption or `MEAN`, sequence): (x, mean, std or None)} in percent.
+    sequences: names of the ensembles.
+  """
+  panels = [*found.corruptions, MEAN]
+  columns = min(COLUMNS, len(panels))
+  rows = math.ceil(len(panels) / columns)
+  pitch = TITLE + HEIGHT + FOOT
+  legend = LEGEND * math.ceil(len(sequences) / 4) + 0.2
+  height = rows * pitch + legend
+  step = (style.WIDTH - LEFT) / columns
+  figure = Figure(figsize=(style.WIDTH, height))
+  highest = max(
+    (
+      np.nanmax(mean + (0 if std is None else np.nan_to_num(std)))
+      for _, mean, std in curves.values()
+      if not np.isnan(mean).all()
+    ),
+    default=1.0,
+  )
+  shown = looks(sequences)
+  for index, corruption in enumerate(panels):
+    row, column = divmod(index, columns)
+    bottom = height - (row + 1) * pitch + FOOT
+    ax = figure.add_axes(
+      [
+        (LEFT + column * step) / style.WIDTH,
+        bottom / height,
+        (step - GAP) / style.WIDTH,
+        HEIGHT / height,
+      ]
+    )
+    for name in sequences:
+      x, mean, std = curves[corruption, name]
+      ax.plot(x, mean, color=shown[name]["color"], marker=shown[name]["marker"], ms=3, lw=1.4)
+      if std is not None:
+        ax.fill_between(x, mean - std, mean + std, color=shown[name]["color"], alpha=0.15, lw=0)
+    title = found.corruptions.get(corruption, MEAN)
+    ax.set_title(title, size=9, weight="bold" if corruption == MEAN else "normal", loc="left")
+    ax.set(
+      ylim=(0, 1.06 * highest or 1.0),
+      xlim=(-0.15, max(found.severities) + 0.15),
+      ylabel="" if column else "error [%]",
+    )
+    ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    ax.yaxis.set_major_locator(MaxNLocator(4))
+    ax.tick_params(labelleft=not column, labelsize=7, pad=2)
+  _legend(figure, sequences, shown)
+  return figure
+
+
+def error_curves(found) -> dict:
+  """The curves of one run, for `errors`."""
+  curves = {}
+  for corruption in (*found.corruptions, MEAN):
+    for name in found.sequences:
+      x, y = np.array(found.by_severity(corruption, name, "ensemble_accuracy")).T
+      curves[corruption, name] = x, 100 * (1 - y), None
+  return curves
+
+
+def gains(found) -> Figure | None:
+  """Accuracy of the ensemble minus that of its best member, a row a corruption."""
+  rows = list(found.rows)
+  values = {
+    (row, name): 100 * found.mean(row, name, GAIN).value for row in rows for name in found.sequences
+  }
+  if all(math.isnan(value) for value in values.values()):
+    return None
+  height = ROW * len(rows) + 0.9
+  figure = Figure(figsize=(style.WIDTH, height))
+  figure.subplots_adjust(left=0.17, right=0.985, top=1 - 0.1 / height, bottom=0.75 / height)
+  ax = figure.subplots()
+  shown = looks(found.sequences)
+  spread = 0.5 / max(1, len(found.sequences) - 1)
+  for index, name in enumerate(found.sequences):
+    offset = (index - (len(found.sequences) - 1) / 2) * spread
+    ax.plot(
+      [values[row, name] for row in rows],
+      np.arange(len(rows)) + offset,
+      ls="",
+      ms=5,
+      mew=0,
+      **shown[name],
+    )
+  ax.axvline(0, color=images.INK, lw=0.8)
+  for border in (0.5, len(rows) - 1.5):
+    ax.axhline(border, color=images.INK, lw=0.5)
+  ax.set_yticks(range(len(rows)), list(found.rows.values()))
+  ax.set(ylim=(len(rows) - 0.5, -0.5), xlabel="gain over the best member [points]")
+  ax.grid(axis="y", visible=False)
+  _legend(figure, found.sequences, shown, ls="")
+  return figure
+
+
+def examples(found) -> Figure | None:
+  """One image under every corruption (rows) and severity (columns), the original at the left."""
+  if found.images is None:
+    return None
+  names = list(found.corruptions)
+  cell = min(CELL, (style.WIDTH - NAME) / (1 + len(found.severities)))
+  across = NAME + (1 + len(found.severities)) * cell
+  blocks = max(1, min(len(names), int((style.WIDTH + 0.3) / (across + 0.3))))
+  each = math.ceil(len(names) / blocks)
+  height = HEAD + each * cell
+  figure, ax = images.blank(style.WIDTH, height)
+  for index, corruption in enumerate(names):
+    block, row = divmod(index, each)
+    left, top = block * (across + 0.3), height - HEAD - row * cell
+    if not row:
+      heads = ["original", *(f"{severity:g}" for severity in found.severities)]
+      for column, head in enumerate(heads):
+        ax.text(left + NAME + (column + 0.5) * cell, height - 0.2, head, size=8, ha="center")
+    ax.text(
+      left + NAME - 0.08,
+      top - cell / 2,
+      found.corruptions[corruption],
+      size=8,
+      ha="right",
+      va="center",
+    )
+    for column, image in enumerate([found.original, *found.images[index]]):
+      images.image(ax, image, left + NAME + column * cell, top - cell, cell * 0.94)
+  return figure
+
+
+def _legend(figure, sequences, shown, ls="-"):
+  handles = [Line2D([], [], label=name, lw=1.4, ms=4, ls=ls, **shown[name]) for name in sequences]
+  figure.legend(handles=handles, loc="lower center", ncols=min(4, len(handles)))
+
+
+def titles(found) -> str:
+  """The rows of a figure in words."""
+  return ", ".join([CLEAN, *found.corruptions.values(), record.MEAN])

@@ -1,0 +1,150 @@
+"""The comparison of ensembles, clean and corrupted, as a section of the page and in a terminal."""
+
+import dataclasses
+import math
+
+from dissim_jax.registry import entry
+from dissim_jax.render import page, table, terminal
+from dissim_jax.studies.corruption import figures
+from dissim_jax.studies.corruption.record import CLEAN, COMPARED, DETAILED, MEAN
+
+TITLE = "Ensembles compared, clean and corrupted"
+PICTURES = ("robustness_errors", "robustness_gains", "robustness_examples")
+PARTIAL = "†"
+WIDEST = 20  # columns of numbers that fit the page
+
+
+def sections(results, found) -> list:
+  """The section on a `Robustness`."""
+  table = comparison(found)
+  return [
+    page.Section(
+      TITLE,
+      [
+        *table.split(WIDEST),
+        page.Text(note(found, marked(table)), note=True),
+        every_severity(found),
+        *_pictures(results, found),
+      ],
+    )
+  ]
+
+
+def marked(table: page.Table) -> bool:
+  """Whether a cell has a mark that a note must explain."""
+  return any(cell.mark for body in table.bodies for _, row in body for cell in row)
+
+
+def comparison(found) -> page.Table:
+  """Clean, each corruption (mean over severities), and their mean; a column an ensemble."""
+  columns = {
+    measure.key: {row: _cells(found, measure, row) for row in found.rows} for measure in COMPARED
+  }
+  rows = {
+    row: (
+      title,
+      [columns[measure.key][row][name] for measure in COMPARED for name in found.sequences],
+    )
+    for row, title in found.rows.items()
+  }
+  bodies = [[rows[CLEAN]], [rows[name] for name in found.corruptions], [rows[MEAN]]]
+  return page.Table(
+    "Test images", [(measure.title, found.sequences) for measure in COMPARED], bodies
+  )
+
+
+def every_severity(found) -> page.Table:
+  """Accuracy, shared errors and gain of the ensembles under each corruption at each severity."""
+  bodies = []
+  for name, title in found.corruptions.items():
+    body = []
+    for severity in found.severities:
+      values = found.values[name, severity]
+      cells = [
+        table.cells(
+          measure, {ensemble: values[ensemble][measure.key] for ensemble in found.sequences}
+        )
+        for measure in DETAILED
+      ]
+      body.append(
+        (f"{title} {severity:g}", [row[ensemble] for row in cells for ensemble in found.sequences])
+      )
+    bodies.append(body)
+  groups = [(measure.title, found.sequences) for measure in DETAILED]
+  return page.Table("Test images", groups, bodies, folded="Every severity")
+
+
+def _cells(found, measure, row):
+  means = {name: found.mean(row, name, measure.key) for name in found.sequences}
+  found = table.cells(measure, {name: mean.value for name, mean in means.items()})
+  return {name: partial(cell, not means[name].complete) for name, cell in found.items()}
+
+
+def partial(cell, some_missing: bool):
+  """The cell with a mark if it has a value that lacks some of its parts."""
+  missing = some_missing and cell.text != entry.number(math.nan)
+  return dataclasses.replace(cell, mark=PARTIAL) if missing else cell
+
+
+def note(found, some_missing: bool) -> str:
+  """How to read the comparison."""
+  levels = ", ".join(f"{severity:g}" for severity in found.severities)
+  text = (
+    f"Means over severities {levels}; below, the mean of the corruptions. Each ensemble at "
+    "its full size; member accuracy, κ and Jensen-Shannon divergence (JSD, base 2) are means "
+    f"over its members or pairs; members are combined by “{found.rule}”. "
+  )
+  if len(found.sequences) > 1:
+    text += (
+      "Best value of a group bold, better than the baseline underlined, both at the printed "
+      "precision; the arrow shows the better direction. "
+    )
+  return text + some_missing * f"{PARTIAL} Some conditions have no value and do not count."
+
+
+def _pictures(results, found):
+  names, images = ", ".join(found.sequences), results.metrics["dataset"]["name"]
+  rows = figures.titles(found)
+  drawn = [
+    (
+      "robustness_errors",
+      figures.errors(found, figures.error_curves(found), found.sequences),
+      f"Lines: error of the ensembles {names} against severity, a panel each for {rows}.",
+      "Error of the ensembles against the severity of a corruption; 0 is the clean test set. One y "
+      "axis for all panels.",
+    ),
+    (
+      "robustness_gains",
+      figures.gains(found),
+      f"Points: gain of the ensembles {names} over their best member for {rows}.",
+      "Accuracy of an ensemble minus that of its best member on the same images, mean over "
+      "severities; right of the line the ensemble is better than any of its members.",
+    ),
+    (
+      "robustness_examples",
+      figures.examples(found),
+      f"Images: one test image of {images} under {rows}, by severity.",
+      f"One test image of {images} under every corruption (rows) and severity (columns).",
+    ),
+  ]
+  return [
+    page.picture(name, figure, alt, caption)
+    for name, figure, alt, caption in drawn
+    if figure is not None
+  ]
+
+
+def print_table(table: page.Table, found, console) -> None:
+  """Prints a comparison, ensemble accuracies first; what has no room at the right is left out."""
+  order = sorted(range(len(COMPARED)), key=lambda i: COMPARED[i].key != "ensemble_accuracy")
+  width = len(found.sequences)
+  columns = [measure * width + index for measure in order for index in range(width)]
+  short = terminal.heads(COMPARED)
+  heads = [
+    f"{short[column // width] if not column % width else ''}\n{found.sequences[column % width]}"
+    for column in columns
+  ]
+  rows = []
+  for body in table.bodies:
+    rows += [None, *([label, *(row[column] for column in columns)] for label, row in body)]
+  terminal.print_fitting(["\ntest images"], heads, rows[1:], console, group=width)

@@ -1,0 +1,1 @@
+"""What members and ensembles predict: accuracy, shared errors, calibration, diversity."""

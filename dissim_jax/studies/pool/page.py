@@ -1,0 +1,232 @@
+"""The page of a pool, the files beside it, and its findings for a terminal."""
+
+import csv
+import io
+import math
+import os
+import shlex
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import rich.console
+import rich.text
+
+from dissim_jax.errors import UserError
+from dissim_jax.files.atomic import encoded, write_together
+from dissim_jax.names import shown
+from dissim_jax.render import page, style, terminal, words
+from dissim_jax.studies.pool import numbers, outcomes, sections
+from dissim_jax.studies.pool.analysis import Analysis, analyse
+from dissim_jax.studies.pool.record import read_pool
+from dissim_jax.studies.pool.settings import Settings
+
+FOLDER, PAGE, NUMBERS, PAIRS = "analysis", "analysis.html", "analysis.json", "pairs.csv"
+PICTURES = (
+  "similarity",
+  "importance",
+  "error_reduction",
+  "ensembles",
+  "gains",
+  "within",
+  "distillation",
+)
+
+
+def write_page(
+  folder: str | os.PathLike,
+  out: str | os.PathLike | None = None,
+  console: rich.console.Console | None = None,
+  **settings,
+) -> Path:
+  """Analyses a pool of models from the files of `python -m dissim_jax.transfer`.
+
+  Args:
+    folder: with `transfer.json` and `transfer.npz`.
+    out: where to write; `<folder>/analysis` by default.
+    console: where to print the main findings; None prints nothing.
+    **settings: fields of `settings.Settings`.
+
+  Returns:
+    Path of the page, `analysis.html`. Beside it are its pictures, `analysis.json` (all numbers;
+    null where one is not defined) and `pairs.csv`. All are written or none; made again from the
+    same files, they are the same.
+
+  Raises:
+    UserError: a file is missing or damaged, a setting is out of its range, or a file cannot be
+      written.
+  """
+  chosen = Settings(**settings)
+  found = analyse(read_pool(folder), chosen)
+  with matplotlib.rc_context(style.STYLE):
+    parts = all_sections(found)
+  drawn = [picture for part in parts for picture in part.pictures]
+  contents = {f"{picture.name}.png": picture.png for picture in drawn}
+  contents[PAIRS] = encoded(pairs_text(found))
+  contents[NUMBERS] = encoded(numbers.text(found))
+  contents[PAGE] = encoded(render(found, parts, command(found, out)))
+  target = Path(out) if out else Path(folder) / FOLDER
+  try:
+    write_together(target, contents, [f"{name}.png" for name in PICTURES])
+  except OSError as error:
+    raise UserError(f"{target}: cannot be written ({error.strerror or error})") from error
+  if console is not None:
+    print_findings(found, console)
+  return target / PAGE
+
+
+def all_sections(found: Analysis) -> list:
+  """The sections in the order of the page."""
+  return [
+    sections.clusters(found),
+    sections.components(found),
+    sections.architectures(found),
+    outcomes.reduction(found),
+    outcomes.ensembles(found),
+    outcomes.compared(found),
+    outcomes.within(found),
+    *outcomes.students(found),
+    sections.members(found),
+  ]
+
+
+def findings(found: Analysis) -> list:
+  """The main findings, a sentence each."""
+  if len(found.pool.members) < 2:
+    return outcomes.distillation_sentences(found)
+  told = [sections.architecture_sentence(found)]
+  if found.importance is not None:
+    told.append(_components(found.importance))
+  told.append(outcomes.reduction_sentence(found))
+  told += filter(None, [_ensembles(found)])
+  return told + outcomes.distillation_sentences(found)
+
+
+def _components(found) -> str:
+  order = np.argsort(-found.mean, kind="stable")[:3]
+  named = ", ".join(f"{found.names[i].replace('_', ' ')} ({found.mean[i]:.2f})" for i in order)
+  return f"The components that tell most of similarity: {named}. {sections.fit(found)}"
+
+
+def _ensembles(found: Analysis) -> str:
+  """The largest ensembles of one cluster against those of most clusters."""
+  for size in sorted({size for size, _ in found.ensembles}, reverse=True):
+    ks = sorted(k for other, k in found.ensembles if other == size)
+    if len(ks) > 1:
+      few, many = (found.ensembles[size, k][0] for k in (ks[0], ks[-1]))
+      return (
+        f"Ensembles of {size} models from {words.plural(ks[0], 'cluster')} have an error of "
+        f"{100 * few.error.mean:.2f} %, all wrong on {100 * few.all_wrong.mean:.2f} % of the "
+        f"images; from {words.plural(ks[-1], 'cluster')} {100 * many.error.mean:.2f} % and "
+        f"{100 * many.all_wrong.mean:.2f} %."
+      )
+  return ""
+
+
+def facts(found: Analysis) -> str:
+  """Size of the study and its attack, in a line."""
+  everything, given = found.everything, found.everything.facts
+  attack = given.get("attack") if isinstance(given.get("attack"), dict) else {}
+  told = [
+    words.plural(len(everything.members), "model"),
+    words.plural(len(dict.fromkeys(found.kinds)), "architecture"),
+    f"{len(everything.labels):,} images",
+  ]
+  data = given.get("data")
+  if isinstance(data, dict) and "name" in data:
+    told.append(f"{data['name']}")
+  if attack:
+    settings = ", ".join(
+      f"{name.replace('_', ' ')} {_short(value)}"
+      for name, value in attack.items()
+      if name != "name"
+    )
+    told.append(f"attack {attack.get('name')} ({settings})")
+  if "floor" in given:
+    told.append(f"ε_s = {_short(given['floor'])}")
+  return " · ".join(told)
+
+
+def _short(value) -> str:
+  return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def command(found: Analysis, out: str | os.PathLike | None) -> str:
+  """What makes the page again."""
+  given = {"folder": found.everything.folder, **found.settings.given}
+  given |= {"out": os.fspath(out)} if out else {}
+  texts = {
+    name: ",".join(map(str, value)) if isinstance(value, tuple) else value
+    for name, value in given.items()
+  }
+  return shlex.join(
+    ["python", "-m", "dissim_jax.analyse", *(f"--{name}={value}" for name, value in texts.items())]
+  )
+
+
+def render(found: Analysis, parts: list, told: str) -> str:
+  """The page as text."""
+  environment = found.everything.facts.get("environment")
+  rows = list(environment.items()) if isinstance(environment, dict) else []
+  return page.template("pool.html.j2").render(
+    title="Similarity of models by attack transfer",
+    facts=facts(found),
+    findings=findings(found),
+    sections=parts,
+    command=told,
+    environment=[(str(name).replace("_", " "), str(value)) for name, value in rows],
+  )
+
+
+def pairs_text(found: Analysis) -> str:
+  """One line for each pair, at full precision; an empty field where there is no value."""
+  pairs, names = found.pairs, found.pool.names
+  text = io.StringIO()
+  writer = csv.writer(text, lineterminator="\n")
+  heads = [
+    "a",
+    "b",
+    "similarity",
+    "one_sided",
+    "images",
+    "same_architecture",
+    "category",
+    "in_band",
+    *pairs.values,
+  ]
+  writer.writerow(heads)
+  for row, (a, b) in enumerate(zip(pairs.first, pairs.second, strict=True)):
+    measured = [pairs.similarity[row], *(values[row] for values in pairs.values.values())]
+    first, *rest = ["" if math.isnan(value) else repr(float(value)) for value in measured]
+    writer.writerow(
+      [
+        names[a],
+        names[b],
+        first,
+        int(pairs.one_sided[row]),
+        int(pairs.images[row]),
+        int(pairs.same_architecture[row]),
+        found.categories[row],
+        int(found.compared[row]),
+        *rest,
+      ]
+    )
+  return text.getvalue()
+
+
+def print_findings(found: Analysis, console: rich.console.Console) -> None:
+  """Prints the main findings, the clusters and the categories."""
+  say = lambda text, **looks: console.print(rich.text.Text(shown(text), **looks))  # noqa: E731
+  say(facts(found))
+  for sentence in findings(found):
+    say(f"- {sentence}")
+  if len(found.pool.members) > 2:
+    say("Clusters", style="bold")
+    for cluster, keywords in zip(np.unique(found.clusters), found.keywords, strict=True):
+      kinds = dict.fromkeys(found.kinds[i] for i in found.order if found.clusters[i] == cluster)
+      say(f"{cluster + 1}: {', '.join(kinds)}")
+      say(f"   {'; '.join(word for word, _ in keywords)}", style="dim")
+  rows = [[category, *cells] for category, cells in outcomes.category_rows(found)]
+  if rows:
+    heads = ["s", "err. inc. %", "κ", "gain mean", "gain best"]
+    terminal.print_fitting(["models differ in", "pairs"], heads, rows, console)

@@ -1,0 +1,1 @@
+"""How alike members' representations are, tap by tap."""

@@ -1,0 +1,253 @@
+"""A finished comparison of members: heat maps, a table for the terminal, a self-contained page.
+
+Reads `comparison.json` and `comparison.npz` only: no model, no device, no jax.
+"""
+
+import base64
+import dataclasses
+import itertools
+import json
+import math
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import rich.box
+import rich.console
+import rich.table
+import rich.text
+from matplotlib.figure import Figure
+
+from dissim_jax.files import layout
+from dissim_jax.files.atomic import encoded, write_bytes
+from dissim_jax.registry.entry import number
+from dissim_jax.render import page, style
+from dissim_jax.studies.similarity import heat_maps
+
+# Inches: a line of text, what lies right of the panels, and right of the colour bar.
+LINE, BAR_GAP, BAR_WIDTH, MARGIN = 0.15, 0.12, 0.13, 0.5
+FONT, SMALLEST_FONT, LETTER = 8.0, 4.5, 0.62  # points; width of a letter to its height
+COLUMNS = 80  # of the terminal
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+  """What a comparison saved.
+
+  Attributes:
+    facts: content of `comparison.json`.
+    arrays: {(measure, a, b): float [L_a, L_b]}.
+  """
+
+  facts: dict
+  arrays: dict
+
+  @property
+  def taps(self) -> dict:
+    """Tap numbers of every member by name."""
+    return {member["name"]: member["taps"] for member in self.facts["members"]}
+
+  def pairs(self, measure: str) -> list:
+    """The pairs of members that a measure was taken of, in the order of the members."""
+    every = itertools.product(self.taps, self.taps)
+    return [pair for pair in every if (measure, *pair) in self.arrays]
+
+
+def read_comparison(folder) -> Comparison:
+  """Reads the files of a comparison."""
+  folder = Path(folder)
+  facts = json.loads((folder / "comparison.json").read_text())
+  with np.load(folder / "comparison.npz", allow_pickle=False) as archive:
+    arrays = {tuple(key.split("/")): np.asarray(archive[key], float) for key in archive.files}
+  return Comparison(facts, arrays)
+
+
+def summary(comparison: Comparison) -> list:
+  """One row for each measure and pair of members.
+
+  Returns:
+    rows {"measure", "a", "b", "mean", "lowest", "highest"}: the mean over equal taps of two members
+    (or, where only one was compared, over its pairs of different taps), and (taps, value) of the
+    lowest and the highest among them; NaN and no taps where no pair of taps has a value.
+  """
+  rows = []
+  for measure in comparison.facts["measures"]:
+    for a, b in comparison.pairs(measure["name"]):
+      if a == b and len(comparison.taps) > 1:
+        continue
+      values = comparison.arrays[measure["name"], a, b]
+      every = itertools.product(enumerate(comparison.taps[a]), enumerate(comparison.taps[b]))
+      cells = {(s, t): values[i, j] for (i, s), (j, t) in every if (s == t) == (a != b)}
+      cells = {taps: value for taps, value in cells.items() if not math.isnan(value)}
+      mean = float(np.mean(list(cells.values()))) if cells else math.nan
+      ends = [order(cells, key=cells.get, default=None) for order in (min, max)]
+      lowest, highest = ((_tap_text(t), cells[t]) if t else ("", math.nan) for t in ends)
+      rows.append(
+        {
+          "measure": measure["name"],
+          "a": a,
+          "b": b,
+          "mean": mean,
+          "lowest": lowest,
+          "highest": highest,
+        }
+      )
+  return rows
+
+
+def _tap_text(taps: tuple) -> str:
+  """One number for equal taps, else both."""
+  return str(taps[0]) if taps[0] == taps[1] else f"{taps[0]}-{taps[1]}"
+
+
+def averaged(comparison: Comparison) -> str:
+  """Over what the means of `summary` are."""
+  return "equal taps" if len(comparison.taps) > 1 else "pairs of different taps"
+
+
+def print_table(folder, console: rich.console.Console | None = None) -> None:
+  """Prints the mean, lowest and highest similarity by measure and pair, at most 80 columns wide."""
+  comparison = read_comparison(folder)
+  console = console or rich.console.Console()
+  table = rich.table.Table(box=rich.box.SIMPLE_HEAD, padding=(0, 1))
+  for head in ("a", "b"):
+    table.add_column(head, overflow="fold")
+  for head in ("mean", "lowest at tap", "highest at tap"):
+    table.add_column(head, justify="right", no_wrap=True)
+  before = None
+  for row in summary(comparison):
+    if row["measure"] != before:
+      table.add_section()
+      table.add_row(rich.text.Text(row["measure"], style="bold"))
+    before = row["measure"]
+    ends = [f"{number(value)}{tap:>6}" for tap, value in (row["lowest"], row["highest"])]
+    names = (row[key].replace(":", ":\n") for key in ("a", "b"))
+    cells = (*names, number(row["mean"]), *ends)
+    table.add_row(*(rich.text.Text(cell) for cell in cells))
+  note = f"Over {averaged(comparison)}; 1 = alike."
+  console.print(table, width=min(COLUMNS, console.width))
+  console.print(rich.text.Text(note), width=min(COLUMNS, console.width))
+
+
+def heat_map(comparison: Comparison, measure: dict) -> Figure:
+  """All pairs of members by one measure: the first on x, the second on y, tap 0 at lower left.
+
+  One colour scale for all panels, from the value of unrelated to that of identical
+  representations (its negative part only if there are negative values); grey has no value.
+  """
+  pairs = comparison.pairs(measure["name"])
+  _, side = heat_maps.arrange([heat_maps.Block("", tuple(pairs))])
+  names = list(comparison.taps)
+  grid, foot = len(names) * (side + heat_maps.GAP), heat_maps.FOOT + LINE
+  bar_left = heat_maps.LEFT + LINE + grid + BAR_GAP
+  width, height = bar_left + BAR_WIDTH + MARGIN, heat_maps.TITLE + grid + foot
+  figure = Figure(figsize=(width, height))
+  figure.text(heat_maps.LEFT / width, 1 - 0.24 / height, _title(measure), weight="bold", size=10)
+  low, high = colour_range(comparison, measure)
+  image = None
+  for a, b in pairs:
+    column, row = names.index(a), names.index(b)
+    x = heat_maps.LEFT + LINE + column * (side + heat_maps.GAP)
+    y = height - heat_maps.TITLE - (row + 1) * side - row * heat_maps.GAP
+    ax = figure.add_axes([x / width, y / height, side / width, side / height])
+    colours = matplotlib.colormaps[style.COLOURS].with_extremes(bad="#d8dbdf")
+    image = ax.imshow(
+      comparison.arrays[measure["name"], a, b].T,
+      origin="lower",
+      cmap=colours,
+      vmin=low,
+      vmax=high,
+      aspect="auto",
+      interpolation="nearest",
+    )
+    ax.grid(False)
+    ax.tick_params(length=2, pad=1.5, labelsize=7)
+    ax.spines[:].set_visible(False)
+    _ticks(ax.xaxis, comparison.taps[a], side, a if row == len(names) - 1 else None)
+    _ticks(ax.yaxis, comparison.taps[b], side, b if column == 0 else None)
+  bar_height = min(heat_maps.LARGEST, grid - heat_maps.GAP)
+  bar = figure.add_axes(
+    [
+      bar_left / width,
+      1 - (heat_maps.TITLE + bar_height) / height,
+      BAR_WIDTH / width,
+      bar_height / height,
+    ]
+  )
+  figure.colorbar(image, cax=bar, ticks=np.linspace(low, high, 5)).outline.set_visible(False)
+  bar.grid(False)
+  return figure
+
+
+def _title(measure: dict) -> str:
+  """Name and the options that were given, e.g. "svcca (variance=0.95)"."""
+  given = measure["given"]
+  options = ", ".join(f"{key}={value}" for key, value in measure["options"].items() if key in given)
+  return f"{measure['name']} ({options})" if options else measure["name"]
+
+
+def colour_range(comparison: Comparison, measure: dict) -> tuple:
+  """Values of the first and the last colour, the same for all panels of a measure."""
+  name = measure["name"]
+  values = [values for (key, *_), values in comparison.arrays.items() if key == name]
+  negative = any(np.nanmin(array, initial=0.0) < 0 for array in values)
+  return (measure["low"] if negative else max(0.0, measure["low"])), measure["high"]
+
+
+def _ticks(axis, taps, side, label):
+  """Tap numbers, thinned to what fits; without a label (inner panels) only tick marks."""
+  fitting = max(2, int(side / 0.27))
+  step = next(s for s in (1, 2, 4, 5, 8, 10, 20, 50, len(taps)) if (len(taps) - 1) / s < fitting)
+  places = list(range(0, len(taps), step))
+  axis.set_ticks(places, [str(taps[place]) if label else "" for place in places])
+  if label:
+    lines = label.replace(":", ":\n")
+    longest = max(map(len, lines.split("\n")))
+    size = min(FONT, 72 * side / (LETTER * longest))
+    axis.set_label_text(lines, size=max(SMALLEST_FONT, size))
+
+
+def write_page(folder) -> Path:
+  """Writes `heatmap_<measure>.png` and the page that embeds them; returns the page's path.
+
+  Heat maps of measures that the comparison does not have are removed.
+  """
+  folder = Path(folder)
+  comparison = read_comparison(folder)
+  with matplotlib.rc_context(style.STYLE):
+    drawn = [draw(comparison, measure) for measure in comparison.facts["measures"]]
+  for figure in drawn:
+    write_bytes(folder / f"heatmap_{figure['name']}.png", figure["png"])
+  for stale in set(folder.glob("heatmap_*.png")) - {
+    folder / f"heatmap_{figure['name']}.png" for figure in drawn
+  }:
+    stale.unlink()
+  write_bytes(folder / layout.COMPARISON_PAGE, encoded(render(comparison, drawn)))
+  return folder / layout.COMPARISON_PAGE
+
+
+def draw(comparison: Comparison, measure: dict) -> dict:
+  """One heat map with what the page says of it."""
+  figure, name = heat_map(comparison, measure), measure["name"]
+  missing = any(np.isnan(comparison.arrays[name, a, b]).any() for a, b in comparison.pairs(name))
+  return {
+    "name": name,
+    "title": _title(measure),
+    "describe": measure["describe"],
+    "png": style.png(figure),
+    "inches": figure.get_size_inches()[0],
+    "missing": missing,
+    "samples": measure["samples"],
+    "symmetric": measure["symmetric"],
+  }
+
+
+def render(comparison: Comparison, drawn: list) -> str:
+  """The page as text."""
+  return page.template("comparison.html.j2").render(
+    facts=comparison.facts,
+    rows=summary(comparison),
+    averaged=averaged(comparison),
+    number=number,
+    figures=[{**f, "base64": base64.b64encode(f["png"]).decode()} for f in drawn],
+  )

@@ -1,0 +1,1 @@
+"""Members' lower halves joined to others' upper halves (Csiszárik et al. 2021)."""

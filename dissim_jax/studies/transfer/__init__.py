@@ -1,0 +1,1 @@
+"""Whether attacks on one member fool the others (Hwang et al., section 2)."""
