@@ -8,9 +8,11 @@
 and on four, one that is stopped and resumed, an old run that is measured further (`--old` is one
 that another version made), comparisons, stitches, a pool of attacked members that grows, seeds, a
 sweep and its tables. `compare` reads every file of both folders and names each difference. Times,
-speeds and descriptions of the machine may differ; pictures are compared by name.
+speeds and descriptions of the machine may differ; pages are compared by what they say, and pictures
+by name.
 """
 
+import html.parser
 import itertools
 import json
 import os
@@ -267,6 +269,45 @@ def _files(folder: Path) -> Iterator[str]:
       yield "/".join(parts)
 
 
+class _Words(html.parser.HTMLParser):
+  """What a reader of a page is told: its text, a line for each cell or paragraph, and alt texts."""
+
+  INLINE = ("small", "span", "i", "br")
+
+  def __init__(self) -> None:
+    super().__init__()
+    self.lines: list[str] = [""]
+    self.hidden = False
+
+  def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+    self.hidden = tag == "style"
+    if tag not in self.INLINE:
+      self.lines.append("")
+    self.lines += [value or "" for name, value in attrs if name == "alt"]
+
+  def handle_endtag(self, tag: str) -> None:
+    self.hidden = False
+    if tag == "tr" and re.fullmatch(r"[\d,]+\.\d", self.lines[-1].strip()):
+      self.lines[-1] = ""  # the seconds that a member took
+    if tag not in self.INLINE and tag not in ("td", "th", "tr"):
+      self.lines.append("")
+
+  def handle_data(self, data: str) -> None:
+    if not self.hidden:
+      self.lines[-1] += data
+
+
+def words(page: str) -> list[str]:
+  """The lines that a page shows, without times and commands; markup and style may change."""
+  parser = _Words()
+  parser.feed(page)
+  lines = [" ".join(line.split()) for line in parser.lines]
+  lines = ["a command" if line.startswith("python -m dissim_jax") else line for line in lines]
+  return [
+    line for before, line in itertools.pairwise(["", *filter(None, lines)]) if before != "seconds"
+  ]
+
+
 def _read(folder: Path, name: str) -> tuple[Any, ...]:
   """What a file holds, as nested dicts and lists of arrays, numbers and texts; pictures not."""
   path = folder / name
@@ -286,12 +327,7 @@ def _read(folder: Path, name: str) -> tuple[Any, ...]:
   if path.suffix == ".jsonl":
     return ([json.loads(line) for line in text.splitlines()],)
   if path.suffix == ".html":
-    text = re.sub(r'"data:image/[^"]*"', '"picture"', text)
-    text = re.sub(r"python -m dissim_jax[^<&]*", "a command", text)
-    # Seconds: of a whole run, and at the end of a member's row.
-    text = re.sub(
-      r"(<th>seconds</th><td>)[\d.,]+|<td class=\"n\">[\d,]+\.\d</td>(?=</tr>)", r"\1", text
-    )
+    return (words(text),)
   return (text.splitlines(),)
 
 

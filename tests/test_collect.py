@@ -23,7 +23,7 @@ from dissim_jax.files.atomic import write_together
 from dissim_jax.pages.sweep import figures, files, heat_maps, layout, lines, page, paper
 from dissim_jax.pages.sweep.read import read_collection
 from dissim_jax.pages.sweep.rows import BASELINE_KEY, Key, group_runs
-from dissim_jax.render import style
+from dissim_jax.render import latex, style
 
 KEYS = (
   "ensemble_accuracy",
@@ -287,10 +287,10 @@ def test_sequences_table_has_every_cell_of_the_files(tmp_path):
     for row in csv.DictReader(io.StringIO(files.csv_text([("g", grid)])))
   }
   for key, body in zip(KEYS, grid.bodies, strict=True):
-    assert [line.key for line in body.lines] == list(rows)
+    assert [line.key for line in body.rows] == list(rows)
     for column, size in enumerate((2, 3, 4)):
       expected = expected_cells(root, rows, key, size)
-      for line in body.lines:
+      for line in body.rows:
         cell = line.cells[column]
         assert shown(cell) == expected[line.key] and not cell.paper
         assert cell.mark == (" (2/3)" if line.key.taps == (3,) else "")
@@ -342,13 +342,13 @@ def test_pairs_have_a_table_for_each_metric(tmp_path):
       "Error consistency",
     ]
     name = {"expvar": "ExpVar", "lincka": "LinCKA"}[metric]
-    assert [line.labels for line in grid.lines] == [
+    assert [line.labels for line in grid.rows] == [
       ("Baseline", "–", "–"),
       *((name, tap, weight) for tap in "13" for weight in ("0.25", "4")),
     ]
     for column, key in enumerate(KEYS):
       expected = expected_cells(root, rows, key, 2)
-      assert {line.key: shown(line.cells[column]) for line in grid.lines} == expected
+      assert {line.key: shown(line.cells[column]) for line in grid.rows} == expected
 
 
 def test_marks_are_of_the_printed_digits(tmp_path):
@@ -360,7 +360,7 @@ def test_marks_are_of_the_printed_digits(tmp_path):
   }
   for name, (sequence, value) in names.items():
     change(root, f"seed_0/{name}", sequence, 2, ensemble_accuracy=value, cohens_kappa_label=value)
-  base, same, more = layout.make(groups_of(root)[0])[0].lines
+  base, same, more = layout.make(groups_of(root)[0])[0].rows
   accuracy = [line.cells[0] for line in (base, same, more)]
   assert [cell.text for cell in accuracy] == ["50.000", "50.000", "50.002"]
   assert [(cell.best, cell.better) for cell in accuracy] == [(0, 0), (0, 0), (1, 1)]
@@ -379,7 +379,7 @@ def test_missing_runs_are_gaps_with_a_count(tmp_path):
   (group,) = groups_of(root)
   part = part_of(group)
   for body in part.grids[0].bodies:
-    base, one, none = body.lines
+    base, one, none = body.rows
     assert all(cell.mark == " (4/5)" and "–" not in cell.text for cell in base.cells + one.cells)
     for cell, value in zip(none.cells, none.values, strict=True):
       assert (cell.text, cell.spread, cell.mark, cell.best, cell.better) == (
@@ -405,7 +405,7 @@ def test_undefined_values_are_left_out_with_a_mark(tmp_path):
     change(root, f"seed_{seed}/baseline", "baseline", 2, jensen_shannon_divergence=None)
   change(root, "seed_2/baseline", "baseline", 2, error_disagreement_ratio=math.inf)
   part = part_of(groups_of(root)[0])
-  base, ours = part.grids[0].lines
+  base, ours = part.grids[0].rows
   mean, std = mean_std(
     [
       saved(root, f"seed_{seed}/expvar_1_1")["dissimilar", 2]["error_disagreement_ratio"]
@@ -573,7 +573,7 @@ def test_paper_values_stand_beside_full_sweeps(wald):
   cells = {
     (body.title, line.key, size): cell
     for body in grid.bodies
-    for line in body.lines
+    for line in body.rows
     for size, cell in zip((2, 3, 4, 5), line.cells, strict=True)
   }
   assert cells["κ [%] ↓", BASELINE_KEY, 2].paper == "52.045 ±0.707"
@@ -612,7 +612,7 @@ def test_paper_values_only_where_comparable(tmp_path, seeds, missing, fields, so
     tmp_path, seeds, penalties, size=3, count=5, missing=missing, across=False, **fields
   )
   (grid,) = layout.make(groups_of(root)[0])
-  keys = {line.key for line in grid.lines for cell in line.cells if cell.paper}
+  keys = {line.key for line in grid.rows for cell in line.cells if cell.paper}
   assert keys == ({BASELINE_KEY} if some else set())
 
 
@@ -620,7 +620,7 @@ def test_pairs_beside_the_paper(tmp_path):
   penalties = [("lincka", (3,), 0.25), ("l2corr", (1,), 4.0), ("expvar", (8,), 1.0)]
   root = make_sweep(tmp_path, 5, penalties, size=2, count=9, across=False)
   grids = layout.make(groups_of(root)[0])
-  found = {line.key: [cell.paper for cell in line.cells] for grid in grids for line in grid.lines}
+  found = {line.key: [cell.paper for cell in line.cells] for grid in grids for line in grid.rows}
   assert found[BASELINE_KEY] == [""] * 6
   assert found[Key(*penalties[0])] == [
     "95.536 ±0.194",
@@ -915,9 +915,9 @@ def check_latex(text):
 def test_latex_of_the_full_table(wald):
   (group,) = groups_of(wald)
   (grid,) = layout.make(group)
-  text = files.latex_text([(group.title, [grid], ["A 50% note."])])
+  text = latex.document([(group.title, [grid], ["A 50% note."])])
   check_latex(text)
-  best = [cell for line in grid.lines for cell in line.cells if cell.best]
+  best = [cell for line in grid.rows for cell in line.cells if cell.best]
   both = [cell for cell in best if cell.better]
   assert text.count(r"\textbf{") == len(best) == 24 and both
   assert text.count(r"\textbf{\underline{") == len(both)
@@ -948,7 +948,7 @@ def test_terminal_has_80_columns(tmp_path, size, penalties):
   text = console.file.getvalue()
   assert max(map(len, text.split("\n"))) <= 80
   for grid in layout.make(groups_of(root)[0]):
-    for line in grid.lines:
+    for line in grid.rows:
       for cell in line.cells:
         assert f"{cell.text} ±{cell.spread}" in text if cell.spread else cell.text in text
   assert ("(1/2)" in text) == (size > 1)

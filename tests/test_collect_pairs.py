@@ -67,7 +67,7 @@ def test_projections_are_rows_of_one_table(tmp_path):
   ]
   table = page.grids_of(group)[0]
   assert table.corner == ("Metric", "Layer", "Projection", "Loss weight")
-  assert [line.labels[1:] for line in table.lines] == [
+  assert [line.labels[1:] for line in table.rows] == [
     ("–", "–", "–"),
     ("5", "learned", "1"),
     ("5", "learned, 5 steps", "1"),
@@ -87,11 +87,11 @@ def test_one_projection_is_not_told(tmp_path):
 def test_similarity_at_the_taps(tmp_path):
   _, table, _ = page.grids_of(only_group(make(tmp_path)))
   assert table.heads == ["R² ↓", "LinCKA ↓"]  # of positions none was measured
-  assert [[line.labels[:2] for line in body.lines] for body in table.bodies] == [
+  assert [[line.labels[:2] for line in body.rows] for body in table.bodies] == [
     [("Baseline", "5"), *[("ExpVar", "5")] * 3],
     [("Baseline", "3, 5"), ("ExpVar", "3, 5")],
   ]
-  lines = [line for body in table.bodies for line in body.lines]
+  lines = [line for body in table.bodies for line in body.rows]
   runs = ["independent", "learned_1", "learned_5", "closed", "independent", "closed_taps"]
   for line, run in zip(lines, runs, strict=True):
     for cell, key in zip(line.cells, ("r2", "lincka"), strict=True):
@@ -105,7 +105,7 @@ def test_differences_are_paired_by_seed(tmp_path):
   *_, table = page.grids_of(only_group(root))
   keys = ("ensemble_accuracy", "error_consistency")
   places = [[measure.key for measure in paired.layout.MEASURES].index(key) for key in keys]
-  found = dict(zip(WAYS, table.lines, strict=True))
+  found = dict(zip(WAYS, table.rows, strict=True))
   for way, line in found.items():
     seeds = (0, 2) if way == "closed" else (0, 1, 2)
     for key, place in zip(keys, places, strict=True):
@@ -133,12 +133,12 @@ def test_differences_are_paired_by_seed(tmp_path):
 def test_a_pair_whose_baseline_lacks_the_seed_is_left_out(tmp_path):
   root = make(tmp_path, missing=("seed_2/independent",))
   *_, table = page.grids_of(only_group(root))
-  assert [line.values[0].seeds for line in table.lines] == [2, 2, 2, 2]
+  assert [line.values[0].seeds for line in table.rows] == [2, 2, 2, 2]
 
 
 def test_one_seed_has_no_interval_and_no_baseline_no_table(tmp_path):
   *_, table = page.grids_of(only_group(make(tmp_path / "one", seeds=(0,))))
-  assert {cell.spread for line in table.lines for cell in line.cells} == {""}
+  assert {cell.spread for line in table.rows for cell in line.cells} == {""}
   missing = [f"seed_{s}/independent" for s in range(3)]
   grids = page.grids_of(only_group(make(tmp_path / "none", missing=missing)))
   assert [grid.name for grid in grids] == ["pairs_expvar"]

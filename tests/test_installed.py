@@ -60,7 +60,7 @@ def test_a_wheel_has_configs_launchers_and_templates(installed):
     ours = {f"dissim_jax/{path.relative_to(ROOT)}" for path in (ROOT / top).rglob("*.py")}
     assert ours <= names
   assert "dissim_jax/launch/clusters/example.toml" in names
-  assert any(name.endswith("report.html.j2") for name in names)
+  assert any(name.endswith("page.html.j2") for name in names)
   assert not any(name.startswith(("configs", "launch", "tests")) for name in names)
 
 

@@ -222,10 +222,11 @@ def _printed(workdir, width=80):
 def test_table_values_are_those_of_the_file(tmp_path):
   metrics = make_run(tmp_path, size=3)
   table = tables.output_table(read_run(tmp_path))
-  assert table["sizes"] == [2, 3] and table["sequences"] == ["baseline", "dissimilar"]
-  for measure, group in zip(outputs(), table["groups"], strict=True):
-    for name, (_, row) in zip(table["sequences"], group["rows"], strict=True):
-      for size, cell in zip(table["sizes"], row, strict=True):
+  assert table.heads == ["2", "3"]
+  for measure, body in zip(outputs(), table.bodies, strict=True):
+    assert body.title == measure.title
+    for name, row in zip(["baseline", "dissimilar"], body.rows, strict=True):
+      for size, cell in zip([2, 3], row.cells, strict=True):
         (source,) = (e for e in metrics["ensembles"] if (e["sequence"], e["size"]) == (name, size))
         value = source[measure.key] * (1 if measure.key == "error_disagreement_ratio" else 100)
         assert cell.text == f"{value:.3f}"
@@ -249,7 +250,7 @@ def test_table_values_are_those_of_the_file(tmp_path):
 def test_best_is_bold_and_better_than_baseline_underlined(key, ours, other, wins):
   (measure,) = (m for m in outputs() if m.key == key)
   table = tables.output_table(_with_values(key, dissimilar=ours, baseline=other), [measure])
-  (_, (base,)), (_, (cell,)) = table["groups"][0]["rows"]
+  (base,), (cell,) = (row.cells for row in table.rows)
   assert (cell.best, cell.better) == (wins, wins)
   assert (base.best, base.better) == (not wins, False)
 
@@ -260,14 +261,14 @@ def test_best_is_bold_and_better_than_baseline_underlined(key, ours, other, wins
 )
 def test_nothing_is_marked_where_nothing_differs(ours, other):
   results = _with_values("ensemble_accuracy", dissimilar=ours, baseline=other)
-  for _, row in tables.output_table(results)["groups"][0]["rows"]:
-    assert not any(cell.best or cell.better for cell in row)
+  for row in tables.output_table(results).bodies[0].rows:
+    assert not any(cell.best or cell.better for cell in row.cells)
 
 
 def test_best_needs_not_be_better_than_baseline():
   results = _with_values("ensemble_accuracy", baseline=0.93, a=0.94, b=0.95)
-  rows = tables.output_table(results)["groups"][0]["rows"]
-  assert [(row[0].best, row[0].better) for _, row in rows] == [
+  rows = tables.output_table(results).bodies[0].rows
+  assert [(row.cells[0].best, row.cells[0].better) for row in rows] == [
     (False, False),
     (False, True),
     (True, True),

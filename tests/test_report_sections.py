@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import types
 from pathlib import Path
 
 import matplotlib
@@ -18,7 +19,7 @@ from dissim_jax.files.run import read_run
 from dissim_jax.pages import figures as page_figures
 from dissim_jax.pages import findings, training
 from dissim_jax.pages.run import write_report
-from dissim_jax.render import images, style, terminal
+from dissim_jax.render import images, page, style, table, terminal
 from dissim_jax.studies.attribution import record as attribution_record
 from dissim_jax.studies.attribution import report as attribution_report
 from dissim_jax.studies.corruption import figures as corruption_figures
@@ -453,14 +454,18 @@ SECTION_PICTURES = {
 @pytest.fixture(autouse=True)
 def _house_style(monkeypatch):
   """The pictures of every run are made but not drawn: `test_report` draws them."""
-  monkeypatch.setattr(page_figures, "png", lambda figure: b"drawn")
+  undrawn = types.SimpleNamespace(
+    Section=page.Section,
+    picture=lambda name, figure, alt, caption: page.Picture(name, b"drawn", alt, caption),
+  )
+  monkeypatch.setattr(page_figures, "page", undrawn)
   with matplotlib.rc_context(style.STYLE):
     yield
 
 
 def _cells(table):
   """{row label: its cells}."""
-  return {label: cells for body in table.bodies for label, cells in body}
+  return {row.labels[0]: row.cells for row in table.rows}
 
 
 def _shown(cells):
@@ -494,16 +499,18 @@ def test_comparison_is_the_mean_over_severities(tmp_path):
       for name in found.sequences
     ]
     assert _shown(rows[label]) == expected
-  assert {len(body) for body in table.bodies} == {1, 2}
+  assert {len(body.rows) for body in table.bodies} == {1, 2}
 
 
 @pytest.mark.usefixtures("undrawn")
 def test_every_severity_is_shown_folded(tmp_path):
   make_run(tmp_path, size=3)
   content = add_robustness(tmp_path, FEW, (1, 2, 4.5))
-  table = corruption_report.every_severity(corruption_record.read(read_run(tmp_path)))
-  rows = _cells(table)
-  assert len(rows) == 3 * len(FEW) and table.folded
+  results = read_run(tmp_path)
+  (part,) = corruption_report.sections(results, corruption_record.read(results))
+  (folded,) = (block for block in part.blocks if block.kind == "folded")
+  rows = _cells(*folded.blocks)
+  assert folded.title == "Every severity" and len(rows) == 3 * len(FEW)
   keys = ("ensemble_accuracy", "error_consistency", "gain_over_best")
   for row in content["conditions"]:
     expected = [
@@ -858,7 +865,8 @@ def test_relations_of_members_trained_jointly(tmp_path):
     "gncl (jointly, λ = 0.2)",
     "independent (jointly)",
   ]
-  rows = {row["name"]: row["teachers"] for row in tables.member_table(results)}
+  members = tables.members_section(results).blocks[0]
+  rows = {row.labels[0]: row.labels[2] for row in members.rows}
   assert rows["gncl_1"] == "jointly (GNCL)" and rows["independent_1"] == "– (trained jointly)"
   assert rows["member_1"] == "member_0" and rows["member_0"] == "–"
   assert findings.title(results) == (
@@ -1117,9 +1125,9 @@ def test_wide_tables_are_split_by_measure(tmp_path):
 def test_terminal_tables_leave_out_whole_groups(width, columns):
   """But for the first group, of which there is as much as fits."""
   heads = [f"column {i}" for i in range(8)]
-  rows = [["row", *("1234567" for _ in heads)]]
+  shown = table.labelled("name", [("", heads)], [[("row", [table.Cell("1234567") for _ in heads])]])
   console = Console(width=width, record=True, file=io.StringIO())
-  terminal.print_fitting(["name"], heads, rows, console, group=4)
+  terminal.print_table(shown, console, group=4)
   assert console.export_text().count("1234567") == columns
 
 

@@ -47,7 +47,7 @@ def _json(workdir, name):
 
 
 def _cells(table):
-  return {label: cells for body in table.bodies for label, cells in body}
+  return {row.labels[0]: row.cells for row in table.rows}
 
 
 def _text(values, decimals):
@@ -93,8 +93,8 @@ def test_clean_table_and_paired_differences(tmp_path):
     ]
 
   output = seeds.output_table(runs)
-  assert output["sizes"] == [2, 3] and len(output["groups"]) == len(outputs())
-  (_, baseline), (_, ours) = output["groups"][2]["rows"]
+  assert output.heads == ["2", "3"] and len(output.bodies) == len(outputs())
+  baseline, ours = (row.cells for row in output.bodies[2].rows)
   for column, size in enumerate((2, 3)):
     for cells, name in ((baseline, BASELINE), (ours, "dissimilar")):
       assert (cells[column].text, cells[column].spread) == _text(
@@ -141,9 +141,8 @@ def test_best_is_marked_by_means(tmp_path):
     for row in metrics["ensembles"]:
       row["ensemble_accuracy"] = 0.9 + (row["sequence"] == "dissimilar") * (0.1 - 0.08 * index)
     save_metrics(tmp_path / f"seed_{index}", metrics)  # 10, 2, -6 points better
-  (_, (base,)), (_, (ours,)) = seeds.output_table(seeds_means.read_runs(workdirs))["groups"][0][
-    "rows"
-  ]
+  outputs_of_seeds = seeds.output_table(seeds_means.read_runs(workdirs))
+  (base,), (ours,) = (row.cells for row in outputs_of_seeds.bodies[0].rows)
   assert (ours.best, ours.better, base.best, base.better) == (True, True, False, False)
   assert (ours.text, ours.spread, base.text, base.spread) == ("92.000", "8.000", "90.000", "0.000")
   sentence, count = seeds_findings.sentences(seeds_means.read_runs(workdirs))
@@ -188,8 +187,8 @@ def test_page_is_self_contained_deterministic_and_says_what_was_run(tmp_path):
   assert "seeds 0, 1, 2 · 20 epochs a member · batches of 50 · 1 × cpu" in html
   assert "resnet8 on digits: ExpVar at tap 1 (block 1), λ = 1, 3 seeds" in html
   assert "100 training images · 1,397 test images" in html
-  for row in seeds.comparison(seeds_means.read_runs(workdirs)).bodies[1]:
-    assert all(f"{cell.text}<small> ±{cell.spread}</small>" in html for cell in row[1])
+  for row in seeds.comparison(seeds_means.read_runs(workdirs)).bodies[1].rows:
+    assert all(f"{cell.text}<small> ±{cell.spread}</small>" in html for cell in row.cells)
   write_seeds(list(reversed(workdirs)), str(tmp_path / "again"))
   assert (tmp_path / "again" / "report.html").read_bytes() == first["report.html"]
   assert not any((tmp_path / f"seed_{seed}" / "report").exists() for seed in range(3))

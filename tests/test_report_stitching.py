@@ -143,7 +143,7 @@ def pairs_of(workdir):
 
 def _found(workdir):
   results = read_run(workdir)
-  return results, stitching_record.read_stitching(results)
+  return results, stitching_record.read(results)
 
 
 def _figure(workdir, experiment):
@@ -369,13 +369,14 @@ def test_the_finding_follows_the_numbers(tmp_path):
   )
   assert say() in _html(tmp_path).replace("&#39;", "'")
   (table,) = stitching_report.matching_tables(*_found(tmp_path))
-  assert table["methods"] == ["least squares", "task loss"] and len(table["rows"]) == 7
-  assert table["rows"][4] == (
-    "4 (block 4)",
-    True,
-    [("100.0", ""), ("50.0", ""), ("40.0", ""), ("98.0", "")],
-  )
-  assert [(label, [mean for mean, _ in cells]) for label, _, cells in table["means"]] == [
+  assert table.heads == ["least squares", "task loss"] * 2 and len(table.bodies[0].rows) == 7
+  shown = [
+    [(row.labels[0], [cell.text for cell in row.cells]) for row in body.rows]
+    for body in table.bodies
+  ]
+  assert shown[0][4] == ("4 (block 4) *", ["100.0", "50.0", "40.0", "98.0"])
+  assert not any(cell.spread for row in table.rows for cell in row.cells)
+  assert shown[1] == [
     ("regularised taps", ["95.0", "50.0", "30.0", "98.0"]),
     ("all taps", ["27.1", "50.0", "80.0", "98.0"]),
   ]
@@ -397,8 +398,8 @@ def test_table_of_several_pairs_has_deviations(tmp_path):
   for pair, share in zip(pairs_of(tmp_path), (0.5, 0.7, 0.2, 0.4), strict=True):
     add(tmp_path, "matching", pair, results=_shares([share] * 7, [1.0] * 7))
   (table,) = stitching_report.matching_tables(*_found(tmp_path))
-  assert table["kinds"] == ["independent, 2 pairs", "dissimilar, 2 pairs"]
-  assert table["rows"][0][2] == [
+  assert [title for title, _ in table.groups] == ["independent, 2 pairs", "dissimilar, 2 pairs"]
+  assert [(cell.text, cell.spread) for cell in table.rows[0].cells] == [
     ("30.0", "10.0"),
     ("100.0", "0.0"),
     ("60.0", "10.0"),
@@ -509,7 +510,8 @@ def test_terminal_tables_fit_80_columns(tmp_path):
   lines = printed[printed.index("Stitched") :].splitlines()
   assert max(len(line) for line in printed.splitlines()) <= 80 and "…" not in printed
   assert sum(bool(line.strip()) for line in lines) <= 12
-  shown = [table["kinds"] for table in stitching_report.matching_tables(*_found(tmp_path))]
+  found = stitching_report.matching_tables(*_found(tmp_path))
+  shown = [[title for title, _ in table.groups] for table in found]
   assert shown == [
     ["independent, 3 pairs", "dissimilar, 3 pairs"],
     ["member_1 → independent_2 (not trained against each other)"],

@@ -79,7 +79,7 @@ def results(tmp_path):
 
 
 def texts(table):
-  return {label: [cell.text for cell in cells] for body in table.bodies for label, cells in body}
+  return {row.labels[0]: [cell.text for cell in row.cells] for row in table.rows}
 
 
 def test_pairs_are_named_by_how_they_were_trained(results):
@@ -112,7 +112,7 @@ def test_gain_is_over_the_members_under_the_same_attack(results):
   assert row["members"] == pytest.approx(0.6) and row["gain"] == pytest.approx(0.2)
   assert row["gain_over_best"] == pytest.approx(0.1)
   table = transfer_report.ensemble_table(results, found)
-  own = dict(table.bodies[0])
+  own = {row.labels[0]: row.cells for row in table.bodies[0].rows}
   assert [c.text for c in own["member_0: dissimilar of 2"]] == [
     "92.0",
     "60.0",

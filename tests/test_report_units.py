@@ -111,7 +111,7 @@ def test_units_do_not_change_what_is_undefined_or_infinite(tmp_path):
     make_collected(tmp_path, f"seed_{seed}", config_of(seed, ensemble__size=2), count=3)
     change(tmp_path, f"seed_{seed}", "baseline", 2, error_disagreement_ratio=value)
   (grid,) = layout.make(groups_of(tmp_path)[0])
-  (line,) = grid.lines
+  (line,) = grid.rows
   place = [measure.key for measure in layout.MEASURES].index("error_disagreement_ratio")
   cell, value = line.cells[place], line.values[place]
   assert (cell.text, cell.spread, cell.mark) == ("∞", "", layout.UNDEFINED)
@@ -125,7 +125,7 @@ def test_units_do_not_change_what_is_undefined_or_infinite(tmp_path):
   for seed in range(3):
     change(tmp_path, f"seed_{seed}", "baseline", 2, error_disagreement_ratio=math.nan)
   (grid,) = layout.make(groups_of(tmp_path)[0])
-  assert (grid.lines[0].cells[place].text, grid.lines[0].cells[place].mark) == ("–", "†")
+  assert (grid.rows[0].cells[place].text, grid.rows[0].cells[place].mark) == ("–", "†")
 
 
 def test_what_is_not_named_is_shown_as_it_is():

@@ -152,7 +152,7 @@ def _measure_studies(context: Context, folder: Path) -> None:
   Members of a run never change, so that settings are all that a result depends on.
   """
   for study in STUDIES.values():
-    if not study.block or study.own_page:
+    if not study.block or study.own_files:
       continue
     settings = study.part("settings").asked(context.config)
     record = study.part("record")

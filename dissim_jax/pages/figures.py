@@ -2,17 +2,16 @@
 
 import matplotlib
 
-from dissim_jax.pages import training
-from dissim_jax.render.style import STYLE, png
+from dissim_jax.pages import findings, training
+from dissim_jax.render import page
+from dissim_jax.render.style import STYLE
 from dissim_jax.studies.similarity import heat_maps, report
 
 
-def draw_all(results) -> list:
-  """Draws every figure the results allow.
+def sections(results) -> list[page.Section]:
+  """A section for every figure that the results allow, in the order of the page.
 
-  Returns:
-    [{"name", "title", "alt", "png": bytes}] in the order of the page. The same results give the
-    same bytes with the same matplotlib.
+  The same results give the same bytes with the same matplotlib.
   """
   with matplotlib.rc_context(STYLE):
     drawn = [
@@ -25,11 +24,13 @@ def draw_all(results) -> list:
       ("diagonal", "LinCKA tap by tap", report.diagonal(results)),
       ("r2", "Least-squares R² tap by tap", report.least_squares(results)),
     ]
-    return [
-      {"name": name, "title": title, "alt": alt(name, results), "png": png(figure)}
-      for name, title, figure in drawn
-      if figure is not None
-    ]
+  return [
+    page.Section(
+      title, [page.picture(name, figure, alt(name, results), findings.caption(name, results))]
+    )
+    for name, title, figure in drawn
+    if figure is not None
+  ]
 
 
 def alt(name, results) -> str:

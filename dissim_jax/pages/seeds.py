@@ -12,18 +12,20 @@ import rich.console
 import rich.text
 
 from dissim_jax.errors import UserError
-from dissim_jax.files import layout, run
+from dissim_jax.files import layout
 from dissim_jax.files.atomic import encoded, write_bytes
+from dissim_jax.files.run import sequence_label
 from dissim_jax.pages import seeds_findings, seeds_means
 from dissim_jax.registry import metrics
 from dissim_jax.registry.entry import Quantity
 from dissim_jax.registry.objectives import BASELINE
-from dissim_jax.render import page, terminal
+from dissim_jax.render import page, table, terminal
 from dissim_jax.render.style import STYLE
 from dissim_jax.render.table import Cell
 from dissim_jax.studies.corruption import figures as corruption_figures
 from dissim_jax.studies.corruption import record as corruption_record
 from dissim_jax.studies.corruption import report as corruption_report
+from dissim_jax.studies.outputs import tables
 
 PAGE, PICTURE = "report.html", "seeds_errors"
 _DIFFERENCE = Quantity("difference", "Ensemble accuracy minus the baseline's", +1, 2, "points")
@@ -58,17 +60,11 @@ def write_seeds(workdirs: list, output: str | None = None) -> str:
   if not any(part.pictures for part in parts) and os.path.exists(stale):
     os.remove(stale)
   path = os.path.join(folder, PAGE)
-  output = output_table(runs)
-  partial = any(cell.mark for group in output["groups"] for _, row in group["rows"] for cell in row)
-  text = page.template("seeds.html.j2").render(
-    title=seeds_findings.title(runs),
-    facts=seeds_findings.facts(runs),
-    findings=seeds_findings.sentences(runs),
-    output=output,
-    partial=partial,
-    sections=parts,
-    runs=[(run.metrics["seed"], run.workdir) for run in runs.runs],
-    environment=seeds_findings.environment(runs),
+  text = page.render(
+    seeds_findings.title(runs),
+    seeds_findings.facts(runs),
+    [*_gains(runs), *parts, _made(runs)],
+    seeds_findings.sentences(runs),
   )
   write_bytes(path, encoded(text))
   return path
@@ -84,6 +80,31 @@ def output_folder(workdirs: list, output: str | None) -> str:
       f"--output={output}: this is the report of the run {parent}; give another folder."
     )
   return output
+
+
+def _gains(runs) -> list[page.Section]:
+  """The clean output metrics; nothing of runs of single models."""
+  outputs = output_table(runs)
+  if not outputs.bodies:
+    return []
+  text = "Mean ± standard deviation (n − 1) over seeds. "
+  if len(runs.sequences) > 1:
+    text += (
+      "Best mean of a column bold, better than the baseline underlined, both at the printed "
+      "precision; the arrow shows the better direction. "
+    )
+  text += (
+    "κ, Jensen-Shannon divergence (base 2) and the error disagreement ratio are means over all "
+    "pairs of the ensemble."
+  )
+  text += " † Not defined in some seeds, which do not count." * outputs.has_marks
+  return [page.Section("What the ensemble gains", [outputs, page.Text(text, note=True)])]
+
+
+def _made(runs) -> page.Section:
+  rows = [(str(run.metrics["seed"]), run.workdir) for run in runs.runs]
+  environment = table.of_facts(seeds_findings.environment(runs))
+  return page.Section("How this was made", [table.of_texts(("Seed", "Run"), rows, 2), environment])
 
 
 def sections(runs) -> list:
@@ -106,8 +127,8 @@ def sections(runs) -> list:
     )
   if runs.robust is None:
     return parts
-  table = comparison(runs)
-  note = corruption_report.note(runs.robust[0], corruption_report.marked(table))
+  compared = comparison(runs)
+  note = corruption_report.note(runs.robust[0], compared.has_marks)
   with matplotlib.rc_context(STYLE):
     figure = corruption_figures.errors(runs.robust[0], error_curves(runs), runs.robust[0].sequences)
     picture = page.picture(
@@ -124,7 +145,7 @@ def sections(runs) -> list:
     page.Section(
       corruption_report.TITLE,
       [
-        *table.split(_WIDEST),
+        *compared.split(_WIDEST),
         page.Text(f"Mean ± standard deviation over seeds. {note}", note=True),
         picture,
       ],
@@ -132,9 +153,9 @@ def sections(runs) -> list:
   ]
 
 
-def output_table(runs) -> dict:
+def output_table(runs) -> table.Table:
   """As `studies.outputs.tables.output_table`, of means and standard deviations over runs."""
-  groups = []
+  values = {}
   for measure in metrics.outputs():
     columns = []
     for size in runs.sizes:
@@ -148,19 +169,12 @@ def output_table(runs) -> dict:
           for name, cell in marked.items()
         }
       )
-    groups.append(
-      {
-        "title": measure.title,
-        "rows": [
-          (run.sequence_label(runs.first, name), [column[name] for column in columns])
-          for name in runs.sequences
-        ],
-      }
-    )
-  return {"sizes": runs.sizes, "sequences": runs.sequences, "groups": groups if runs.sizes else []}
+    values[measure] = columns
+  labels = {name: sequence_label(runs.first, name) for name in runs.sequences}
+  return tables.by_measure(values, labels, runs.sizes)
 
 
-def comparison(runs) -> page.Table:
+def comparison(runs) -> table.Table:
   """As `studies.corruption.report.comparison`, of means and standard deviations over runs."""
   first, rows = runs.robust[0], {}
   for row, label in first.rows.items():
@@ -180,21 +194,21 @@ def comparison(runs) -> page.Table:
     [rows[name] for name in first.corruptions],
     [rows[corruption_record.MEAN]],
   ]
-  return page.Table(
+  return table.labelled(
     "Test images",
     [(measure.title, first.sequences) for measure in corruption_record.COMPARED],
     bodies,
   )
 
 
-def differences_table(runs) -> page.Table | None:
+def differences_table(runs) -> table.Table | None:
   """Paired differences to the baseline by condition; None without a baseline."""
   bodies = seeds_means.differences(runs)
   if not bodies:
     return None
   others = [name for name in runs.sequences if name != BASELINE]
   nothing = seeds_means.Spread(math.nan, math.nan, True)
-  return page.Table(
+  return table.labelled(
     "Test images",
     [(_DIFFERENCE.title, others)],
     [
@@ -241,16 +255,11 @@ def print_seeds(workdirs: list, console: rich.console.Console | None = None) -> 
     UserError: see `write_seeds`.
   """
   console = console or rich.console.Console()
-  runs, rows = seeds_means.read_runs(workdirs), []
+  runs = seeds_means.read_runs(workdirs)
   console.print(rich.text.Text(f"Mean ± standard deviation over {len(runs.runs)} seeds"))
-  output = output_table(runs)
-  for position, name in enumerate(output["sequences"]):
-    rows.append(None)
-    for column, size in enumerate(output["sizes"]):
-      rows.append(
-        [name, str(size), *(group["rows"][position][1][column] for group in output["groups"])]
-      )
-  if rows:
-    terminal.print_fitting(["sequence", "N"], terminal.heads(metrics.outputs()), rows, console)
+  outputs = output_table(runs)
+  if outputs.bodies:
+    heads = terminal.heads(metrics.outputs())
+    terminal.print_table(tables.by_sequence(outputs, runs.sequences, heads), console)
   if runs.robust is not None:
     corruption_report.print_table(comparison(runs), runs.robust[0], console)

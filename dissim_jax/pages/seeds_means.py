@@ -190,7 +190,7 @@ def _corrupted_difference(runs, row, name, key):
 
 def cells(measure: Quantity, found: dict) -> dict:
   """{name: Spread} as cells "mean ± std", marked by their means as one column."""
-  marked = table.cells(measure, {name: value.mean for name, value in found.items()})
+  marked = table.marked(measure, {name: value.mean for name, value in found.items()})
   return {name: with_spread(cell, measure, found[name]) for name, cell in marked.items()}
 
 

@@ -22,13 +22,13 @@ class Study:
   Attributes:
     name: of its folder.
     block: of the config; "" for what is measured of every run.
-    own_page: whether its results are files and a part of the page of its own kind, beside those of
-      `evaluation/`.
+    own_files: whether it keeps results of its own kind in a folder of its own, and not `FILE` and
+      `ARRAYS` in `evaluation/`.
   """
 
   name: str
   block: str
-  own_page: bool = False
+  own_files: bool = False
 
   def part(self, name: str) -> ModuleType:
     """One module of its folder, imported when it is first used."""
@@ -43,6 +43,6 @@ STUDIES: dict[str, Study] = {
     Study(name="outputs", block=""),
     Study(name="attribution", block="attribution"),
     Study(name="features", block="features"),
-    Study(name="stitching", block="stitch", own_page=True),
+    Study(name="stitching", block="stitch", own_files=True),
   )
 }

@@ -1,14 +1,15 @@
-"""What a section of the page is made of: text, tables, pictures."""
+"""Pages: sections of text, tables and pictures, as one file of HTML that loads nothing."""
 
 import base64
 import dataclasses
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import jinja2
 import matplotlib
+from matplotlib.figure import Figure
 
 from dissim_jax.render.style import STYLE, png
-
-TALL = 10  # columns of a table from which their heads stand upright
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,65 +30,33 @@ class Heading:
 
 
 @dataclasses.dataclass(frozen=True)
-class Table:
-  """A table of one label and groups of columns.
+class Code:
+  """Text as it was typed: a command, a file."""
 
-  Attributes:
-    corner: head of the labels.
-    groups: [(title, heads of its columns)]; groups without titles have one row of heads.
-    bodies: [[(label, [Cell, ...])]], ruled apart; all rows have as many cells as there are heads.
-    folded: what to click on to see the table; "" shows it at once.
-  """
+  text: str
+  kind: str = "code"
 
-  corner: str
-  groups: list
-  bodies: list
-  folded: str = ""
-  kind: str = "table"
 
-  @property
-  def titled(self) -> bool:
-    return any(title for title, _ in self.groups)
+@dataclasses.dataclass(frozen=True)
+class Listing:
+  """Short texts in columns."""
 
-  @property
-  def heads(self) -> list:
-    """(text, whether it is the first of its group) of every column."""
-    return [(text, not index) for _, heads in self.groups for index, text in enumerate(heads)]
-
-  @property
-  def tall(self) -> bool:
-    """Whether the heads of columns stand upright: many columns of short numbers."""
-    return self.titled and len(self.heads) >= TALL
-
-  def split(self, most: int) -> list:
-    """Tables of whole groups, each of at most `most` columns where a group is not wider."""
-    parts, start = [[]], 0
-    for group in self.groups:
-      if parts[-1] and sum(len(heads) for _, heads in [*parts[-1], group]) > most:
-        parts.append([])
-      parts[-1].append(group)
-    tables = []
-    for groups in parts:
-      end = start + sum(len(heads) for _, heads in groups)
-      tables.append(
-        Table(
-          self.corner,
-          groups,
-          [[(label, cells[start:end]) for label, cells in body] for body in self.bodies],
-        )
-      )
-      start = end
-    return tables
+  texts: Sequence[str]
+  kind: str = "list"
 
 
 @dataclasses.dataclass(frozen=True)
 class Picture:
-  """A picture with its caption and what a reader who cannot see it is told."""
+  """A picture with its caption and what a reader who cannot see it is told.
+
+  `width` in pixels; None: as wide as the page.
+  """
 
   name: str
   png: bytes
   alt: str
   caption: str
+  width: int | None = None
   kind: str = "picture"
 
   @property
@@ -96,25 +65,57 @@ class Picture:
 
 
 @dataclasses.dataclass(frozen=True)
-class Section:
-  """A part of the page under its own title."""
+class Folded:
+  """Blocks that are seen after a click on the title."""
 
   title: str
-  blocks: list
+  blocks: Sequence[Any]
+  kind: str = "folded"
+
+
+@dataclasses.dataclass(frozen=True)
+class Section:
+  """A part of the page under its own title; its blocks are of this module, or tables."""
+
+  title: str
+  blocks: Sequence[Any]
 
   @property
-  def pictures(self) -> list:
-    return [block for block in self.blocks if block.kind == "picture"]
+  def pictures(self) -> list[Picture]:
+    """All pictures, also the folded ones."""
+    return list(_pictures(self.blocks))
 
 
-def picture(name: str, figure, alt: str, caption: str) -> Picture:
+def _pictures(blocks: Sequence[Any]) -> Iterable[Picture]:
+  for block in blocks:
+    if block.kind == "picture":
+      yield block
+    elif block.kind == "folded":
+      yield from _pictures(block.blocks)
+
+
+def picture(name: str, figure: Figure, alt: str, caption: str) -> Picture:
   """Renders a figure; the same figure gives the same bytes."""
   with matplotlib.rc_context(STYLE):
     return Picture(name, png(figure), alt, caption)
 
 
-def template(name: str) -> jinja2.Template:
-  """A template of this package by its file's name; it may extend and import others."""
+def render(
+  title: str,
+  facts: str,
+  sections: Iterable[Section],
+  findings: Iterable[str] = (),
+  heading: str = "",
+) -> str:
+  """The page as text.
+
+  Args:
+    title: of the browser's window, and the heading if there is no other.
+    facts: a line below the heading.
+    sections: in order.
+    findings: sentences above all sections.
+    heading: of the page.
+  """
   environment = jinja2.Environment(
     loader=jinja2.PackageLoader("dissim_jax.render"),
     autoescape=True,
@@ -122,4 +123,10 @@ def template(name: str) -> jinja2.Template:
     trim_blocks=True,
     lstrip_blocks=True,
   )
-  return environment.get_template(name)
+  return environment.get_template("page.html.j2").render(
+    title=title,
+    heading=heading or title,
+    facts=facts,
+    findings=list(findings),
+    sections=list(sections),
+  )

@@ -5,11 +5,11 @@ import dataclasses
 
 from dissim_jax.names import shown
 from dissim_jax.pages import seeds_means
-from dissim_jax.pages.sweep import paper
-from dissim_jax.pages.sweep.rows import BASELINE_KEY, Group, Key, Row
+from dissim_jax.pages.sweep import paper, rows
+from dissim_jax.pages.sweep.rows import BASELINE_KEY, Group, Key
 from dissim_jax.registry import entry, metrics
 from dissim_jax.registry.entry import Quantity
-from dissim_jax.render.table import Cell
+from dissim_jax.render.table import Body, Row, Table
 
 # Order of Table 5; the error consistency of Geirhos et al. is not in the paper's tables.
 MEASURES = (
@@ -51,64 +51,36 @@ class Value:
   paper: tuple | None
 
 
-@dataclasses.dataclass(frozen=True)
-class PaperCell(Cell):
-  """A cell with the paper's value in it."""
-
-  paper: str = ""
-
-
-@dataclasses.dataclass(frozen=True)
-class Line:
-  """One row of a table: its labels, cells, and what they show."""
-
-  key: Key
-  labels: tuple
-  cells: list
-  values: list
-  seeds: str  # "3/5" if some are missing
-
-
-@dataclasses.dataclass(frozen=True)
-class Body:
-  """Rows of a table, under a title if it has one."""
-
-  title: str
-  lines: list
-
-
-@dataclasses.dataclass(frozen=True)
-class Grid:
-  """A table.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Line(Row):
+  """One row: what was done, and what its cells show.
 
   Attributes:
-    name: of its rows in the CSV file.
-    title: what it is, with the paper's number of such a table.
-    corner: heads of the labels.
-    over: what stands above all heads, or "".
-    heads: of the columns.
-    bodies: ruled apart.
+    key: what was done to the members.
+    values: what each cell shows.
+    seeds: "3/5" if some are missing.
   """
 
-  name: str
-  title: str
-  corner: tuple
-  over: str
-  heads: list
-  bodies: list
+  key: Key
+  values: list[Value]
+  seeds: str
 
-  @property
-  def lines(self) -> list:
-    return [line for body in self.bodies for line in body.lines]
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Grid(Table):
+  """A table whose rows are `Line`s; `name` is that of its rows in the CSV file."""
+
+  name: str
 
   @property
   def undefined(self) -> bool:
     """Whether a value is not defined in a seed."""
-    return any(UNDEFINED in cell.mark for line in self.lines for cell in line.cells)
+    return any(UNDEFINED in cell.mark for row in self.rows for cell in row.cells)
 
   @property
   def has_paper(self) -> bool:
-    return any(cell.paper for line in self.lines for cell in line.cells)
+    """Whether the paper's values stand in it."""
+    return any(cell.paper for row in self.rows for cell in row.cells)
 
 
 def make(group: Group) -> list:
@@ -135,10 +107,15 @@ def _sequences(group: Group) -> Grid:
   for measure in MEASURES:
     columns = [_column(group, group.rows, measure, size) for size in group.sizes]
     labels = [labels_of(group, row.key, several) for row in group.rows]
-    bodies.append(Body(measure.title, _lines(group.rows, labels, columns)))
+    bodies.append(Body(_lines(group.rows, labels, columns), measure.title))
   title = "Ensembles of N models (Wald et al. 2023, Table 5; its first three blocks are Table 1)"
   return Grid(
-    "sequences", title, corner, "Ensemble of N models", list(map(str, group.sizes)), bodies
+    name="sequences",
+    title=title,
+    corner=corner,
+    groups=[("Ensemble of N models", list(map(str, group.sizes)))],
+    bodies=bodies,
+    of_bodies="Output metric",
   )
 
 
@@ -152,7 +129,7 @@ def _pairs(group: Group, metric: str) -> Grid:
   lines = _lines(rows, [labels_of(group, row.key, True) for row in rows], columns)
   own = [[line] for line in lines[:1] if line.key == BASELINE_KEY]
   rest = lines[len(own) :]
-  bodies = [Body("", part) for part in [*own, rest] if part]
+  bodies = [Body(part) for part in [*own, rest] if part]
   name = Key(metric, (), 0.0).name if metric else "Baseline"
   number = PAPER_TABLES.get(metric, "Tables 2 to 4")
   heads = [
@@ -160,12 +137,11 @@ def _pairs(group: Group, metric: str) -> Grid:
     for measure in MEASURES
   ]
   return Grid(
-    f"pairs_{shown(metric)}" if metric else "pairs",
-    f"Pairs of models, {name} (as Wald et al. 2023, {number})",
-    corner_of(group, True),
-    "",
-    heads,
-    bodies,
+    name=f"pairs_{shown(metric)}" if metric else "pairs",
+    title=f"Pairs of models, {name} (as Wald et al. 2023, {number})",
+    corner=corner_of(group, True),
+    groups=[("", heads)],
+    bodies=bodies,
   )
 
 
@@ -187,8 +163,7 @@ def _column(group: Group, rows: list, measure: Quantity, size: int) -> list:
     spread, cell = found[row.key], cells[names[row.key]]
     printed = paper.lookup(group, row, measure.key, size)
     mark = UNDEFINED * (not spread.complete) + count_of(row)
-    fields = {field.name: getattr(cell, field.name) for field in dataclasses.fields(cell)}
-    marked = PaperCell(**fields | {"mark": mark}, paper=_paper_text(printed, measure))
+    marked = dataclasses.replace(cell, mark=mark, paper=_paper_text(printed, measure))
     scale = measure.scale
     shown_spread = seeds_means.Spread(scale * spread.mean, scale * spread.std, spread.complete)
     column.append(
@@ -202,11 +177,13 @@ def _lines(rows: list, labels: list, columns: list) -> list:
   for index, row in enumerate(rows):
     cells, values = zip(*(column[index] for column in columns), strict=True)
     count = count_of(row).strip(" ()")
-    lines.append(Line(row.key, labels[index], list(cells), list(values), count))
+    lines.append(
+      Line(key=row.key, labels=labels[index], cells=list(cells), values=list(values), seeds=count)
+    )
   return lines
 
 
-def count_of(row: Row) -> str:
+def count_of(row: rows.Row) -> str:
   """ " (3/5)" if seeds are missing."""
   return f" ({len(row.found)}/{len(row.sources)})" if row.missing else ""
 
@@ -241,6 +218,6 @@ def seeds_of(seeds_by_label: dict) -> str:
   return "; ".join([usual, *others[:_NAMED], *more])
 
 
-def _weight(group: Group, row: Row) -> str:
+def _weight(group: Group, row: rows.Row) -> str:
   several = len({other.key.weight for other in group.regularised}) > 1
   return f", λ = {row.key.weight:g}" if several and row.key != BASELINE_KEY else ""

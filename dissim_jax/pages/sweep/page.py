@@ -15,11 +15,19 @@ from dissim_jax.names import shown
 from dissim_jax.pages.sweep import figures, files, layout, paired
 from dissim_jax.pages.sweep.read import Collection, read_collection
 from dissim_jax.pages.sweep.rows import Group, group_runs
-from dissim_jax.render import page, terminal
+from dissim_jax.render import latex, page, terminal
+from dissim_jax.render.table import Body, Cell, Row, Table, of_facts, of_texts
 
 FOLDER, PAGE, CSV, LATEX = "tables", "tables.html", "tables.csv", "tables.tex"
 _FIGURE = re.compile(rf"(group_[0-9]+_)?{figures.PREFIX}[0-9]_")
 _NAMED = 8  # missing runs that are named outside of the page
+_MEANINGS = (
+  "κ (Cohen's, with agreement of labels as observed), JSD (Jensen-Shannon divergence, base 2), EDR "
+  "(error disagreement ratio: different by same among joint errors, ∞ where none is the same) and "
+  "error consistency (Cohen's κ of being right or wrong) are means over all pairs of an ensemble. "
+  "Acc_U, or New Model Acc., is the accuracy of the newest model alone. The arrow shows the better "
+  "direction."
+)
 _MARGIN = 3  # columns of a terminal that a table's column takes beside its text
 
 
@@ -57,7 +65,7 @@ def write_tables(root: str | os.PathLike, output: str | os.PathLike | None = Non
     f"{drawn.picture.name}.png": drawn.picture.png for part in parts for drawn in part.figures
   }
   contents[CSV] = files.csv_text(tables).encode("utf-8")
-  contents[LATEX] = files.latex_text(
+  contents[LATEX] = latex.document(
     [(part.group.title, part.grids, notes(part)) for part in parts]
   ).encode("utf-8")
   contents[PAGE] = render(collection, parts, warnings).encode("utf-8")
@@ -179,20 +187,44 @@ def progress(collection: Collection) -> str:
 
 def render(collection: Collection, parts: list, warnings: list) -> str:
   """The page as text."""
+  sections = [*map(_section, parts), _made(collection)]
+  findings = [*collection.warnings, *warnings]
+  return page.render(title(collection), progress(collection), sections, findings)
+
+
+def _section(part: Part) -> page.Section:
+  """Tables and figures of a group."""
+  blocks: list = [page.Text(part.facts, note=True), *part.grids]
+  if part.grids:
+    blocks += [page.Text(sentence, note=True) for sentence in [*notes(part), _MEANINGS]]
+  else:
+    blocks.append(page.Text("Single models: there are no ensembles to measure."))
+  if more := part.group.missing[_NAMED:]:
+    blocks.append(page.Folded("Further missing runs", [page.Listing(more)]))
+  for drawn in part.figures:
+    folded = page.Folded(drawn.title, [drawn.picture])
+    blocks += [folded] if drawn.folded else [page.Heading(drawn.title), drawn.picture]
+  return page.Section(part.group.title, blocks)
+
+
+def _made(collection: Collection) -> page.Section:
+  """The command, the runs, versions and hardware."""
   command = shlex.join(["python", "-m", "dissim_jax.collect", f"--root={collection.root}"])
-  return page.template("collection.html.j2").render(
-    title=title(collection),
-    progress=progress(collection),
-    warnings=[*collection.warnings, *warnings],
-    command=shown(command),
-    parts=[
-      {"part": part, "notes": notes(part), "missing": part.group.missing[_NAMED:]} for part in parts
+  runs = [
+    (run.name, str(run.seed), "finished" if run.results is not None else "missing")
+    for run in collection.runs
+  ]
+  return page.Section(
+    "How this was made",
+    [
+      page.Text("To make it again:"),
+      page.Code(shown(command)),
+      page.Text(
+        "All values at full precision, with their units: tables.csv. For LaTeX: tables.tex."
+      ),
+      page.Folded("Runs", [of_texts(("Run", "Seed", "State"), runs, 3)]),
+      of_facts(environment(collection)),
     ],
-    runs=[
-      (run.name, run.seed, "finished" if run.results is not None else "missing")
-      for run in collection.runs
-    ],
-    environment=environment(collection),
   )
 
 
@@ -227,22 +259,19 @@ def print_tables(root: str | os.PathLike, console: rich.console.Console | None =
 
 def print_grid(grid: layout.Grid, console: rich.console.Console) -> None:
   """Prints a table, its columns in as many parts as the width needs."""
-  heads = [f"N={head}" if grid.over else head.replace(" ", "\n", 1) for head in grid.heads]
-  titled = any(body.title for body in grid.bodies)
-  for bodies in [[body] for body in grid.bodies] if titled else [grid.bodies]:
-    lines = [line for body in bodies for line in body.lines]
+  heads = [f"N={head}" if grid.titled else head.replace(" ", "\n", 1) for head in grid.heads]
+  for bodies in [[body] for body in grid.bodies] if grid.of_bodies else [grid.bodies]:
+    lines = [line for body in bodies for line in body.rows]
     title = bodies[0].title.replace(" ", "\n", 1)
     label = max(len(text) for text in [*title.split("\n"), *map(_label, lines)])
     count = _fitting(console.width - label - _MARGIN - 1, lines, heads)
     for start in range(0, len(heads), count):
-      rows = [None] * titled
-      for body in bodies:
-        rows += [
-          [_label(line), *map(_shown_cell, line.cells[start : start + count])]
-          for line in body.lines
-        ]
-        rows.append(None)
-      terminal.print_fitting([title], heads[start : start + count], rows, console)
+      chosen = slice(start, start + count)
+      shown_bodies = [
+        Body([Row((_label(row),), list(map(_shown_cell, row.cells[chosen]))) for row in body.rows])
+        for body in bodies
+      ]
+      terminal.print_table(Table((title,), [("", heads[chosen])], shown_bodies), console)
 
 
 def _fitting(room: int, lines: list, heads: list) -> int:
@@ -263,6 +292,6 @@ def _label(line: layout.Line) -> str:
   return f"{text} ({line.seeds})" if line.seeds else text
 
 
-def _shown_cell(cell: layout.PaperCell) -> layout.PaperCell:
+def _shown_cell(cell: Cell) -> Cell:
   """The count of seeds stands in the label."""
   return dataclasses.replace(cell, mark=cell.mark.partition(" ")[0])

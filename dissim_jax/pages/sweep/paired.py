@@ -13,10 +13,10 @@ import scipy.special
 from dissim_jax.files.run import RunFiles
 from dissim_jax.pages import seeds_means
 from dissim_jax.pages.sweep import layout
-from dissim_jax.pages.sweep.layout import Body, Grid, Line, PaperCell, Value
+from dissim_jax.pages.sweep.layout import Grid, Line, Value
 from dissim_jax.pages.sweep.rows import Group, Key, Row
 from dissim_jax.registry.entry import Quantity
-from dissim_jax.render import table
+from dissim_jax.render.table import Body, Cell
 
 CONFIDENCE = 0.95
 # Of the second member's taps, predicted from the first member's, or compared with them.
@@ -76,10 +76,11 @@ def _similarity(group: Group, baseline: Row, rows: list, known: dict) -> Grid:
       _line(group, row.key._replace(taps=taps), row, [column[index] for column in columns])
       for index, row in enumerate(there)
     ]
-    bodies.append(Body("", lines))
+    bodies.append(Body(lines))
   title = "How alike the two models are at the regularised taps, on test images"
   heads = [measure.title for measure in known.values()]
-  return Grid("taps", title, layout.corner_of(group, True), "", heads, bodies)
+  corner = layout.corner_of(group, True)
+  return Grid(name="taps", title=title, corner=corner, groups=[("", heads)], bodies=bodies)
 
 
 def _differences(group: Group, baseline: Row, rows: list, known: dict) -> Grid:
@@ -106,7 +107,13 @@ def _differences(group: Group, baseline: Row, rows: list, known: dict) -> Grid:
     f"{CONFIDENCE:.0%} interval (Student's t)"
   )
   heads = [measure.title for measure, _ in columns]
-  return Grid("paired", title, layout.corner_of(group, True), "", heads, [Body("", lines)])
+  return Grid(
+    name="paired",
+    title=title,
+    corner=layout.corner_of(group, True),
+    groups=[("", heads)],
+    bodies=[Body(lines)],
+  )
 
 
 def _less(values: dict, others: dict) -> list:
@@ -119,7 +126,7 @@ def _difference(measure: Quantity, row: Row, found: Callable[[Row], list]) -> tu
   half = half_interval(differences)
   text = measure.text(spread.mean)
   sign = "" if math.isnan(spread.mean) or text.startswith("−") else "+"
-  cell = PaperCell(
+  cell = Cell(
     sign + text,
     spread="" if math.isnan(half) else measure.text(half),
     mark=layout.UNDEFINED * (not spread.complete),
@@ -147,8 +154,8 @@ def _marked(rows: list, measure: Quantity, values: list) -> list:
   ]
 
 
-def _paperless(cell: table.Cell, spread: seeds_means.Spread) -> PaperCell:
-  return PaperCell(
+def _paperless(cell: Cell, spread: seeds_means.Spread) -> Cell:
+  return Cell(
     cell.text, cell.best, cell.better, cell.spread, layout.UNDEFINED * (not spread.complete)
   )
 
@@ -162,4 +169,5 @@ def _value(measure: Quantity, spread: seeds_means.Spread, count: int, row: Row) 
 def _line(group: Group, key: Key, row: Row, columns: list) -> Line:
   cells, values = zip(*columns, strict=True)
   labels = layout.labels_of(group, key, True)
-  return Line(key, labels, list(cells), list(values), layout.count_of(row).strip(" ()"))
+  seeds = layout.count_of(row).strip(" ()")
+  return Line(key=key, labels=labels, cells=list(cells), values=list(values), seeds=seeds)

@@ -8,7 +8,8 @@ import numpy as np
 
 from dissim_jax.registry import entry
 from dissim_jax.registry.entry import Quantity
-from dissim_jax.render import images, page, style, table
+from dissim_jax.render import images, page, style
+from dissim_jax.render.table import Table, labelled, marked
 
 PICTURES = ("attribution",)
 METHODS = {"saliency": "saliency", "integrated_gradients": "integrated gradients"}
@@ -54,19 +55,19 @@ def sections(results, found) -> list:
   return [page.Section("Where members look", parts)]
 
 
-def _table(found) -> page.Table:
+def _table(found) -> Table:
   """Diversity of maps by ensemble."""
   columns = []
   for measure in MEASURES:
     columns.append(
-      table.cells(measure, {name: row[measure.key] for name, row in found.sequences.items()})
+      marked(measure, {name: row[measure.key] for name, row in found.sequences.items()})
     )
   body = []
   for name, row in found.sequences.items():
     spread = entry.number(row["diversity_std"], 4)
     first = dataclasses.replace(columns[0][name], spread="" if spread == "–" else spread)
     body.append((name, [first, columns[1][name]]))
-  return page.Table("Ensemble", [("", [measure.title for measure in MEASURES])], [body])
+  return labelled("Ensemble", [("", [measure.title for measure in MEASURES])], [body])
 
 
 def _members(results, found) -> list:

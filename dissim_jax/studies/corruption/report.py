@@ -4,7 +4,8 @@ import dataclasses
 import math
 
 from dissim_jax.registry import entry
-from dissim_jax.render import page, table, terminal
+from dissim_jax.render import page, terminal
+from dissim_jax.render.table import Table, labelled, marked
 from dissim_jax.studies.corruption import figures
 from dissim_jax.studies.corruption.record import CLEAN, COMPARED, DETAILED, MEAN
 
@@ -22,20 +23,15 @@ def sections(results, found) -> list:
       TITLE,
       [
         *table.split(WIDEST),
-        page.Text(note(found, marked(table)), note=True),
-        every_severity(found),
+        page.Text(note(found, table.has_marks), note=True),
+        page.Folded("Every severity", [every_severity(found)]),
         *_pictures(results, found),
       ],
     )
   ]
 
 
-def marked(table: page.Table) -> bool:
-  """Whether a cell has a mark that a note must explain."""
-  return any(cell.mark for body in table.bodies for _, row in body for cell in row)
-
-
-def comparison(found) -> page.Table:
+def comparison(found) -> Table:
   """Clean, each corruption (mean over severities), and their mean; a column an ensemble."""
   columns = {
     measure.key: {row: _cells(found, measure, row) for row in found.rows} for measure in COMPARED
@@ -48,35 +44,34 @@ def comparison(found) -> page.Table:
     for row, title in found.rows.items()
   }
   bodies = [[rows[CLEAN]], [rows[name] for name in found.corruptions], [rows[MEAN]]]
-  return page.Table(
-    "Test images", [(measure.title, found.sequences) for measure in COMPARED], bodies
-  )
+  return labelled("Test images", [(measure.title, found.sequences) for measure in COMPARED], bodies)
 
 
-def every_severity(found) -> page.Table:
+def every_severity(found) -> Table:
   """Accuracy, shared errors and gain of the ensembles under each corruption at each severity."""
   bodies = []
   for name, title in found.corruptions.items():
     body = []
     for severity in found.severities:
       values = found.values[name, severity]
-      cells = [
-        table.cells(
-          measure, {ensemble: values[ensemble][measure.key] for ensemble in found.sequences}
-        )
+      columns = [
+        marked(measure, {ensemble: values[ensemble][measure.key] for ensemble in found.sequences})
         for measure in DETAILED
       ]
       body.append(
-        (f"{title} {severity:g}", [row[ensemble] for row in cells for ensemble in found.sequences])
+        (
+          f"{title} {severity:g}",
+          [row[ensemble] for row in columns for ensemble in found.sequences],
+        )
       )
     bodies.append(body)
   groups = [(measure.title, found.sequences) for measure in DETAILED]
-  return page.Table("Test images", groups, bodies, folded="Every severity")
+  return labelled("Test images", groups, bodies)
 
 
 def _cells(found, measure, row):
   means = {name: found.mean(row, name, measure.key) for name in found.sequences}
-  found = table.cells(measure, {name: mean.value for name, mean in means.items()})
+  found = marked(measure, {name: mean.value for name, mean in means.items()})
   return {name: partial(cell, not means[name].complete) for name, cell in found.items()}
 
 
@@ -134,7 +129,7 @@ def _pictures(results, found):
   ]
 
 
-def print_table(table: page.Table, found, console) -> None:
+def print_table(table: Table, found, console) -> None:
   """Prints a comparison, ensemble accuracies first; what has no room at the right is left out."""
   order = sorted(range(len(COMPARED)), key=lambda i: COMPARED[i].key != "ensemble_accuracy")
   width = len(found.sequences)
@@ -144,7 +139,8 @@ def print_table(table: page.Table, found, console) -> None:
     f"{short[column // width] if not column % width else ''}\n{found.sequences[column % width]}"
     for column in columns
   ]
-  rows = []
-  for body in table.bodies:
-    rows += [None, *([label, *(row[column] for column in columns)] for label, row in body)]
-  terminal.print_fitting(["\ntest images"], heads, rows[1:], console, group=width)
+  bodies = [
+    [(row.labels[0], [row.cells[column] for column in columns]) for row in body.rows]
+    for body in table.bodies
+  ]
+  terminal.print_table(labelled("\ntest images", [("", heads)], bodies), console, group=width)

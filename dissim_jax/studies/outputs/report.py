@@ -3,8 +3,8 @@
 from dissim_jax.registry import entry
 from dissim_jax.registry.entry import Quantity
 from dissim_jax.registry.metrics import RULES, SCORES, quantities
-from dissim_jax.render import page, table
-from dissim_jax.render.table import Cell
+from dissim_jax.render import page
+from dissim_jax.render.table import Cell, Table, labelled, marked
 from dissim_jax.studies.outputs import figures
 
 PICTURES = ("reliability", "specialisation", "specialisation_by_class", "interpolation", "greedy")
@@ -60,7 +60,7 @@ def sections(results, found) -> list:
   ]
 
 
-def diversity_table(found) -> page.Table:
+def diversity_table(found) -> Table:
   """All measures of diversity by ensemble, before and after calibration."""
   keys = dict.fromkeys(
     key for sequence in found.sequences.values() for key in sequence.before.diversity
@@ -77,7 +77,7 @@ def diversity_table(found) -> page.Table:
         name: getattr(getattr(sequence, stage), "diversity", {}).get(measure.key)
         for name, sequence in found.sequences.items()
       }
-      columns.append(table.cells(measure, values))
+      columns.append(marked(measure, values))
     body.append((measure.title, [column[name] for column in columns for name in found.sequences]))
   heads = list(found.sequences)
   groups = (
@@ -85,10 +85,10 @@ def diversity_table(found) -> page.Table:
     if found.calibrated
     else [("", heads)]
   )
-  return page.Table("Diversity", groups, [body])
+  return labelled("Diversity", groups, [body])
 
 
-def rule_table(found) -> page.Table:
+def rule_table(found) -> Table:
   """Ensembles by consensus rule, a body an ensemble."""
   bodies, measures = [], (*SCORES, *quantities("gains"))
   for name, sequence in found.sequences.items():
@@ -102,10 +102,10 @@ def rule_table(found) -> page.Table:
         for rule in found.rules
       ]
     )
-  return page.Table("Ensemble", [("", [measure.title for measure in measures])], bodies)
+  return labelled("Ensemble", [("", [measure.title for measure in measures])], bodies)
 
 
-def member_table(found) -> page.Table:
+def member_table(found) -> Table:
   """Temperatures of members, and what calibration changes."""
   body = [
     (
@@ -114,9 +114,7 @@ def member_table(found) -> page.Table:
     )
     for name, member in found.members.items()
   ]
-  return page.Table(
-    "Member", [("", ["Temperature", *(measure.title for measure in SCORES)])], [body]
-  )
+  return labelled("Member", [("", ["Temperature", *(measure.title for measure in SCORES)])], [body])
 
 
 def _change(measures, before, after) -> list:

@@ -20,6 +20,8 @@ from dissim_jax.files.progress import ProgressLine
 from dissim_jax.files.workdir import locked
 from dissim_jax.registry.checks import check_int
 from dissim_jax.render import terminal
+from dissim_jax.render.table import of_texts
+from dissim_jax.studies.pool import members as pool_members
 from dissim_jax.studies.pool import store
 from dissim_jax.studies.pool.members import Pool, Settings, parse_number
 from dissim_jax.studies.pool.store import ARRAYS, RESULT
@@ -81,10 +83,10 @@ def run(
     "momentum": momentum,
     "seed": seed,
   }
-  settings = members.resolve(given, images, floor, before)
-  found = members.find(members, folder, before)
+  settings = pool_members.resolve(given, images, floor, before)
+  found = pool_members.find(members, folder, before)
   _check_writable(folder)
-  pool = members.prepare(found, folder, settings, before, batch_size)
+  pool = pool_members.prepare(found, folder, settings, before, batch_size)
   with locked(folder, "--out"):
     if store.read_result(folder, "--out") != before:
       raise BusyError(f"--out={folder}: another process has just changed it, start again")
@@ -203,13 +205,13 @@ def print_table(folder: Path, console: rich.console.Console | None = None) -> No
     fooled, similarity = file["fooled"], file["similarity"]
   others = np.where(np.eye(len(fooled), dtype=bool), np.nan, similarity)
   rows = [
-    [
+    (
       each["name"],
       f"{100 * each['accuracy']:.1f}",
       f"{100 * fooled[i, i]:.1f}",
       f"{np.nanmean(others[i]):.2f}",
-    ]
+    )
     for i, each in enumerate(facts["members"])
   ]
-  heads = ["acc %", "white-box %", "similarity"]
-  terminal.print_fitting(["member"], heads, rows, console or rich.console.Console())
+  heads = ("member", "acc %", "white-box %", "similarity")
+  terminal.print_table(of_texts(heads, rows, 1), console or rich.console.Console())

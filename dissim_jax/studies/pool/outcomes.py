@@ -4,11 +4,11 @@ import math
 
 from dissim_jax.registry.entry import number
 from dissim_jax.render import page, words
-from dissim_jax.render.table import Cell
+from dissim_jax.render.table import Cell, labelled, of_texts
 from dissim_jax.studies.pool import analysis as analysis_lib
 from dissim_jax.studies.pool import categories, plots
 from dissim_jax.studies.pool.analysis import Analysis
-from dissim_jax.studies.pool.sections import Rows, note
+from dissim_jax.studies.pool.sections import note
 from dissim_jax.studies.pool.statistics import spread
 
 TWO = "Not made: it takes two models that are no students."
@@ -67,7 +67,7 @@ def reduction(analysis: Analysis) -> page.Section:
     [
       page.Text(reduction_sentence(analysis)),
       picture,
-      page.Table("Ensemble", [("", heads)], [rows]),
+      labelled("Ensemble", [("", heads)], [rows]),
       note(text),
     ],
   )
@@ -129,7 +129,7 @@ def ensembles(analysis: Analysis) -> page.Section:
     title,
     [
       picture,
-      page.Table("", [("", heads)], list(bodies.values()), folded="The numbers"),
+      page.Folded("The numbers", [labelled("", [("", heads)], bodies.values())]),
       note(text),
     ],
   )
@@ -176,7 +176,7 @@ def compared(analysis: Analysis) -> page.Section:
     [
       page.Text(gain_sentence(analysis)),
       picture,
-      page.Table("Models differ in", groups, [rows]),
+      labelled("Models differ in", groups, [rows]),
       note(
         f"Models with an accuracy within {band}, by the first that differs of architecture, "
         "training objective, hyperparameters and initialisation; what comes later may differ as "
@@ -248,7 +248,9 @@ def within(analysis: Analysis) -> page.Section:
     title,
     [
       picture,
-      page.Table("Pairs", [("", ["Pairs", "Similarity s"])], [cells, cross], folded="The numbers"),
+      page.Folded(
+        "The numbers", [labelled("Pairs", [("", ["Pairs", "Similarity s"])], [cells, cross])]
+      ),
     ],
   )
 
@@ -288,16 +290,18 @@ def students(analysis: Analysis) -> list:
       [
         *map(page.Text, distillation_sentences(analysis)),
         picture,
-        Rows(
-          ["Students", "Teachers", "n", "r, undistilled", "p", "n ", "r, student", "p "],
-          rows,
-          numeric=(2, 3, 4, 5, 6, 7),
+        of_texts(
+          ["Students", "Teachers", "n", "r, undistilled", "p", "n ", "r, student", "p "], rows, 2
         ),
-        Rows(
-          ["Student", "Teacher", "Base", "Accuracy [%]", "s, undistilled", "s, student"],
-          single,
-          numeric=(3, 4, 5),
-          folded="Every student",
+        page.Folded(
+          "Every student",
+          [
+            of_texts(
+              ["Student", "Teacher", "Base", "Accuracy [%]", "s, undistilled", "s, student"],
+              single,
+              3,
+            )
+          ],
         ),
         note(
           "Pearson r of similarity and accuracy; of fewer than three students there is none. "

@@ -16,6 +16,7 @@ from dissim_jax.errors import UserError
 from dissim_jax.files.atomic import encoded, write_together
 from dissim_jax.names import shown
 from dissim_jax.render import page, style, terminal, words
+from dissim_jax.render.table import labelled, of_facts
 from dissim_jax.studies.pool import numbers, outcomes, sections
 from dissim_jax.studies.pool.analysis import Analysis, analyse
 from dissim_jax.studies.pool.record import read_pool
@@ -166,15 +167,32 @@ def command(found: Analysis, out: str | os.PathLike | None) -> str:
 
 def render(found: Analysis, parts: list, told: str) -> str:
   """The page as text."""
+  return page.render(
+    "Similarity of models by attack transfer",
+    facts(found),
+    [*parts, made(found, told)],
+    findings(found),
+  )
+
+
+def made(found: Analysis, told: str) -> page.Section:
+  """The command, papers, versions and hardware."""
   environment = found.everything.facts.get("environment")
   rows = list(environment.items()) if isinstance(environment, dict) else []
-  return page.template("pool.html.j2").render(
-    title="Similarity of models by attack transfer",
-    facts=facts(found),
-    findings=findings(found),
-    sections=parts,
-    command=told,
-    environment=[(str(name).replace("_", " "), str(value)) for name, value in rows],
+  texts = [(str(name).replace("_", " "), str(value)) for name, value in rows]
+  return page.Section(
+    "How this was made",
+    [
+      page.Text("To make it again:"),
+      page.Code(told),
+      page.Text("All numbers: analysis.json. Every pair: pairs.csv."),
+      page.Text(
+        "Hwang et al., “Similarity of neural architectures based on input gradient "
+        "transferability”; Gontijo-Lopes et al. 2022, “No one representation to rule them all”.",
+        note=True,
+      ),
+      *([of_facts(texts)] if texts else []),
+    ],
   )
 
 
@@ -226,7 +244,7 @@ def print_findings(found: Analysis, console: rich.console.Console) -> None:
       kinds = dict.fromkeys(found.kinds[i] for i in found.order if found.clusters[i] == cluster)
       say(f"{cluster + 1}: {', '.join(kinds)}")
       say(f"   {'; '.join(word for word, _ in keywords)}", style="dim")
-  rows = [[category, *cells] for category, cells in outcomes.category_rows(found)]
+  rows = [(category, cells) for category, cells in outcomes.category_rows(found)]
   if rows:
-    heads = ["s", "err. inc. %", "κ", "gain mean", "gain best"]
-    terminal.print_fitting(["models differ in", "pairs"], heads, rows, console)
+    heads = ["pairs", "s", "err. inc. %", "κ", "gain mean", "gain best"]
+    terminal.print_table(labelled("models differ in", [("", heads)], [rows]), console)

@@ -1,28 +1,17 @@
 """Sections of the page on similarity: clusters, components, architectures."""
 
 import collections
-import dataclasses
 import math
 
 import numpy as np
 
 from dissim_jax.registry.entry import number
 from dissim_jax.render import page, words
+from dissim_jax.render.table import labelled, of_texts
 from dissim_jax.studies.pool import analysis as analysis_lib
 from dissim_jax.studies.pool import figures
 from dissim_jax.studies.pool.analysis import Analysis
 from dissim_jax.studies.pool.record import NOT_IN_PAPER
-
-
-@dataclasses.dataclass(frozen=True)
-class Rows:
-  """A table of texts that may be long; `numeric` columns are set to the right."""
-
-  heads: list
-  rows: list
-  numeric: tuple = ()
-  folded: str = ""
-  kind: str = "rows"
 
 
 def note(text: str) -> page.Text:
@@ -63,7 +52,7 @@ def members(analysis: Analysis) -> page.Section:
   return page.Section(
     "Models",
     [
-      Rows(heads, rows, numeric=(3, 4, 5, 6, 7)),
+      of_texts(heads, rows, 3),
       note(
         "Accuracy on the images of this study. White-box success: the share of the images a model "
         "gets right that its own attack takes from it; an attack that fails here says nothing "
@@ -91,7 +80,7 @@ def clusters(analysis: Analysis) -> page.Section:
     [
       *shown,
       page.Heading("Clusters and what tells them apart"),
-      Rows(["Cluster", "Models", "Architectures", "Keywords (mean TF-IDF)"], rows, numeric=(1,)),
+      of_texts(["Cluster", "Models", "Architectures", "Keywords (mean TF-IDF)"], rows, 4),
       note(cluster_note(analysis)),
     ],
   )
@@ -233,7 +222,7 @@ def architectures(analysis: Analysis) -> page.Section:
     title,
     [
       page.Text(architecture_sentence(analysis)),
-      page.Table("Pairs of", [("", ["Pairs", "Similarity s"])], bodies),
+      labelled("Pairs of", [("", ["Pairs", "Similarity s"])], bodies),
       note(
         "Mean ± standard deviation over pairs; where bases are named, of pairs of two "
         "architectures. Pairs share models and are not independent, so p is from "

@@ -6,6 +6,8 @@ import numpy as np
 
 from dissim_jax.files.run import RELATION_NAMES
 from dissim_jax.registry.entry import number
+from dissim_jax.render import page
+from dissim_jax.render.table import of_texts
 
 
 def _at_taps(values, taps):
@@ -66,3 +68,33 @@ def tap_lines(results) -> list:
     label = f"{row['label']} ({row['pairs']} pair{'s' * (row['pairs'] > 1)})"
     lines.append(f"  {label:<43}R² {number(row['r2']):>6}  LinCKA {number(row['lincka']):>6}")
   return lines
+
+
+_HEADS = (
+  "Pairs of members",
+  "Pairs",
+  "R² later from earlier",
+  "R² earlier from later",
+  "LinCKA, examples",
+  "LinCKA, positions",
+)
+
+
+def taps_sections(results) -> list[page.Section]:
+  """The similarity at the regularised taps; nothing where there are none."""
+  rows = [
+    (
+      row["label"],
+      str(row["pairs"]),
+      *(number(row[key]) for key in ("r2", "r2_reverse", "lincka", "lincka_position")),
+    )
+    for row in tap_similarity(results)
+  ]
+  note = page.Text(
+    "1 = alike. R² is that of a least-squares fit from one member's tap to the other's, pair by "
+    "pair; the penalty in training predicts from all earlier members together. Means over taps and "
+    "over pairs that have a value.",
+    note=True,
+  )
+  title = f"Similarity at the regularised {results.tap_label()}"
+  return [page.Section(title, [of_texts(_HEADS, rows, 1), note])] if rows else []

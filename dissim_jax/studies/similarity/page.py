@@ -3,7 +3,6 @@
 Reads `comparison.json` and `comparison.npz` only: no model, no device, no jax.
 """
 
-import base64
 import dataclasses
 import itertools
 import json
@@ -22,12 +21,14 @@ from dissim_jax.files import layout
 from dissim_jax.files.atomic import encoded, write_bytes
 from dissim_jax.registry.entry import number
 from dissim_jax.render import page, style
+from dissim_jax.render.table import of_facts, of_texts
 from dissim_jax.studies.similarity import heat_maps
 
 # Inches: a line of text, what lies right of the panels, and right of the colour bar.
 LINE, BAR_GAP, BAR_WIDTH, MARGIN = 0.15, 0.12, 0.13, 0.5
 FONT, SMALLEST_FONT, LETTER = 8.0, 4.5, 0.62  # points; width of a letter to its height
 COLUMNS = 80  # of the terminal
+PREFIX = "heatmap_"  # of a picture's name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -215,39 +216,113 @@ def write_page(folder) -> Path:
   folder = Path(folder)
   comparison = read_comparison(folder)
   with matplotlib.rc_context(style.STYLE):
-    drawn = [draw(comparison, measure) for measure in comparison.facts["measures"]]
-  for figure in drawn:
-    write_bytes(folder / f"heatmap_{figure['name']}.png", figure["png"])
-  for stale in set(folder.glob("heatmap_*.png")) - {
-    folder / f"heatmap_{figure['name']}.png" for figure in drawn
-  }:
+    parts = sections(comparison)
+  pictures = {folder / f"{each.name}.png": each.png for part in parts for each in part.pictures}
+  for path, content in pictures.items():
+    write_bytes(path, content)
+  for stale in set(folder.glob(f"{PREFIX}*.png")) - set(pictures):
     stale.unlink()
-  write_bytes(folder / layout.COMPARISON_PAGE, encoded(render(comparison, drawn)))
+  write_bytes(folder / layout.COMPARISON_PAGE, encoded(render(comparison, parts)))
   return folder / layout.COMPARISON_PAGE
 
 
-def draw(comparison: Comparison, measure: dict) -> dict:
-  """One heat map with what the page says of it."""
+_HEADS = ("Measure", "First", "Second", "Mean", "Lowest", "at tap", "Highest", "at tap")
+
+
+def sections(comparison: Comparison) -> list[page.Section]:
+  """A heat map for each measure, the numbers, and what was compared."""
+  rows = [
+    (
+      row["measure"],
+      row["a"],
+      row["b"],
+      number(row["mean"]),
+      *(text for tap, value in (row["lowest"], row["highest"]) for text in (number(value), tap)),
+    )
+    for row in summary(comparison)
+  ]
+  note = f"Over {averaged(comparison)}; 1 = alike. Every value: comparison.csv and comparison.npz."
+  return [
+    *(_map_section(comparison, measure) for measure in comparison.facts["measures"]),
+    page.Section("In numbers", [of_texts(_HEADS, rows, 3), page.Text(note, note=True)]),
+    _compared(comparison.facts),
+  ]
+
+
+def _map_section(comparison: Comparison, measure: dict) -> page.Section:
+  """One heat map with what it shows."""
   figure, name = heat_map(comparison, measure), measure["name"]
-  missing = any(np.isnan(comparison.arrays[name, a, b]).any() for a, b in comparison.pairs(name))
-  return {
-    "name": name,
-    "title": _title(measure),
-    "describe": measure["describe"],
-    "png": style.png(figure),
-    "inches": figure.get_size_inches()[0],
-    "missing": missing,
-    "samples": measure["samples"],
-    "symmetric": measure["symmetric"],
-  }
+  members = ", ".join(comparison.taps)
+  picture = page.picture(
+    PREFIX + name,
+    figure,
+    f"Heat maps by {name}, every tap against every tap, for {members}.",
+    _caption(comparison, measure),
+  )
+  picture = dataclasses.replace(picture, width=int(100 * figure.get_size_inches()[0]))
+  sample = _SAMPLES[measure["samples"]]
+  if comparison.facts["resize"] and measure["samples"] == "position":
+    sample += "; of two taps the larger is resized to the smaller"
+  text = f"{measure['describe'][0].upper()}{measure['describe'][1:]}. A sample is {sample}."
+  return page.Section(_title(measure), [page.Text(text), picture])
 
 
-def render(comparison: Comparison, drawn: list) -> str:
+_SAMPLES = {
+  "example": "one image, compared with the others of its batch",
+  "pooled": "one image, its taps averaged over space",
+  "position": "one position of one image",
+}
+
+
+def _caption(comparison: Comparison, measure: dict) -> str:
+  text, name = "Every tap against every tap; bright is alike.", measure["name"]
+  if not measure["symmetric"]:
+    text += " The first is the member on x, the second the one on y."
+  if any(np.isnan(comparison.arrays[name, a, b]).any() for a, b in comparison.pairs(name)):
+    sizes = measure["samples"] == "position"
+    which = "the taps have different spatial sizes or hold" if sizes else "a tap holds"
+    text += f" Grey: no value, as {which} NaN or infinity."
+  return text
+
+
+def _compared(facts: dict) -> page.Section:
+  """The members, the command, versions and hardware."""
+  members = [
+    (
+      member["name"],
+      member["model"] + _width(member["width_multiplier"]),
+      ", ".join(map(str, member["taps"])),
+      member["folder"],
+    )
+    for member in facts["members"]
+  ]
+  data = ", ".join(
+    f"{key} {'(default)' if value == '' else value}" for key, value in facts["data"].items()
+  )
+  rows = [
+    ("data", data),
+    ("seconds", f"{facts['seconds']:.1f}"),
+    *((name, str(value)) for name, value in facts["environment"].items()),
+  ]
+  command = [page.Text("To reproduce:"), page.Code(facts["command"])] if facts["command"] else []
+  return page.Section(
+    "What was compared",
+    [of_texts(("Member", "Model", "Taps", "Folder"), members, 4), *command, of_facts(rows)],
+  )
+
+
+def _width(multiplier: float) -> str:
+  return "" if multiplier == 1 else f" x {multiplier:g}"
+
+
+def render(comparison: Comparison, parts: list[page.Section]) -> str:
   """The page as text."""
-  return page.template("comparison.html.j2").render(
-    facts=comparison.facts,
-    rows=summary(comparison),
-    averaged=averaged(comparison),
-    number=number,
-    figures=[{**f, "base64": base64.b64encode(f["png"]).decode()} for f in drawn],
+  facts = comparison.facts
+  data, count = facts["data"]["name"], len(facts["members"])
+  several = "s" * (count > 1)
+  return page.render(
+    f"Comparison of {count} member{several} on {data}",
+    f"{facts['images']:,} {facts['split']} images, {facts['batch_size']} at a time.",
+    parts,
+    heading=f"How alike {count} member{several} represent{'' if several else 's'} {data}",
   )

@@ -11,12 +11,10 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from dissim_jax.registry.stitching import EXPERIMENTS
-from dissim_jax.render.style import STYLE, WIDTH, png
+from dissim_jax.render.style import STYLE, WIDTH
 from dissim_jax.studies.stitching import looks as style
 from dissim_jax.studies.stitching import panels, record
 
-PREFIX = "stitching_"  # of a picture's name
 # Inches: left of a panel, right of all, its title, another line of it, its height, tick labels; a
 # row of the legend.
 LEFT, RIGHT, TITLE, LINE, HEIGHT, FOOT, LEGEND_ROW = 0.62, 0.2, 0.34, 0.17, 2.45, 0.5, 0.2
@@ -26,24 +24,11 @@ MOST_STRIPS = 10  # taps beside each other in a column of panels
 STRIP, SPREAD = 0.17, 0.1  # of a start beside its tap, and of its points
 
 
-def draw_all(results, found) -> list:
-  """Draws a figure for each experiment of a `Stitching`.
-
-  Returns:
-    [{"name", "experiment", "title", "png": bytes}] in the order of the experiments. The same files
-    give the same bytes with the same matplotlib.
-  """
-  draw = {"matching": matching, "initialisation": initialisation, **panels.DRAW}
+def draw(results, experiment: str, pairs) -> Figure:
+  """The figure of one experiment."""
+  functions = {"matching": matching, "initialisation": initialisation, **panels.DRAW}
   with matplotlib.rc_context(STYLE):
-    return [
-      {
-        "name": PREFIX + experiment,
-        "experiment": experiment,
-        "title": EXPERIMENTS[experiment].label,
-        "png": png(draw[experiment](results, pairs)),
-      }
-      for experiment, pairs in found.pairs.items()
-    ]
+    return functions[experiment](results, pairs)
 
 
 def matching(results, pairs) -> Figure:

@@ -60,7 +60,7 @@ class Band(NamedTuple):
   count: int
 
 
-def read_stitching(results) -> Stitching:
+def read(results) -> Stitching:
   """Reads `stitching/<experiment>/*.json` of a run; a missing folder is no experiment.
 
   Args:

@@ -6,10 +6,14 @@ import rich.console
 import rich.text
 
 from dissim_jax.registry.entry import number
-from dissim_jax.render import terminal
-from dissim_jax.studies.stitching import panels, record
+from dissim_jax.registry.stitching import EXPERIMENTS
+from dissim_jax.render import page, terminal
+from dissim_jax.render.table import Cell, Table, labelled
+from dissim_jax.studies.stitching import figures, panels, record
 from dissim_jax.studies.stitching.looks import METHODS
 
+PREFIX = "stitching_"  # of a picture's name
+PICTURES = tuple(PREFIX + name for name in EXPERIMENTS)
 _PAPER = "Csiszárik et al. 2021"
 _TRAINED = "task loss trained {epochs} epochs on {labels} labels from the {start} start"
 # What is on the axes, how stitches were trained, and where the paper has it.
@@ -101,6 +105,42 @@ STITCH_COLUMNS = (
 )
 
 
+def sections(results, found) -> list[page.Section]:
+  """The section on a `Stitching`; nothing where no experiment was done."""
+  if not found.pairs and not found.left_out:
+    return []
+  parts = [
+    page.Text(
+      "The lower half of one network (the source), a 1×1 convolution (the stitch), and the upper "
+      "half of another (the target). Relative accuracy is that of the joined network divided by "
+      "the target's own."
+    )
+  ]
+  for experiment, pairs in found.pairs.items():
+    parts += [
+      page.Heading(EXPERIMENTS[experiment].label),
+      page.picture(
+        PREFIX + experiment,
+        figures.draw(results, experiment, pairs),
+        alt(experiment, pairs),
+        caption(experiment, results, pairs),
+      ),
+    ]
+    if experiment == "matching":
+      parts += _matching_blocks(results, found)
+  return [page.Section("Stitching", [*parts, *(page.Text(t, note=True) for t in found.left_out)])]
+
+
+def _matching_blocks(results, found) -> list:
+  tables = matching_tables(results, found)
+  regularised = len(tables[0].bodies[-1].rows) > 1
+  note = (
+    "Relative accuracy in percent, ± standard deviation of several pairs"
+    f"{'; * regularised taps' if regularised else ''}. Below: means over taps and pairs."
+  )
+  return [*tables, page.Text(note, note=True)]
+
+
 def caption(experiment, results, pairs) -> str:
   """What a figure shows, of which images and which training, where the paper has it."""
   shown, trained, where = _SHOWN[experiment]
@@ -184,13 +224,12 @@ def _shares(kept, owners):
   return " and ".join(texts) if len(texts) < 3 else f"{', '.join(texts[:-1])} and {texts[-1]}"
 
 
-def matching_tables(results, found) -> list:
+def matching_tables(results, found) -> list[Table]:
   """Relative accuracies of `matching` by tap, kind of pair and method, in percent.
 
   Returns:
-    for every `KINDS_BESIDE` kinds {"kinds": [heading], "methods": [label], "rows": [(tap, is
-    regularised, [(mean, standard deviation over pairs or "")])], "means": the same for means over
-    taps}, texts kind after kind; nothing where nothing was matched.
+    A table for every `KINDS_BESIDE` kinds: taps, regularised ones marked, then means over taps, by
+    method; nothing where nothing was matched.
   """
   groups = list(record.by_kind(found.pairs.get("matching", [])).items())
   return [
@@ -199,7 +238,7 @@ def matching_tables(results, found) -> list:
   ]
 
 
-def _matching_table(results, groups):
+def _matching_table(results, groups) -> Table:
   pairs = [pair for group in groups.values() for pair in group]
   taps, methods, columns = record.all_taps(pairs), _ordered_methods(pairs), []
   for group in groups.values():
@@ -207,36 +246,35 @@ def _matching_table(results, groups):
       band = record.method_band(group, method)
       columns.append(
         {
-          tap: (_percent(mean), _percent(std) if len(group) > 1 else "")
+          tap: Cell(_percent(mean), spread=_spread(std) if len(group) > 1 else "")
           for tap, mean, std in zip(band.x, band.mean, band.std, strict=True)
         }
       )
   rows = [
     (
-      f"{tap} ({name})",
-      tap in results.regularised_taps,
-      [column.get(tap, ("–", "")) for column in columns],
+      f"{tap} ({name})" + " *" * (tap in results.regularised_taps),
+      [column.get(tap, Cell("–")) for column in columns],
     )
     for tap, name in taps.items()
   ]
   means = [
     (
       label,
-      False,
       [
-        (_percent(record.mean_over(group, method, chosen)), "")
+        Cell(_percent(record.mean_over(group, method, chosen)))
         for group in groups.values()
         for method in methods
       ],
     )
     for label, chosen in _tap_sets(results, taps)
   ]
-  return {
-    "kinds": [record.heading(kind, group) for kind, group in groups.items()],
-    "methods": [_HEADS.get(method) or _label(method) for method in methods],
-    "rows": rows,
-    "means": means,
-  }
+  heads = [_HEADS.get(method) or _label(method) for method in methods]
+  kinds = [(record.heading(kind, group), heads) for kind, group in groups.items()]
+  return labelled("Tap", kinds, [rows, means])
+
+
+def _spread(share) -> str:
+  return "" if math.isnan(share) else _percent(share)
 
 
 def _percent(share):
@@ -277,10 +315,10 @@ def print_matching(results, found, console) -> None:
   reg = f" (reg.: {', '.join(map(str, sets[0][1]))})" if len(sets) > 1 else ""
   console.print(rich.text.Text(f"Stitched: accuracy in % of the target's, mean over taps{reg}"))
   rows = [
-    [_label(method), *texts]
+    (_label(method), list(map(Cell, texts)))
     for method, *texts in zip(_ordered_methods(pairs), *columns, strict=True)
   ]
-  terminal.print_fitting(["\nmethod"], heads, rows, console)
+  terminal.print_table(labelled("\nmethod", [("", heads)], [rows]), console)
 
 
 def print_stitches(title: str, rows: list, console: rich.console.Console | None = None) -> None:
@@ -294,16 +332,13 @@ def print_stitches(title: str, rows: list, console: rich.console.Console | None 
   """
   console = console or rich.console.Console()
   console.print(rich.text.Text(title))
-  texts = []
+  body = []
   for row in rows:
     values = [(row.get(key), scale, decimals) for key, _, scale, decimals in STITCH_COLUMNS]
-    texts.append(
-      [
-        _label(row["method"]),
-        *(
-          number(value if value is None else scale * value, decimals)
-          for value, scale, decimals in values
-        ),
-      ]
+    texts = (
+      number(value if value is None else scale * value, decimals)
+      for value, scale, decimals in values
     )
-  terminal.print_fitting(["method"], [head for _, head, *_ in STITCH_COLUMNS], texts, console)
+    body.append((_label(row["method"]), list(map(Cell, texts))))
+  heads = [head for _, head, *_ in STITCH_COLUMNS]
+  terminal.print_table(labelled("method", [("", heads)], [body]), console)

@@ -6,7 +6,8 @@ import numpy as np
 
 from dissim_jax.files import run, typed
 from dissim_jax.registry.entry import Quantity
-from dissim_jax.render import images, page, style, table
+from dissim_jax.render import images, page, style
+from dissim_jax.render.table import Cell, Table, labelled, marked
 from dissim_jax.studies.transfer.record import _describe
 
 PICTURES = ("attacked_images",)
@@ -67,20 +68,20 @@ def answer(results, found) -> str:
   )
 
 
-def pair_table(results, found) -> page.Table:
+def pair_table(results, found) -> Table:
   """Every pair, by how it was trained."""
   bodies = {}
   for (a, b), row in found.pairs.items():
     relation = run.RELATION_NAMES[results.relation(a, b)]
     numbers = [
-      table.Cell(f"{row['images']:.0f}" if row["images"] else "0"),
-      *(table.Cell(FOOLED.text(row[key])) for key in ("a_to_b", "b_to_a")),
-      table.Cell(SIMILARITY.text(row["similarity"])),
+      Cell(f"{row['images']:.0f}" if row["images"] else "0"),
+      *(Cell(FOOLED.text(row[key])) for key in ("a_to_b", "b_to_a")),
+      Cell(SIMILARITY.text(row["similarity"])),
     ]
     bodies.setdefault(relation, []).append((f"{a}, {b} ({relation})", numbers))
   heads = ["images both get right", "second fooled [%]", "first fooled [%]", "similarity s"]
   order = [name for name in run.RELATION_NAMES.values() if name in bodies]
-  return page.Table("Pair", [("", heads)], [bodies[name] for name in order])
+  return labelled("Pair", [("", heads)], [bodies[name] for name in order])
 
 
 def _pair_note(found) -> str:
@@ -95,7 +96,7 @@ def _pair_note(found) -> str:
   )
 
 
-def ensemble_table(results, found) -> page.Table | None:
+def ensemble_table(results, found) -> Table | None:
   """Ensembles of several members under the attack of each member."""
   rows = {key: row for key, row in found.ensembles.items() if row["size"] > 1}
   if not rows:
@@ -105,20 +106,19 @@ def ensemble_table(results, found) -> page.Table | None:
   for source in found.white_box:
     own = {name: rows[source, name] for name in names if (source, name) in rows}
     columns = [
-      table.cells(measure, {name: row[measure.key] for name, row in own.items()})
-      for measure in ATTACKED
+      marked(measure, {name: row[measure.key] for name, row in own.items()}) for measure in ATTACKED
     ]
     bodies.append(
       [
         (
           f"{source}: {name} of {row['size']}",
-          [table.Cell(FOOLED.text(row["clean"])), *(column[name] for column in columns)],
+          [Cell(FOOLED.text(row["clean"])), *(column[name] for column in columns)],
         )
         for name, row in own.items()
       ]
     )
   heads = ["Clean ensemble [%]", *(measure.title for measure in ATTACKED)]
-  return page.Table("Attack on: ensemble", [("", heads)], [body for body in bodies if body])
+  return labelled("Attack on: ensemble", [("", heads)], [body for body in bodies if body])
 
 
 def _picture(results, found):
