@@ -49,6 +49,7 @@ smoke: versions
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet .
+	$(BIN)/ty check --quiet --python $(VENV)
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache

@@ -16,9 +16,11 @@ from dissim_jax.registry.datasets import DATASETS, POLICIES, training_images
 from dissim_jax.registry.entry import Entry, Quantity
 from dissim_jax.registry.measures import MEASURES
 from dissim_jax.registry.metrics import METRICS, TAKES, Metric
-from dissim_jax.registry.objectives import JOINT, OPTIMIZERS, PROJECTIONS
+from dissim_jax.registry.objectives import JOINT, ONE_BY_ONE, OPTIMIZERS, PROJECTIONS, recipe
 from dissim_jax.registry.stitching import STARTS
+from dissim_jax.registry.studies import STUDIES
 from dissim_jax.studies.outputs import diversity, ensembles
+from dissim_jax.studies.pool import measures
 from dissim_jax.studies.stitching import pair
 
 
@@ -58,7 +60,9 @@ def test_fewest_taps():
   assert fewest_taps(["resnet14", "resnet8", "vit_mini"]) == ("resnet8", 3)
 
 
-@pytest.mark.parametrize("table", [ATTACKS, CORRUPTIONS, DATASETS, JOINT, OPTIMIZERS, PROJECTIONS])
+@pytest.mark.parametrize(
+  "table", [ATTACKS, CORRUPTIONS, DATASETS, JOINT, ONE_BY_ONE, OPTIMIZERS, PROJECTIONS]
+)
 def test_every_path_leads_to_a_function(table):
   for name, entry in table.items():
     assert entry.name == name and entry.label and callable(entry.function)
@@ -122,3 +126,43 @@ def test_a_new_metric_is_one_entry(monkeypatch):
   assert [each.key for each in metrics.quantities("outputs")][-1] == "agreement"
   assert metrics.outputs()[-1].title == "Agreement [%] ↓"
   ensembles._pair_values.clear_cache()
+
+
+@pytest.mark.parametrize("study", STUDIES.values(), ids=STUDIES)
+def test_studies_have_their_parts(study):
+  """What measuring and the page ask of each."""
+  report, record = study.part("report"), study.part("record")
+  assert callable(record.read) and list(inspect.signature(record.read).parameters) == ["results"]
+  assert list(inspect.signature(report.sections).parameters) == ["results", "found"]
+  assert all(isinstance(name, str) for name in report.PICTURES)
+  if study.block:
+    settings = study.part("settings")
+    assert settings.FIELDS and settings.asked(default.get_config()) is None
+  if study.block and not study.own_files:
+    parameters = list(inspect.signature(study.part("measure").measure).parameters)
+    assert parameters == ["context", "settings"]
+    assert record.FILE.endswith(".json") and (not record.ARRAYS or record.ARRAYS.endswith(".npz"))
+
+
+def test_recipes_are_called_alike():
+  names = (*ONE_BY_ONE, *JOINT)
+  parameters = {tuple(inspect.signature(recipe(name)).parameters) for name in names}
+  assert parameters == {("config", "planned", "dataset", "frozen", "mesh")}
+
+
+def test_the_pool_measures_pairs_as_the_registry_does():
+  """Its definitions are of NumPy, as what reads files needs no JAX."""
+  rng = np.random.default_rng(0)
+  labels = rng.integers(0, 4, 200)
+  classes = [np.where(rng.random(200) < 0.6, labels, rng.integers(0, 4, 200)) for _ in range(3)]
+  a, b = (own == labels for own in classes[:2])
+  given = (*map(jnp.asarray, classes[:2]), jnp.asarray(labels))
+  for name in ("error_consistency", "error_inconsistency"):
+    value = float(METRICS[name].function(*given))
+    assert getattr(measures, name)(a, b) == pytest.approx(value, rel=1e-5), name
+  together = np.where(classes[0] == classes[1], classes[0], classes[2])
+  wrong = [float(np.mean(own != labels)) for own in (together, *classes)]
+  rate = METRICS["error_reduction_rate"].function(
+    jnp.stack(classes), jnp.asarray(together), jnp.asarray(labels)
+  )
+  assert measures.error_reduction_rate(wrong[0], wrong[1:]) == pytest.approx(float(rate), rel=1e-5)

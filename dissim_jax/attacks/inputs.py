@@ -14,6 +14,7 @@ import numpy as np
 
 from dissim_jax.attacks.step import Bounds, Logits, check_logits
 
+Array = jax.Array | np.ndarray
 TOLERANCE = 1e-6  # of the width of the bounds: what normalising there and back leaves
 
 
@@ -35,7 +36,9 @@ def check_arrays(images, labels, attacked=None, indices=None) -> None:
     ("attacked", attacked, jnp.bool_, "True or False"),
     ("indices", indices, jnp.integer, "one integer"),
   ):
-    if array is None and name != "labels":
+    if array is None:
+      if name == "labels":
+        raise ValueError("labels are None: one integer for each image is needed")
       continue
     if array.shape != images.shape[:1] or not jnp.issubdtype(array.dtype, kind):
       raise ValueError(
@@ -44,7 +47,7 @@ def check_arrays(images, labels, attacked=None, indices=None) -> None:
       )
 
 
-def number_of_classes(logits: Logits, images: jax.Array, labels: jax.Array) -> int:
+def number_of_classes(logits: Logits, images: Array, labels: Array) -> int:
   """K of the classifier, from its shapes alone; raises ValueError unless they fit."""
   image = jax.ShapeDtypeStruct(images.shape, jnp.float32)
   shape = _classify.eval_shape(logits, image).shape

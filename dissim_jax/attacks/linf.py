@@ -197,10 +197,8 @@ def _iterate(
   velocity,
 ) -> jax.Array:
   """All iterations, in as many dispatches as the platform asks for."""
-  images, labels, attacked, indices = (
-    array if array is None or isinstance(array, jax.Array) else np.asarray(array)
-    for array in (images, labels, attacked, indices)
-  )
+  images, labels = _array(images), _array(labels)
+  attacked, indices = (None if array is None else _array(array) for array in (attacked, indices))
   inputs.check_arrays(images, labels, attacked, indices)
   logits = logits if isinstance(logits, Partial) else Partial(logits)
   classes = inputs.number_of_classes(logits, images, labels)
@@ -208,7 +206,7 @@ def _iterate(
   if known:
     inputs.check_values(images, labels, attacked, classes, bounds)
   images, labels = jnp.asarray(images, jnp.float32), jnp.asarray(labels)
-  sizes, bounds = (tuple(map(float, numbers)) for numbers in (sizes, bounds))
+  sizes, bounds = tuple(map(float, sizes)), (float(bounds[0]), float(bounds[1]))
   first = images
   if start is not None:
     indices = jnp.arange(len(images)) if indices is None else jnp.asarray(indices)
@@ -226,6 +224,10 @@ def _iterate(
   if attacked is None:
     return found
   return jnp.where(jnp.asarray(attacked)[:, None, None, None], found, images)
+
+
+def _array(array) -> inputs.Array:
+  return array if isinstance(array, jax.Array) else np.asarray(array)
 
 
 @functools.partial(jax.jit, static_argnames="count")

@@ -20,7 +20,9 @@ def put(config: Any, field: str, value: Any) -> None:
   (get(config, block) if block else config)[last] = value
 
 
-def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flat(
+  values: Mapping[str, Any] | ml_collections.ConfigDict, prefix: str = ""
+) -> Iterator[tuple[str, Any]]:
   """(dotted field, value) of everything in nested dicts; an empty block is a value."""
   for name, value in values.items():
     if isinstance(value, Mapping | ml_collections.ConfigDict) and len(value):

@@ -5,6 +5,8 @@ corruption robustness" (ImageNet-C-bar, CIFAR-10-C-bar), and their `corrupt.py`.
 is their unit; grey is 128.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -100,7 +102,8 @@ def checkerboard_cutout(keys: jax.Array, images: jax.Array, severity: jax.Array)
   rows, columns = pixel_grid(images)
   first = jnp.floor((jnp.cos(angle) * rows + jnp.sin(angle) * columns) / scale).astype(jnp.int32)
   second = jnp.floor((jnp.cos(angle) * columns - jnp.sin(angle) * rows) / scale).astype(jnp.int32)
-  reach = int(np.hypot(*images.shape[1:3]) / max(_SQUARE[0] * side, 1)) + 1
+  height, width = images.shape[1:3]
+  reach = int(np.hypot(height, width) / max(_SQUARE[0] * side, 1)) + 1
   # A stream of its own: the squares must not repeat the numbers that turn the board.
   squares_keys = jax.vmap(lambda key: jax.random.fold_in(key, 1))(keys)
   squares = draw(jax.random.uniform, squares_keys, (2 * reach, 2 * reach, 1))
@@ -158,14 +161,14 @@ def lines(keys: jax.Array, images: jax.Array, severity: jax.Array) -> jax.Array:
   """
   image = pixels(keys, images)
   (count,) = constants("lines", severity)
-  factor, most = enlargement(images), largest("lines", "count")
+  factor, most = enlargement(images), int(largest("lines", "count"))
   height, width = (size * factor for size in images.shape[1:3])
   side = min(height, width)
   common, variation, *places = uniforms(keys, 2 + 3 * most)
   variation = between(variation, *_LINE_VARIATION)
   rows = jnp.arange(height, dtype=jnp.float32)[:, None]
   columns = jnp.arange(width, dtype=jnp.float32)
-  clear = 1.0
+  clear: Any = 1.0
   for i in range(most):
     down, right, turn = places[3 * i : 3 * i + 3]
     angle = 2 * np.pi * (common + variation * (turn - 0.5))

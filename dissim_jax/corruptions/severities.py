@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from dissim_jax.registry.corruptions import CORRUPTIONS, SEVERITIES
 
 
-def constants(name: str, severity: jax.Array) -> list[jax.Array]:
+def constants(name: str, severity: jax.Array | float) -> list[jax.Array]:
   """The constants of a corruption at a severity, float32 scalars in the order of its entry."""
   at = jnp.asarray(severity, jnp.float32)
   return [

@@ -66,7 +66,7 @@ def write_arrays(path: str | os.PathLike, arrays: Mapping[str, np.ndarray]) -> N
     if np.asarray(array).dtype.hasobject:
       raise TypeError(f"{name} holds Python objects: numbers or texts are needed")
   with whole(path) as file:
-    np.savez(file, **arrays)
+    np.savez(file, **arrays)  # ty: ignore[invalid-argument-type]
 
 
 def write_together(

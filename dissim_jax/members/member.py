@@ -55,7 +55,7 @@ class Reader:
   def __call__(self, variables: Any, images: jax.Array) -> list[jax.Array]:
     """The taps of uint8 images `[n, H, W, C]`; what comes after the last is not computed."""
     images = normalise(images, self.mean, self.std)
-    found = self.model.apply(variables, images, max(self.taps), method="taps")
+    found: Any = self.model.apply(variables, images, max(self.taps), method="taps")
     return [found[tap] for tap in self.taps]
 
 

@@ -12,7 +12,7 @@ import numpy as np
 ROW_SUM_TOLERANCE = 1e-3
 
 
-def known(array: jax.Array) -> np.ndarray | None:
+def known(array: jax.Array | float) -> np.ndarray | None:
   """The values of a concrete array; None while tracing."""
   return None if isinstance(array, jax.core.Tracer) else np.asarray(array)
 
@@ -57,7 +57,7 @@ def check_members(predictions: jax.Array, **arrays: jax.Array) -> None:
   """Raises unless predictions are class indices [M, N] and the others class indices [N]."""
   check_shape("predictions", predictions, "M, N")
   _check_index_values("predictions", predictions, None)
-  check_indices(**arrays)
+  check_indices(None, **arrays)
   for name, array in arrays.items():
     check_count(name, array, "predictions", predictions, axis=1)
 
@@ -86,7 +86,7 @@ def check_scores(labels: jax.Array | None = None, *, axes: str = "N, K", **array
 
 def check_probabilities(labels: jax.Array | None = None, **arrays: jax.Array) -> None:
   """Raises unless all are probabilities [N, K] of one shape, and labels fit them."""
-  check_scores(labels, **arrays)
+  check_scores(labels, axes="N, K", **arrays)
   for name, array in arrays.items():
     values = known(array)
     if values is None:

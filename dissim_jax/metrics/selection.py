@@ -76,7 +76,7 @@ def greedy_selection(
       else:
         right, loss = _score_sum(total, logits[member], len(order), labels, rule)
       scores[member] = (-int(right), float(loss), member)
-    best = min(scores, key=scores.get)
+    best = min(scores, key=lambda member: scores[member])
     total += contributions(logits[best], rule) if rule != "median" else 0.0
     order.append(best)
     accuracies.append(-scores[best][0] / len(labels))

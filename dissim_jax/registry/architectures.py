@@ -104,5 +104,5 @@ MODELS: dict[str, Architecture] = {entry.name: entry for entry in _ALL}
 def fewest_taps(names: Iterable[str]) -> tuple[str, int]:
   """The architecture with the fewest taps, and its last one."""
   last = {name: MODELS[name].taps - 1 for name in names}
-  name = min(last, key=last.get)
+  name = min(last, key=lambda each: last[each])
   return name, last[name]

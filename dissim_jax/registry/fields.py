@@ -16,7 +16,7 @@ from dissim_jax.registry.checks import check_name, said
 Check = Callable[[str, Any], None]
 WIDEST = 100.0  # width multiplier: of the widest published network it is 10
 _MOST = 2**31 - 1  # JAX's default integers are int32.
-_KINDS = {
+_KINDS: dict[type, str] = {
   int: "a whole number",
   float: "a number",
   bool: "True or False",

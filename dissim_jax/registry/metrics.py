@@ -4,6 +4,7 @@ What has a function is computed, written and shown by its entry alone.
 """
 
 import dataclasses
+from typing import Any
 
 from dissim_jax.registry.entry import Entry, Quantity
 
@@ -55,7 +56,7 @@ _DIVERSITY = ("diversity",)
 
 
 def _metric(of: str, code: str, name: str, label: str, better: int, takes=_ON, **more) -> Metric:
-  own = {"tables": _DIVERSITY} | more
+  own: dict[str, Any] = {"tables": _DIVERSITY} | more
   return Metric(name=name, label=label, code=code, of=of, takes=takes, better=better, **own)
 
 

@@ -1,12 +1,23 @@
 """What members are trained for, and with: objectives, projections, optimisers."""
 
-from dissim_jax.registry.entry import Entry
+from collections.abc import Callable
+from typing import Any
+
+from dissim_jax.registry.entry import Entry, load
 
 SEQUENTIAL = "sequential"
 DISTILL = "distill"
-ONE_BY_ONE = (SEQUENTIAL, DISTILL)  # objectives of members that are trained one after another
 BASELINE = "baseline"  # the sequence of independent members
 ATTRIBUTION = "attribution"
+
+# Of members that are trained one after another: `train.recipes` that train a member.
+ONE_BY_ONE: dict[str, Entry] = {
+  name: Entry(name=name, label=label, code=f"train.recipes:{name}", reference=reference)
+  for name, label, reference in (
+    (SEQUENTIAL, "one after another", "Wald et al. 2023, section 3"),
+    (DISTILL, "distilled", "Hwang et al., section 4.2"),
+  )
+}
 
 # Of members that are trained together: `(logits [M, B, K], labels [B], weight) -> scalar`.
 # Eq. 8 (attribution) is `mean_member_loss` less the weighted diversity of the members' attribution
@@ -40,3 +51,9 @@ OPTIMIZERS: dict[str, Entry] = {
 def objective_name(objective: str) -> str:
   """Display name of a joint objective."""
   return JOINT[objective].label if objective in JOINT else objective.replace("_", " ")
+
+
+def recipe(objective: str) -> Callable[..., Any]:
+  """The function of `train.recipes` that trains members of an objective."""
+  known = ONE_BY_ONE.get(objective)
+  return load("train.recipes:jointly") if known is None else known.function

@@ -149,13 +149,15 @@ def moments(
   if not exact:
     products = tuple(jnp.matmul(a.T, b, precision=HIGHEST) for a, b in sides)
     count = jnp.float32(global_count(x.shape[0], axis_name))
-    return Moments(count, mean_x, mean_y, *global_sum(products, axis_name))
+    xx, xy, yy = global_sum(products, axis_name)
+    return Moments(count, mean_x, mean_y, xx, xy, yy)
   count, means, products = exact_comoments((x, y), ((0, 0), (0, 1), (1, 1)), axis_name)
-  precise = Moments(count, *means, *products)
+  (exact_x, exact_y), (xx, xy, yy) = means, products
+  precise = Moments(count, exact_x, exact_y, xx, xy, yy)
   with float64():
     count, *products = (value.astype(jnp.float32) for value in (count, *products))
-  products = (_rounded(p, a, b, axis_name) for p, (a, b) in zip(products, sides, strict=True))
-  return Moments(count, mean_x, mean_y, *products, precise)
+  xx, xy, yy = (_rounded(p, a, b, axis_name) for p, (a, b) in zip(products, sides, strict=True))
+  return Moments(count, mean_x, mean_y, xx, xy, yy, precise)
 
 
 def empty_moments(channels_x: int, channels_y: int) -> Moments:
@@ -164,7 +166,8 @@ def empty_moments(channels_x: int, channels_y: int) -> Moments:
   def zeros(dtype):
     shapes = (), (channels_x,), (channels_y,), (channels_x, channels_x)
     shapes = (*shapes, (channels_x, channels_y), (channels_y, channels_y))
-    return Moments(*(jnp.zeros(shape, dtype) for shape in shapes))
+    count, mean_x, mean_y, xx, xy, yy = (jnp.zeros(shape, dtype) for shape in shapes)
+    return Moments(count, mean_x, mean_y, xx, xy, yy)
 
   with float64():
     return zeros(jnp.float32)._replace(exact=zeros(jnp.float64))
@@ -172,9 +175,8 @@ def empty_moments(channels_x: int, channels_y: int) -> Moments:
 
 def map_moments(function: Callable[..., Moments], *found: Moments) -> Moments:
   """A function of moments, of the float32 ones and of the exact ones if all have them."""
-  exact = None
-  if all(m.exact is not None for m in found):
-    exact = map_moments(function, *(m.exact for m in found))
+  precise = [m.exact for m in found if m.exact is not None]
+  exact = map_moments(function, *precise) if len(precise) == len(found) else None
   with float64():
     return function(*found)._replace(exact=exact)
 
