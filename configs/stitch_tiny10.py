@@ -8,12 +8,12 @@ starts of each kind: --config.stitch.starts=50
   python -m dissim_jax.main --config=configs/stitch_tiny10.py --workdir=runs/stitch_tiny10
 """
 
-from dissim_jax.configs import cifar10_baseline
+from dissim_jax.configs import cifar10
 
 
 def get_config():
   """Stitches as in the paper; networks with common settings (the paper's are in its appendix)."""
-  config = cifar10_baseline.get_config()
+  config = cifar10.get_config("baseline")
   config.model.name = "tiny10"
   config.ensemble.size = 10
   config.dissim.taps = ()  # lambda is 0

@@ -14,8 +14,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dissim_jax.config import source
+import ml_collections
+
+from dissim_jax.config import blocks, source
 from dissim_jax.config.source import find
+from dissim_jax.config.values import flat
 from dissim_jax.errors import UserError
 from dissim_jax.files import layout
 from dissim_jax.names import nearest
@@ -33,15 +36,16 @@ class Run:
   Attributes:
     name: unique in the sweep, and the run's folder below the root; it may have several parts
       (`seed_0/baseline`) and any characters that a file name can have.
-    config: the base config: the name of a packaged one, or a file, relative to where the launcher
-      is started.
+    config: the base config: the name of a packaged one, perhaps with an argument
+      (`cifar10:lincka`), a file, relative to where the launcher is started, or a config that was
+      built in Python, such as `cifar10.get_config("lincka")` with some fields changed.
     overrides: values by dotted field: `{"dissim.taps": (8,)}`.
     teachers: members of other runs that are the first members of this one instead of being trained
       again: `("seed_0/baseline/member_0",)`. The run starts when those runs are finished.
   """
 
   name: str
-  config: str
+  config: str | ml_collections.ConfigDict
   overrides: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   teachers: tuple[str, ...] = ()
 
@@ -116,6 +120,7 @@ def check(entries: Sequence[Entry]) -> list[Entry]:
       raise UserError(f"get_sweep() yields {entry!r}: only Run and Comparison can be launched")
     check_name(entry.name)
     _check_types(entry)
+  entries = [_by_overrides(entry) for entry in entries]
   by_name = {entry.name: entry for entry in entries}
   if len(by_name) < len(entries):
     names = [entry.name for entry in entries]
@@ -148,8 +153,10 @@ def _check_types(entry: Entry) -> None:
   """The fields of an entry are what its class says."""
   if isinstance(entry, Run):
     of_texts = ("teachers",)
-    if not isinstance(entry.config, str):
-      raise UserError(f"run {entry.name!r}: config={entry.config!r}: must be the path of a file")
+    if not isinstance(entry.config, str | ml_collections.ConfigDict):
+      raise UserError(
+        f"run {entry.name!r}: config={entry.config!r}: must be the path of a file, or a ConfigDict"
+      )
     fields = entry.overrides if isinstance(entry.overrides, Mapping) else [None]
     if not all(isinstance(field, str) for field in fields):
       raise UserError(
@@ -161,6 +168,19 @@ def _check_types(entry: Entry) -> None:
     values = getattr(entry, field)
     if not isinstance(values, tuple | list) or not all(isinstance(v, str) for v in values):
       raise UserError(f"run {entry.name!r}: {field}={values!r}: must be a tuple of texts")
+
+
+def _by_overrides(entry: Entry) -> Entry:
+  """A run whose config was built in Python, as what it changes of the default."""
+  if not isinstance(entry, Run) or isinstance(entry.config, str):
+    return entry
+  default = dict(flat(blocks.config()))
+  changed = {
+    field: value
+    for field, value in flat(entry.config)
+    if field not in default or default[field] != value
+  }
+  return dataclasses.replace(entry, config="default", overrides=changed | dict(entry.overrides))
 
 
 def _check_parents(entry: Entry, by_name: Mapping[str, Entry]) -> None:

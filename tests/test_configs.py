@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from dissim_jax.config import source
 from dissim_jax.config.check import check_config
-from dissim_jax.configs import default
+from dissim_jax.configs import cifar10, cifar10_expvar, default
+from dissim_jax.errors import UserError
 
 FILES = sorted(
   path for path in (Path(__file__).parents[1] / "configs").glob("*.py") if path.stem != "__init__"
@@ -43,9 +45,12 @@ def test_every_default_field_has_its_unit_in_a_comment():
 
 def test_paper_configs_have_the_papers_hyperparameters():
   """Wald et al. 2023, appendix A.1."""
-  by_name = {path.stem: build(path) for path in FILES}
-  for name in ("cifar10_expvar", "cifar10_l2corr", "cifar10_lincka", "cifar10_baseline"):
-    config = by_name[name]
+  for method in cifar10.METHODS:
+    config = cifar10.get_config(method)
+    check_config(config)
+    if method == "cifar100":
+      assert (config.train.epochs, config.model.name) == (200, "resnet101")
+      continue
     assert (config.train.epochs, config.train.batch_size) == (250, 128)
     assert config.model.name == "resnet34"
     assert config.optimizer.to_dict() == {
@@ -59,6 +64,15 @@ def test_paper_configs_have_the_papers_hyperparameters():
     }
     assert (config.augment.crop_padding, config.augment.crop_fill) == (4, 128)
     assert (config.augment.autoaugment, config.augment.cutout) == ("cifar10", 16)
-  assert by_name["cifar100_lincka"].train.epochs == 200
-  assert by_name["cifar100_lincka"].model.name == "resnet101"
-  assert by_name["cifar10_baseline"].dissim.weight == 0
+  assert cifar10.get_config("baseline").dissim.weight == 0
+  assert cifar10.get_config("l2corr").dissim.metric == "l2corr"
+  assert cifar10_expvar.get_config().to_dict() == cifar10.get_config().to_dict()
+
+
+def test_a_family_takes_a_method_and_may_share_its_name_with_a_folder(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  (tmp_path / "cifar10").mkdir()  # of data
+  assert source.load("cifar10:lincka").dissim.metric == "lincka"
+  assert source.load("cifar10").dissim.metric == "expvar"
+  with pytest.raises(UserError, match="'linkca': choose one of expvar, baseline, lincka"):
+    source.load("cifar10:linkca")

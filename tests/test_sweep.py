@@ -13,6 +13,8 @@ import rich.console
 from absl import flags
 
 from dissim_jax import command_line
+from dissim_jax.config.values import plain
+from dissim_jax.configs import cifar10
 from dissim_jax.configs.sweeps import wald_multi_tap
 from dissim_jax.errors import UserError
 from dissim_jax.files import atomic
@@ -212,7 +214,7 @@ BROKEN = {
   ),
   "inside": ([RUN, "yield Run('a/b', D)"], "'a/b' would lie in the folder of run 'a'"),
   "no config": (["yield Run('a', 'nowhere.py')"], "config='nowhere.py': there is no such file"),
-  "config": (["yield Run('a', 3)"], "config=3: must be the path of a file"),
+  "config": (["yield Run('a', 3)"], "config=3: must be the path of a file, or a ConfigDict"),
   "bad config": (["yield Run('a', __file__)"], "it needs a function get_config()"),
   "overrides": (["yield Run('a', D, ['seed=1'])"], "must be a dict of values by field"),
   "raises": (["return 1 / 0"], "cannot be loaded: ZeroDivisionError"),
@@ -257,6 +259,25 @@ def test_broken_sweep_is_one_sentence_and_nothing_is_written(case, written, tmp_
 def test_file_that_is_no_sweep_is_told(head, told, written):
   with pytest.raises(UserError, match=told):
     sweep.load(written("pass", head=head))
+
+
+def test_a_config_that_was_built_in_python(written, tmp_path):
+  """What the run's command gives is that config."""
+  path = written(
+    "config = cifar10.get_config('lincka')",
+    "config.dissim.taps = (8, 9)",
+    "config.dissim.projection.optimizer.momentum = 0.5",
+    "yield Run('a', config, {'seed': 7})",
+    head="from dissim_jax.configs import cifar10\n" + HEAD,
+  )
+  (task,) = options.request(parsed(path, tmp_path / "root")).tasks
+  config = cifar10.get_config("lincka")
+  config.dissim.taps = (8, 9)
+  config.dissim.projection.optimizer.momentum = 0.5
+  config.seed = 7
+  assert task.config == plain(config)
+  assert "--config=default" in task.argv and "--config.dissim.taps=(8, 9)" in task.argv
+  assert not any("epochs_" in text or "warmup" in text for text in task.argv)
 
 
 def test_sweep_file_that_is_missing_or_has_no_function_is_told(tmp_path):

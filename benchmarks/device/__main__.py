@@ -1,7 +1,7 @@
 """Everything that depends on the device, by one command: is it right, and how fast is it?
 
   python -m benchmarks.device --out=device.json
-  python -m benchmarks.device --parts=check,members --config=configs/cifar10_lincka.py
+  python -m benchmarks.device --parts=check,members --config=cifar10:lincka
   python -m benchmarks.device --tiny
 
 With random images, on the first device, by the real training step of a config (default:

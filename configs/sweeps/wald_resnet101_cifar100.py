@@ -15,4 +15,4 @@ TAPS = (1, 3, 20, 32)
 
 def get_sweep():
   """The baseline of every seed, and a pair for every tap."""
-  yield from pairs("cifar100_lincka", [("lincka", tap, 1.0) for tap in TAPS])
+  yield from pairs("cifar10:cifar100", [("lincka", tap, 1.0) for tap in TAPS])

@@ -28,10 +28,13 @@ def find(path: str, folder: Path) -> str:
   Raises:
     UserError: there is neither.
   """
-  if os.path.exists(path):
-    return path
   file = folder / f"{path}.py"
-  if re.fullmatch(r"\w{1,100}", path) and file.is_file():
+  packaged = re.fullmatch(r"\w{1,100}", path) is not None and file.is_file()
+  # A folder of data may have the name of a config.
+  other = packaged and os.path.isdir(path) and not os.path.isfile(os.path.join(path, layout.CONFIG))
+  if os.path.exists(path) and not other:
+    return path
+  if packaged:
     return str(file)
   known = sorted(each.stem for each in folder.glob("[!_]*.py"))
   raise UserError(f"there is no such file{nearest(Path(path).stem, known)}")
