@@ -1,16 +1,13 @@
 """LinCKA heat maps as in Wald et al. 2023, Figures 3, 4 and 5."""
 
 import dataclasses
-import math
 
-import matplotlib
 import numpy as np
 from matplotlib import patheffects
 from matplotlib.figure import Figure
 
 from dissim_jax.pages.sweep.rows import Row, lincka
-from dissim_jax.render import style
-from dissim_jax.render.style import COLOURS
+from dissim_jax.render import heat_map, style
 
 # Inches.
 LEFT, GAP, ROW_GAP, TITLE, FOOT, BAR, EDGE = 0.62, 0.16, 0.16, 0.32, 0.36, 0.72, 0.08
@@ -189,9 +186,8 @@ def draw(lines: list) -> Figure:
     top -= line_height
   left = LEFT + count * (side + GAP) - GAP + 0.14
   top = height - EDGE - (TITLE + tall) * titles[0]
-  bar = figure.add_axes([left / width, (top - side) / height, 0.13 / width, side / height])
-  figure.colorbar(image, cax=bar, ticks=[0, 0.25, 0.5, 0.75, 1]).outline.set_visible(False)
-  bar.grid(False)
+  box = [left / width, (top - side) / height, 0.13 / width, side / height]
+  heat_map.colour_bar(figure, image, box)
   return figure
 
 
@@ -219,22 +215,12 @@ def _panel(ax, panel: Panel, side: float):
       color=style.GREY,
     )
     return None
-  colours = matplotlib.colormaps[COLOURS].with_extremes(bad="#d8dbdf")
-  image = ax.imshow(
-    panel.values.T,
-    origin="lower",
-    cmap=colours,
-    vmin=0,
-    vmax=1,
-    aspect="auto",
-    interpolation="nearest",
-  )
-  ax.tick_params(length=2, pad=1.5, labelsize=7)
+  image = heat_map.draw(ax, panel.values)
   for axis, count, label in (
     (ax.xaxis, panel.values.shape[0], panel.x),
     (ax.yaxis, panel.values.shape[1], panel.y),
   ):
-    _ticks(axis, count, side, bool(label))
+    heat_map.set_ticks(axis, list(range(count)), side, bool(label))
   for tap in panel.taps:
     if 0 <= tap < min(panel.values.shape):
       mark(ax, tap, panel.against)
@@ -249,12 +235,3 @@ def mark(ax, tap: int, against: bool) -> None:
   ]
   for line in (ax.axvline, ax.axhline):
     line(tap, color="white", lw=1.2, ls=SOLID if against else DASHED, path_effects=outline)
-
-
-def _ticks(axis, count: int, side: float, labelled: bool) -> None:
-  """Tap numbers, thinned to what fits; inner panels have tick marks only."""
-  fitting = max(2, int(side / 0.27))
-  steps = (1, 2, 4, 5, 8, 10, 20, 50, count)
-  step = next(step for step in steps if math.ceil(count / step) <= fitting or step == count)
-  ticks = list(range(0, count, step))
-  axis.set_ticks(ticks, [str(tap) for tap in ticks] if labelled else [""] * len(ticks))

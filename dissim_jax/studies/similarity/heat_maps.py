@@ -2,12 +2,11 @@
 
 import dataclasses
 
-import matplotlib
 from matplotlib import patheffects
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from dissim_jax.render.style import COLOURS
+from dissim_jax.render import heat_map
 
 # Inches.
 WIDTH, LEFT, GAP, TITLE, FOOT, BAR = 10.8, 0.72, 0.1, 0.38, 0.5, 0.75
@@ -54,10 +53,8 @@ def lincka_maps(results) -> Figure | None:
     top -= line_height
   right = (max(sum(_block_width(block, side) for block in line) for line in lines) + 0.1) / width
   bar_height = min(2.75, height - TITLE - FOOT)
-  bar = figure.add_axes(
-    [right, 1 - (TITLE + bar_height) / height, 0.13 / width, bar_height / height]
-  )
-  figure.colorbar(image, cax=bar, ticks=[0, 0.25, 0.5, 0.75, 1]).outline.set_visible(False)
+  box = [right, 1 - (TITLE + bar_height) / height, 0.13 / width, bar_height / height]
+  heat_map.colour_bar(figure, image, box)
   return figure
 
 
@@ -124,20 +121,13 @@ def _draw_block(figure, results, block, side, left, top):
 
 
 def _panel(ax, results, a, b, mark):
-  values = results.arrays["lincka"][a, b].T  # rows of the picture: taps of b
-  colours = matplotlib.colormaps[COLOURS].with_extremes(bad="#d8dbdf")
-  image = ax.imshow(
-    values, origin="lower", cmap=colours, vmin=0, vmax=1, aspect="auto", interpolation="nearest"
-  )
-  ax.grid(False)
-  ax.tick_params(length=2, pad=1.5, labelsize=7)
-  for spine in ax.spines.values():
-    spine.set_visible(False)
+  values = results.arrays["lincka"][a, b]
+  image = heat_map.draw(ax, values)
   at_taps = a != b and (results.teachers(a) or results.teachers(b))
   for tap in results.regularised_taps if at_taps else []:
-    if 0 <= tap < values.shape[0]:
+    if 0 <= tap < values.shape[1]:
       place = results.matched(a, b)[tap], tap
-      _outline(ax, values.shape, place, mark, dashed=results.relation(a, b) == "other")
+      _outline(ax, values.T.shape, place, mark, dashed=results.relation(a, b) == "other")
   return image
 
 
@@ -165,10 +155,6 @@ def _outline(ax, shape, place, mark, dashed):
 
 
 def _ticks(axis, count, side, label):
-  """Tap numbers, thinned to what fits; without a label (inner panels) only tick marks."""
-  fitting = max(2, int(side / 0.27))
-  step = next(step for step in (1, 2, 4, 5, 8, 10, 20, 50, count) if (count - 1) / step < fitting)
-  ticks = list(range(0, count, step))
-  axis.set_ticks(ticks, [str(tap) for tap in ticks] if label else [""] * len(ticks))
+  heat_map.set_ticks(axis, list(range(count)), side, bool(label))
   if label:
     axis.set_label_text(label, size=8)

@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from dissim_jax.files import layout
 from dissim_jax.files.atomic import encoded, write_bytes
 from dissim_jax.registry.entry import number
+from dissim_jax.render import heat_map as drawn
 from dissim_jax.render import page, style
 from dissim_jax.render.table import of_facts, of_texts
 from dissim_jax.studies.similarity import heat_maps
@@ -151,32 +152,17 @@ def heat_map(comparison: Comparison, measure: dict) -> Figure:
     x = heat_maps.LEFT + LINE + column * (side + heat_maps.GAP)
     y = height - heat_maps.TITLE - (row + 1) * side - row * heat_maps.GAP
     ax = figure.add_axes([x / width, y / height, side / width, side / height])
-    colours = matplotlib.colormaps[style.COLOURS].with_extremes(bad="#d8dbdf")
-    image = ax.imshow(
-      comparison.arrays[measure["name"], a, b].T,
-      origin="lower",
-      cmap=colours,
-      vmin=low,
-      vmax=high,
-      aspect="auto",
-      interpolation="nearest",
-    )
-    ax.grid(False)
-    ax.tick_params(length=2, pad=1.5, labelsize=7)
-    ax.spines[:].set_visible(False)
+    image = drawn.draw(ax, comparison.arrays[measure["name"], a, b], low, high)
     _ticks(ax.xaxis, comparison.taps[a], side, a if row == len(names) - 1 else None)
     _ticks(ax.yaxis, comparison.taps[b], side, b if column == 0 else None)
   bar_height = min(heat_maps.LARGEST, grid - heat_maps.GAP)
-  bar = figure.add_axes(
-    [
-      bar_left / width,
-      1 - (heat_maps.TITLE + bar_height) / height,
-      BAR_WIDTH / width,
-      bar_height / height,
-    ]
-  )
-  figure.colorbar(image, cax=bar, ticks=np.linspace(low, high, 5)).outline.set_visible(False)
-  bar.grid(False)
+  box = [
+    bar_left / width,
+    1 - (heat_maps.TITLE + bar_height) / height,
+    BAR_WIDTH / width,
+    bar_height / height,
+  ]
+  drawn.colour_bar(figure, image, box, np.linspace(low, high, 5))
   return figure
 
 
@@ -196,11 +182,7 @@ def colour_range(comparison: Comparison, measure: dict) -> tuple:
 
 
 def _ticks(axis, taps, side, label):
-  """Tap numbers, thinned to what fits; without a label (inner panels) only tick marks."""
-  fitting = max(2, int(side / 0.27))
-  step = next(s for s in (1, 2, 4, 5, 8, 10, 20, 50, len(taps)) if (len(taps) - 1) / s < fitting)
-  places = list(range(0, len(taps), step))
-  axis.set_ticks(places, [str(taps[place]) if label else "" for place in places])
+  drawn.set_ticks(axis, taps, side, bool(label))
   if label:
     lines = label.replace(":", ":\n")
     longest = max(map(len, lines.split("\n")))
