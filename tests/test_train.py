@@ -2,6 +2,7 @@
 
 import functools
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -219,6 +220,35 @@ def test_images_on_the_host_reach_the_step_as_those_on_the_devices_do(tmp_path):
     pixels = few.train_images[rows].sum((1, 2, 3), dtype=np.int32)
     expected = 3 * expected + int(np.sum(pixels * (1 + few.train_labels[rows])))
   assert found == [expected, expected]
+
+
+def test_no_epoch_compiles_the_step_again(tmp_path):
+  """It is traced for the blocks of steps, and for those that are left over at an epoch's end."""
+  few = dataset()._replace(
+    train_images=dataset().train_images[:100], train_labels=dataset().train_labels[:100]
+  )
+  config = tiny_config(train__epochs=4, train__steps_per_dispatch=2)
+
+  def step(state, batch, _):
+    seen = jax.lax.psum(jnp.sum(batch["label"]), devices.BATCH_AXIS).astype(jnp.int32)
+    one = jnp.ones(())
+    metrics = {"steps": one, "finite": one, "loss": one, "cross_entropy": one, "accuracy": one}
+    return state.replace(step=state.step + 1, params=state.params + seen), metrics
+
+  chex.clear_trace_counter()
+  state, _ = loop.fit(
+    config,
+    chex.assert_max_traces(step, n=2),
+    train_step.TrainState(np.int32(0), 3, np.int32(0), {}, (), ()),
+    train_step.shown_metrics(None),
+    (),
+    few,
+    lambda state: {},
+    devices.make_mesh(jax.devices()[:1]),
+    tmp_path,
+    3,
+  )
+  assert int(state.params) == 4 * few.train_labels.sum()
 
 
 def test_sixty_four_images_are_overfitted(tmp_path):
