@@ -51,46 +51,74 @@ def evaluate(
     UserError: logits of a member hold NaN or infinity; its similarities were written.
   """
   names, settings = [plan.name for plan in plans], config.evaluate
-  preprocess = functools.partial(normalise, mean=config.data.mean, std=config.data.std)
   mean, std = tuple(config.data.mean), tuple(config.data.std)
   # Also those of other runs see images as this run normalises them.
   members = [dataclasses.replace(trained[name], mean=mean, std=std) for name in names]
-  images, labels = dataset.test_images, dataset.test_labels
-  logits, similarity = similarity_measure.measure(
-    members, images, preprocess, settings.batch_size, _compared(plans), config.dissim.match
-  )
-  held_out = dataset.validation_labels
-  predictions = {"logits": logits, "labels": labels, "members": np.array(names)}
-  predictions |= {"classes": np.array(dataset.class_names), **_named(dataset.test_origin, "")}
-  if len(held_out):
-    predictions["validation_logits"] = similarity_measure.predict(
-      members, dataset.validation_images, preprocess, settings.batch_size
-    )
-    predictions["validation_labels"] = held_out
-    predictions |= _named(dataset.validation_origin, "validation_")
-  folder = workdir / layout.EVALUATION
-  write_arrays(folder / "predictions.npz", predictions)
-  write_arrays(folder / "similarity.npz", similarity)
+  folder, labels = workdir / layout.EVALUATION, dataset.test_labels
+  predictions = _predict(config, folder, dataset, members, _compared(plans))
+  logits = predictions["logits"]
   _check_logits(plans, logits)
-  rule, bins = settings.ensemble_rule, settings.calibration_bins
-  found = diversity(
+  measured = diversity(
     names,
     sequences,
     logits,
     labels,
     predictions.get("validation_logits"),
-    held_out if len(held_out) else None,
-    bins=bins,
+    predictions.get("validation_labels"),
+    bins=settings.calibration_bins,
     seed=config.seed,
   )
-  write_json(folder / "diversity.json", found)
+  write_json(folder / "diversity.json", measured)
   _measure_studies(Context(config, members, sequences, dataset), folder)
+  rule, bins = settings.ensemble_rule, settings.calibration_bins
+  return {
+    **_told(config, dataset),
+    "members": [
+      _member_row(plan, trained[plan.name].model, logits[i], labels, bins)
+      for i, plan in enumerate(plans)
+    ],
+    "sequences": sequences,
+    "ensembles": ensembles.ensemble_rows(sequences, names, logits, labels, rule, bins),
+    "pairs": ensembles.pair_rows(names, logits, labels),
+    "environment": environment(),
+  }
+
+
+def _predict(
+  config: ml_collections.ConfigDict,
+  folder: Path,
+  dataset: Dataset,
+  members: list[Member],
+  compared: list[tuple[int, int]],
+) -> dict[str, np.ndarray]:
+  """One pass over the test images; writes and returns predictions, writes similarities."""
+  preprocess = functools.partial(normalise, mean=config.data.mean, std=config.data.std)
+  size = config.evaluate.batch_size
+  logits, similarity = similarity_measure.measure(
+    members, dataset.test_images, preprocess, size, compared, config.dissim.match
+  )
+  names = [member.name for member in members]
+  predictions = {"logits": logits, "labels": dataset.test_labels, "members": np.array(names)}
+  predictions |= {"classes": np.array(dataset.class_names), **_named(dataset.test_origin, "")}
+  if len(dataset.validation_labels):
+    predictions["validation_logits"] = similarity_measure.predict(
+      members, dataset.validation_images, preprocess, size
+    )
+    predictions["validation_labels"] = dataset.validation_labels
+    predictions |= _named(dataset.validation_origin, "validation_")
+  write_arrays(folder / "predictions.npz", predictions)
+  write_arrays(folder / "similarity.npz", similarity)
+  return predictions
+
+
+def _told(config: ml_collections.ConfigDict, dataset: Dataset) -> dict[str, Any]:
+  """What `metrics.json` says of the data and of how members were trained."""
   return {
     "dataset": {
       "name": config.data.name,
       "num_train": len(dataset.train_labels),
-      "num_validation": len(held_out),
-      "num_test": len(labels),
+      "num_validation": len(dataset.validation_labels),
+      "num_test": len(dataset.test_labels),
       "num_classes": dataset.num_classes,
     },
     "split": "test",
@@ -106,14 +134,6 @@ def evaluate(
       "weight": config.dissim.weight,
       "projection": config.dissim.projection.name,
     },
-    "members": [
-      _member_row(plan, trained[plan.name].model, logits[i], labels, bins)
-      for i, plan in enumerate(plans)
-    ],
-    "sequences": sequences,
-    "ensembles": ensembles.ensemble_rows(sequences, names, logits, labels, rule, bins),
-    "pairs": ensembles.pair_rows(names, logits, labels),
-    "environment": environment(),
   }
 
 

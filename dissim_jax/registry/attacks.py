@@ -2,12 +2,11 @@
 
 import dataclasses
 import math
-import numbers
-from typing import Any
 
 from dissim_jax.errors import UserError
-from dissim_jax.names import nearest
+from dissim_jax.registry.checks import check_name
 from dissim_jax.registry.entry import Entry
+from dissim_jax.registry.fields import Field, flag, number, seed, whole
 
 UNIT = (0.0, 1.0)  # the lowest and the highest value that an image may hold
 
@@ -57,30 +56,25 @@ def check_bounds(bounds: tuple[float, float]) -> None:
     raise UserError(f"bounds={bounds!r}: must be (low, high), two finite numbers, low below high")
 
 
-def is_number(value: Any, kind: type = numbers.Real) -> bool:
-  """Whether it is a finite number of that kind, and no truth value."""
-  if not isinstance(value, kind) or isinstance(value, bool):
-    return False
-  return isinstance(value, numbers.Integral) or math.isfinite(value)  # of any size
+def settings(bounds: tuple[float, float] = UNIT) -> dict[str, Field]:
+  """The settings of attacks on images within bounds: default, meaning and range of each."""
+  width = bounds[1] - bounds[0]
+  hint = ", such as 8/255 for 8 grey levels" if bounds == UNIT else f", the width of {bounds=}"
+  return {
+    "epsilon": number(
+      Attack.epsilon, "largest change of a pixel, of images in 0..1", 0, width, hint=hint
+    ),
+    "step_size": number(Attack.step_size, "change in one iteration", 0, width, above=True),
+    "iterations": whole(Attack.iterations, "of pgd and momentum_pgd", 1),
+    "random_start": flag(True, "anywhere in the ball; False = at the image"),
+    "momentum": number(1.0, "of momentum_pgd: decay of the accumulated gradient"),
+    "seed": seed(0, "determines random starts"),
+  }
 
 
 def check_settings(attack: Attack, prefix: str = "", bounds: tuple[float, float] = UNIT) -> None:
   """Raises UserError at the first setting that cannot be used; `prefix` stands before its name."""
   check_bounds(bounds)
-  width = bounds[1] - bounds[0]
-  example = ", such as 8/255 for 8 grey levels" if bounds == UNIT else f", the width of {bounds=}"
-  if attack.name not in ATTACKS:
-    raise UserError(
-      f"{prefix}attack={attack.name!r}: choose one of {', '.join(sorted(ATTACKS))}"
-      f"{nearest(attack.name, ATTACKS)}"
-    )
-  for name, kind, low, high, allowed in (
-    ("epsilon", numbers.Real, 0, width, f"a number in 0..{width:g}{example}"),
-    ("step_size", numbers.Real, math.ulp(0.0), width, f"a number above 0 and up to {width:g}"),
-    ("iterations", numbers.Integral, 1, 2**31 - 1, "a whole number in 1..2147483647"),
-    ("momentum", numbers.Real, 0, math.inf, "a finite number of at least 0"),
-    ("seed", numbers.Integral, 0, math.inf, "a whole number of at least 0"),
-  ):
-    value = getattr(attack, name)
-    if not is_number(value, kind) or not low <= value <= high:
-      raise UserError(f"{prefix}{name}={value!r}: must be {allowed}")
+  check_name(f"{prefix}attack", attack.name, ATTACKS)
+  for name, field in settings(bounds).items():
+    field.verify(f"{prefix}{name}", getattr(attack, name))
