@@ -1,5 +1,7 @@
 """One heat map of taps against taps, and its scale; who draws many says where each goes."""
 
+from collections.abc import Sequence
+
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
@@ -39,8 +41,13 @@ def set_ticks(axis, taps: list, side: float, labelled: bool) -> None:
   axis.set_ticks(places, [str(taps[place]) if labelled else "" for place in places])
 
 
-def colour_bar(figure: Figure, image: AxesImage, box: list, ticks=(0, 0.25, 0.5, 0.75, 1)) -> None:
-  """The scale of an image in a box [left, bottom, width, height] of shares of the figure."""
+def colour_bar(
+  figure: Figure,
+  image: AxesImage,
+  box: tuple[float, float, float, float],
+  ticks: Sequence[float] = (0, 0.25, 0.5, 0.75, 1),
+) -> None:
+  """The scale of an image in a box (left, bottom, width, height) of shares of the figure."""
   bar = figure.add_axes(box)
   figure.colorbar(image, cax=bar, ticks=list(ticks)).outline.set_visible(False)
   bar.grid(False)

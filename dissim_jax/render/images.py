@@ -22,7 +22,7 @@ def looks(sequences, markers: str = ".") -> dict:
 def blank(width: float, height: float) -> tuple:
   """(figure, axes) without ticks, whose coordinates are inches from the lower left."""
   figure = Figure(figsize=(width, height))
-  ax = figure.add_axes([0, 0, 1, 1])
+  ax = figure.add_axes((0, 0, 1, 1))
   ax.set(xlim=(0, width), ylim=(0, height), autoscale_on=False)
   ax.axis("off")
   return figure, ax

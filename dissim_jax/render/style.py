@@ -1,6 +1,7 @@
 """What all pictures share: colours, fonts, size, and how they become bytes."""
 
 import io
+from typing import Any
 
 # Told apart by colour-blind readers, and as greys in print.
 PALETTE = (
@@ -16,7 +17,7 @@ PALETTE = (
   "#70a9c9",
 )
 GREY = "#868d96"
-STYLE = {
+STYLE: Any = {
   "font.family": "DejaVu Sans",
   "font.size": 9,
   "axes.titlesize": 10,

@@ -186,7 +186,7 @@ def draw(lines: list) -> Figure:
     top -= line_height
   left = LEFT + count * (side + GAP) - GAP + 0.14
   top = height - EDGE - (TITLE + tall) * titles[0]
-  box = [left / width, (top - side) / height, 0.13 / width, side / height]
+  box = (left / width, (top - side) / height, 0.13 / width, side / height)
   heat_map.colour_bar(figure, image, box)
   return figure
 

@@ -53,7 +53,7 @@ def lincka_maps(results) -> Figure | None:
     top -= line_height
   right = (max(sum(_block_width(block, side) for block in line) for line in lines) + 0.1) / width
   bar_height = min(2.75, height - TITLE - FOOT)
-  box = [right, 1 - (TITLE + bar_height) / height, 0.13 / width, bar_height / height]
+  box = (right, 1 - (TITLE + bar_height) / height, 0.13 / width, bar_height / height)
   heat_map.colour_bar(figure, image, box)
   return figure
 

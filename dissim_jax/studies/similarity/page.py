@@ -156,12 +156,12 @@ def heat_map(comparison: Comparison, measure: dict) -> Figure:
     _ticks(ax.xaxis, comparison.taps[a], side, a if row == len(names) - 1 else None)
     _ticks(ax.yaxis, comparison.taps[b], side, b if column == 0 else None)
   bar_height = min(heat_maps.LARGEST, grid - heat_maps.GAP)
-  box = [
+  box = (
     bar_left / width,
     1 - (heat_maps.TITLE + bar_height) / height,
     BAR_WIDTH / width,
     bar_height / height,
-  ]
+  )
   drawn.colour_bar(figure, image, box, np.linspace(low, high, 5))
   return figure
 
