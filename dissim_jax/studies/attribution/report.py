@@ -24,23 +24,23 @@ LABEL, SMALLEST, LARGEST, TITLE, HEAD = 0.8, 0.76, 1.12, 0.17, 0.5
 LETTERS = 13  # of a member's name that fit into an inch
 
 
-def sections(results, found) -> list:
+def sections(results, record) -> list:
   """The section on an `Attribution`."""
-  method = METHODS.get(found.method, found.method.replace("_", " "))
-  with_steps = found.method == "integrated_gradients" and found.steps
-  steps = f", {found.steps} steps" if with_steps else ""
+  method = METHODS.get(record.method, record.method.replace("_", " "))
+  with_steps = record.method == "integrated_gradients" and record.steps
+  steps = f", {record.steps} steps" if with_steps else ""
   parts = [
-    _table(found),
+    _table(record),
     page.Text(
-      f"By {method}{steps}, on {found.images:,} test images: the logit of the true class with "
+      f"By {method}{steps}, on {record.images:,} test images: the logit of the true class with "
       "respect to the pixels. A (Rosales et al. 2023, Equation 7, of maps with unit norm) is the "
       "variance over members, summed over pixels; 0 = all members look at the same pixels. ± "
       "standard deviation over images.",
       note=True,
     ),
   ]
-  if found.completeness:
-    means, largest = zip(*found.completeness.values(), strict=True)
+  if record.completeness:
+    means, largest = zip(*record.completeness.values(), strict=True)
     ends = " to ".join(dict.fromkeys(entry.number(100 * end(means), 2) for end in (min, max)))
     parts.append(
       page.Text(
@@ -49,33 +49,33 @@ def sections(results, found) -> list:
         note=True,
       )
     )
-  order = _members(results, found)
+  order = _members(results, record)
   if order:
-    parts.append(_picture(results, found, order, method))
+    parts.append(_picture(results, record, order, method))
   return [page.Section("Where members look", parts)]
 
 
-def _table(found) -> Table:
+def _table(record) -> Table:
   """Diversity of maps by ensemble."""
   columns = []
   for measure in MEASURES:
     columns.append(
-      marked(measure, {name: row[measure.key] for name, row in found.sequences.items()})
+      marked(measure, {name: row[measure.key] for name, row in record.sequences.items()})
     )
   body = []
-  for name, row in found.sequences.items():
+  for name, row in record.sequences.items():
     spread = entry.number(row["diversity_std"], 4)
     first = dataclasses.replace(columns[0][name], spread="" if spread == "–" else spread)
     body.append((name, [first, columns[1][name]]))
   return labelled("Ensemble", [("", [measure.title for measure in MEASURES])], [body])
 
 
-def _members(results, found) -> list:
+def _members(results, record) -> list:
   """(sequence, its members not shown before) as far as they fit beside each other."""
-  if found.shown is None or not len(found.shown["images"]):
+  if record.shown is None or not len(record.shown["images"]):
     return []
   room = int((style.WIDTH - LABEL) / SMALLEST) - 1
-  left, groups = list(found.shown["members"]), []
+  left, groups = list(record.shown["members"]), []
   for sequence, names in [*results.sequences.items(), ("", list(left))]:
     new = [name for name in names if name in left][:room]
     left = [name for name in left if name not in new]
@@ -85,9 +85,9 @@ def _members(results, found) -> list:
   return groups
 
 
-def _picture(results, found, groups, method):
+def _picture(results, record, groups, method):
   count = sum(len(names) for _, names in groups)
-  missing = len(found.shown["members"]) - count
+  missing = len(record.shown["members"]) - count
   names = ", ".join(name for _, members in groups for name in members)
   caption = (
     f"Test images of {results.metrics['dataset']['name']} and each member's map by "
@@ -98,20 +98,20 @@ def _picture(results, found, groups, method):
   )
   return page.picture(
     "attribution",
-    draw(found, groups),
+    draw(record, groups),
     f"Images: test images and the attribution maps of {names}.",
     caption,
   )
 
 
-def draw(found, groups):
+def draw(record, groups):
   """Rows are images, columns the image and every member's map.
 
   Args:
     found: an `Attribution` with maps.
     groups: [(sequence, members)] to show.
   """
-  shown, columns = found.shown, 1 + sum(len(names) for _, names in groups)
+  shown, columns = record.shown, 1 + sum(len(names) for _, names in groups)
   count = min(MOST_IMAGES, len(shown["images"]))
   side = min(LARGEST, (style.WIDTH - LABEL) / columns)
   across = LABEL + columns * side

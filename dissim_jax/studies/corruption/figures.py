@@ -24,7 +24,7 @@ def looks(sequences) -> dict:
   return images.looks(sequences, MARKERS)
 
 
-def errors(found, curves, sequences) -> Figure:
+def errors(robustness, curves, sequences) -> Figure:
   """Ensemble error against severity, a panel a corruption, all with one y axis.
 
   Args:
@@ -32,7 +32,7 @@ def errors(found, curves, sequences) -> Figure:
     curves: {(corruption or `MEAN`, sequence): (x, mean, std or None)} in percent.
     sequences: names of the ensembles.
   """
-  panels = [*found.corruptions, MEAN]
+  panels = [*robustness.corruptions, MEAN]
   columns = min(COLUMNS, len(panels))
   rows = math.ceil(len(panels) / columns)
   pitch = TITLE + HEIGHT + FOOT
@@ -65,11 +65,11 @@ def errors(found, curves, sequences) -> Figure:
       ax.plot(x, mean, color=shown[name]["color"], marker=shown[name]["marker"], ms=3, lw=1.4)
       if std is not None:
         ax.fill_between(x, mean - std, mean + std, color=shown[name]["color"], alpha=0.15, lw=0)
-    title = found.corruptions.get(corruption, MEAN)
+    title = robustness.corruptions.get(corruption, MEAN)
     ax.set_title(title, size=9, weight="bold" if corruption == MEAN else "normal", loc="left")
     ax.set(
       ylim=(0, 1.06 * highest or 1.0),
-      xlim=(-0.15, max(found.severities) + 0.15),
+      xlim=(-0.15, max(robustness.severities) + 0.15),
       ylabel="" if column else "error [%]",
     )
     ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
@@ -79,21 +79,23 @@ def errors(found, curves, sequences) -> Figure:
   return figure
 
 
-def error_curves(found) -> dict:
+def error_curves(robustness) -> dict:
   """The curves of one run, for `errors`."""
   curves = {}
-  for corruption in (*found.corruptions, MEAN):
-    for name in found.sequences:
-      x, y = np.array(found.by_severity(corruption, name, "ensemble_accuracy")).T
+  for corruption in (*robustness.corruptions, MEAN):
+    for name in robustness.sequences:
+      x, y = np.array(robustness.by_severity(corruption, name, "ensemble_accuracy")).T
       curves[corruption, name] = x, 100 * (1 - y), None
   return curves
 
 
-def gains(found) -> Figure | None:
+def gains(robustness) -> Figure | None:
   """Accuracy of the ensemble minus that of its best member, a row a corruption."""
-  rows = list(found.rows)
+  rows = list(robustness.rows)
   values = {
-    (row, name): 100 * found.mean(row, name, GAIN).value for row in rows for name in found.sequences
+    (row, name): 100 * robustness.mean(row, name, GAIN).value
+    for row in rows
+    for name in robustness.sequences
   }
   if all(math.isnan(value) for value in values.values()):
     return None
@@ -101,10 +103,10 @@ def gains(found) -> Figure | None:
   figure = Figure(figsize=(style.WIDTH, height))
   figure.subplots_adjust(left=0.17, right=0.985, top=1 - 0.1 / height, bottom=0.75 / height)
   ax = figure.subplots()
-  shown = looks(found.sequences)
-  spread = 0.5 / max(1, len(found.sequences) - 1)
-  for index, name in enumerate(found.sequences):
-    offset = (index - (len(found.sequences) - 1) / 2) * spread
+  shown = looks(robustness.sequences)
+  spread = 0.5 / max(1, len(robustness.sequences) - 1)
+  for index, name in enumerate(robustness.sequences):
+    offset = (index - (len(robustness.sequences) - 1) / 2) * spread
     ax.plot(
       [values[row, name] for row in rows],
       np.arange(len(rows)) + offset,
@@ -116,20 +118,20 @@ def gains(found) -> Figure | None:
   ax.axvline(0, color=images.INK, lw=0.8)
   for border in (0.5, len(rows) - 1.5):
     ax.axhline(border, color=images.INK, lw=0.5)
-  ax.set_yticks(range(len(rows)), list(found.rows.values()))
+  ax.set_yticks(range(len(rows)), list(robustness.rows.values()))
   ax.set(ylim=(len(rows) - 0.5, -0.5), xlabel="gain over the best member [points]")
   ax.grid(axis="y", visible=False)
-  _legend(figure, found.sequences, shown, ls="")
+  _legend(figure, robustness.sequences, shown, ls="")
   return figure
 
 
-def examples(found) -> Figure | None:
+def examples(robustness) -> Figure | None:
   """One image under every corruption (rows) and severity (columns), the original at the left."""
-  if found.images is None:
+  if robustness.images is None:
     return None
-  names = list(found.corruptions)
-  cell = min(CELL, (style.WIDTH - NAME) / (1 + len(found.severities)))
-  across = NAME + (1 + len(found.severities)) * cell
+  names = list(robustness.corruptions)
+  cell = min(CELL, (style.WIDTH - NAME) / (1 + len(robustness.severities)))
+  across = NAME + (1 + len(robustness.severities)) * cell
   blocks = max(1, min(len(names), int((style.WIDTH + 0.3) / (across + 0.3))))
   each = math.ceil(len(names) / blocks)
   height = HEAD + each * cell
@@ -138,18 +140,18 @@ def examples(found) -> Figure | None:
     block, row = divmod(index, each)
     left, top = block * (across + 0.3), height - HEAD - row * cell
     if not row:
-      heads = ["original", *(f"{severity:g}" for severity in found.severities)]
+      heads = ["original", *(f"{severity:g}" for severity in robustness.severities)]
       for column, head in enumerate(heads):
         ax.text(left + NAME + (column + 0.5) * cell, height - 0.2, head, size=8, ha="center")
     ax.text(
       left + NAME - 0.08,
       top - cell / 2,
-      found.corruptions[corruption],
+      robustness.corruptions[corruption],
       size=8,
       ha="right",
       va="center",
     )
-    for column, image in enumerate([found.original, *found.images[index]]):
+    for column, image in enumerate([robustness.original, *robustness.images[index]]):
       images.image(ax, image, left + NAME + column * cell, top - cell, cell * 0.94)
   return figure
 
@@ -159,6 +161,6 @@ def _legend(figure, sequences, shown, ls="-"):
   figure.legend(handles=handles, loc="lower center", ncols=min(4, len(handles)))
 
 
-def titles(found) -> str:
+def titles(robustness) -> str:
   """The rows of a figure in words."""
-  return ", ".join([CLEAN, *found.corruptions.values(), record.MEAN])
+  return ", ".join([CLEAN, *robustness.corruptions.values(), record.MEAN])

@@ -11,35 +11,35 @@ PICTURES = ("features",)
 LEFT, BOTTOM, TOP, HEIGHT, GAP = 0.6, 0.75, 0.3, 2.5, 0.6  # inches
 
 
-def sections(results, found) -> list:
+def sections(results, record) -> list:
   """The section on `Features`; nothing where there are no two members."""
   del results
-  if not found.sequences:
+  if not record.sequences:
     return []
   pairs = "; ".join(
     f"{name}: a = {row['a']}, b = {row['b']}, {row['width']} features"
-    for name, row in found.sequences.items()
+    for name, row in record.sequences.items()
   )
   caption = (
     "Logistic regression on features before the last layer of two members, fitted on "
-    f"{found.num_train:,} training images, measured on {found.num_test:,} test images (C = "
-    f"{found.regularisation:g}). Left: a share of a's features and the rest of b's, as many as one "
-    "member has. Right: all features of both, the first so many in the order of least covariance "
-    f"with the other member's (solid) or at random (dashed). Means and standard deviations of "
-    f"{found.draws} draws (Gontijo-Lopes et al. 2022, Figure 6). {pairs}."
+    f"{record.num_train:,} training images, measured on {record.num_test:,} test images "
+    f"(C = {record.regularisation:g}). Left: a share of a's features and the rest of b's, as many "
+    "as one member has. Right: all features of both, the first so many in the order of least "
+    "covariance with the other member's (solid) or at random (dashed). Means and standard "
+    f"deviations of {record.draws} draws (Gontijo-Lopes et al. 2022, Figure 6). {pairs}."
   )
   alt = (
     f"Lines: accuracy against the share of one member's features, and against the number of "
-    f"features, for {', '.join(found.sequences)}."
+    f"features, for {', '.join(record.sequences)}."
   )
   return [
     page.Section(
-      "Features of two members joined", [page.picture("features", draw(found), alt, caption)]
+      "Features of two members joined", [page.picture("features", draw(record), alt, caption)]
     )
   ]
 
 
-def draw(found) -> Figure:
+def draw(record) -> Figure:
   """Accuracy against the share of a's features, and against the number of features."""
   height = TOP + HEIGHT + BOTTOM
   figure = Figure(figsize=(style.WIDTH, height))
@@ -55,8 +55,8 @@ def draw(found) -> Figure:
     )
     for index in range(2)
   )
-  looks = images.looks(found.sequences)
-  for name, row in found.sequences.items():
+  looks = images.looks(record.sequences)
+  for name, row in record.sequences.items():
     colour = looks[name]["color"]
     left.errorbar(
       100 * row["shares"],
@@ -76,14 +76,14 @@ def draw(found) -> Figure:
   left.set(xlabel="share of a's features [%]", ylabel="accuracy [%]", title="Features mixed")
   right.set(xlabel="number of features", title="Features compressed")
   ticks = sorted(
-    {value for row in found.sequences.values() for value in row["dimensions"] if value > 0}
+    {value for row in record.sequences.values() for value in row["dimensions"] if value > 0}
   )
   if ticks:
     right.set_xscale("log", base=2)
     right.xaxis.set_minor_locator(NullLocator())
     right.set_xticks(*_spaced(ticks))
   handles = [
-    Line2D([], [], color=looks[name]["color"], lw=2, label=name) for name in found.sequences
+    Line2D([], [], color=looks[name]["color"], lw=2, label=name) for name in record.sequences
   ]
   handles += [
     Line2D([], [], color=images.INK, lw=1.4, ls=line, label=text)

@@ -68,18 +68,18 @@ def _grid(count, height, handles, columns=None, left=LEFT, gap=0.35):
   return figure, axes
 
 
-def reliability(found) -> Figure:
+def reliability(record) -> Figure:
   """Reliability diagrams of every ensemble and its members, before and after calibration."""
   panels = []
-  for name, sequence in found.sequences.items():
-    members = [found.members[member] for member in found.names[name] if member in found.members]
-    for stage in ("before", "after") if found.calibrated else ("before",):
+  for name, sequence in record.sequences.items():
+    members = [record.members[member] for member in record.names[name] if member in record.members]
+    for stage in ("before", "after") if record.calibrated else ("before",):
       block = getattr(sequence, stage)
       if block is not None:
-        title = f"{name}, {stage}" if found.calibrated else name
+        title = f"{name}, {stage}" if record.calibrated else name
         parts = [getattr(member, stage) for member in members]
         panels.append(
-          (title, block.ensembles[found.rule], [scores.reliability for scores in parts if scores])
+          (title, block.ensembles[record.rule], [scores.reliability for scores in parts if scores])
         )
   handles = [
     Line2D([], [], color=PALETTE[0], lw=0.8, label="members"),
@@ -120,14 +120,14 @@ def reliability(found) -> Figure:
   return figure
 
 
-def _reliability_line(ax, found, **look):
-  full = (found.count > 0) & np.isfinite(found.confidence) & np.isfinite(found.accuracy)
-  ax.plot(found.confidence[full], found.accuracy[full], **look)
+def _reliability_line(ax, record, **look):
+  full = (record.count > 0) & np.isfinite(record.confidence) & np.isfinite(record.accuracy)
+  ax.plot(record.confidence[full], record.accuracy[full], **look)
 
 
-def specialisation(found) -> Figure | None:
+def specialisation(record) -> Figure | None:
   """Histograms of θ by who is right, a row an ensemble (Gontijo-Lopes et al. 2022, Figure 3)."""
-  rows = _specialised(found)
+  rows = _specialised(record)
   if not rows:
     return None
   figure, axes = _grid(len(GROUPS) * len(rows), 1.2, [], left=0.85)
@@ -156,24 +156,24 @@ def specialisation(found) -> Figure | None:
   return figure
 
 
-def _specialised(found):
+def _specialised(record):
   return {
     name: sequence.specialisation
-    for name, sequence in found.sequences.items()
+    for name, sequence in record.sequences.items()
     if sequence.specialisation is not None
   }
 
 
-def specialisation_by_class(found) -> Figure | None:
+def specialisation_by_class(record) -> Figure | None:
   """Mean θ by class: a bar for every ensemble, or sorted lines of very many classes."""
   rows = {
     name: row["by_class"]
-    for name, row in _specialised(found).items()
+    for name, row in _specialised(record).items()
     if not np.isnan(row["by_class"]).all()
   }
   if not rows:
     return None
-  looks = images.looks(found.sequences)
+  looks = images.looks(record.sequences)
   classes = max(len(values) for values in rows.values())
   handles = [Line2D([], [], color=looks[name]["color"], lw=5, label=name) for name in rows]
   figure, (ax,) = _grid(1, 1.7, handles)
@@ -196,11 +196,11 @@ def specialisation_by_class(found) -> Figure | None:
   return figure
 
 
-def interpolation(found) -> Figure | None:
+def interpolation(record) -> Figure | None:
   """Accuracy between two members by weight (Gontijo-Lopes et al. 2022, Figure 11)."""
   rows = {
     name: sequence.interpolation
-    for name, sequence in found.sequences.items()
+    for name, sequence in record.sequences.items()
     if sequence.interpolation is not None
   }
   if not rows:
@@ -224,9 +224,9 @@ def interpolation(found) -> Figure | None:
   return figure
 
 
-def greedy(found) -> Figure | None:
+def greedy(record) -> Figure | None:
   """Accuracy of an ensemble that grows by the most useful member."""
-  row = found.greedy
+  row = record.greedy
   if row is None or not row["order"]:
     return None
   handles = [

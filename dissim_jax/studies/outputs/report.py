@@ -11,48 +11,48 @@ PICTURES = ("reliability", "specialisation", "specialisation_by_class", "interpo
 _GONTIJO = "Gontijo-Lopes et al. 2022"
 
 
-def sections(results, found) -> list:
+def sections(results, record) -> list:
   """The sections on a `Diversity`."""
   calibration = (
     "calibrated: each member's logits are divided by its own temperature, fitted on "
-    f"{found.num_validation:,} validation images"
-    if found.calibrated
+    f"{record.num_validation:,} validation images"
+    if record.calibrated
     else "not calibrated: no validation images (data.validation=0)"
-    if not found.num_validation
+    if not record.num_validation
     else "not calibrated"
   )
   calibration = f"{calibration[0].upper()}{calibration[1:]}."
-  uncalibrated = "" if found.calibrated else f" {calibration}"
+  uncalibrated = "" if record.calibrated else f" {calibration}"
   first = page.Section(
     "Diversity of errors and predictions",
     [
-      diversity_table(found),
+      diversity_table(record),
       page.Text(
         "The arrow points to more diverse; measures of two members are means over all "
         "pairs. Most diverse of a row bold, more diverse than the baseline underlined, "
         f"both at the printed precision. {calibration}",
         note=True,
       ),
-      *_picture(results, found, "specialisation"),
-      *_picture(results, found, "specialisation_by_class"),
+      *_picture(results, record, "specialisation"),
+      *_picture(results, record, "specialisation_by_class"),
     ],
   )
   second = page.Section(
     "Consensus rules and calibration",
     [
-      rule_table(found),
+      rule_table(record),
       page.Text(
-        f"{'Before → after calibration. ' if found.calibrated else ''}The conversion rate "
+        f"{'Before → after calibration. ' if record.calibrated else ''}The conversion rate "
         "is the share that the ensemble gets right of the images that some but not all "
         "members get right; the error reduction is 1 − the ensemble's error by its "
         f"members' mean error.{uncalibrated}",
         note=True,
       ),
-      member_table(found),
-      *_picture(results, found, "reliability"),
+      member_table(record),
+      *_picture(results, record, "reliability"),
     ],
   )
-  third = [*_picture(results, found, "interpolation"), *_picture(results, found, "greedy")]
+  third = [*_picture(results, record, "interpolation"), *_picture(results, record, "greedy")]
   return [
     first,
     second,
@@ -60,38 +60,38 @@ def sections(results, found) -> list:
   ]
 
 
-def diversity_table(found) -> Table:
+def diversity_table(record) -> Table:
   """All measures of diversity by ensemble, before and after calibration."""
   keys = dict.fromkeys(
-    key for sequence in found.sequences.values() for key in sequence.before.diversity
+    key for sequence in record.sequences.values() for key in sequence.before.diversity
   )
   known = {measure.key: measure for measure in quantities("diversity")}
   measures = [measure for key, measure in known.items() if key in keys]
   measures += [Quantity(key, key.replace("_", " "), 0) for key in keys if key not in known]
-  stages = [("", "before"), (" after", "after")] if found.calibrated else [("", "before")]
+  stages = [("", "before"), (" after", "after")] if record.calibrated else [("", "before")]
   body = []
   for measure in measures:
     columns = []
     for _, stage in stages:
       values = {
         name: getattr(getattr(sequence, stage), "diversity", {}).get(measure.key)
-        for name, sequence in found.sequences.items()
+        for name, sequence in record.sequences.items()
       }
       columns.append(marked(measure, values))
-    body.append((measure.title, [column[name] for column in columns for name in found.sequences]))
-  heads = list(found.sequences)
+    body.append((measure.title, [column[name] for column in columns for name in record.sequences]))
+  heads = list(record.sequences)
   groups = (
     [("Before calibration", heads), ("After calibration", heads)]
-    if found.calibrated
+    if record.calibrated
     else [("", heads)]
   )
   return labelled("Diversity", groups, [body])
 
 
-def rule_table(found) -> Table:
+def rule_table(record) -> Table:
   """Ensembles by consensus rule, a body an ensemble."""
   bodies, measures = [], (*SCORES, *quantities("gains"))
-  for name, sequence in found.sequences.items():
+  for name, sequence in record.sequences.items():
     after = sequence.after.ensembles if sequence.after else {}
     bodies.append(
       [
@@ -99,20 +99,20 @@ def rule_table(found) -> Table:
           f"{name}, {RULES.get(rule, rule)}",
           _change(measures, sequence.before.ensembles[rule], after.get(rule)),
         )
-        for rule in found.rules
+        for rule in record.rules
       ]
     )
   return labelled("Ensemble", [("", [measure.title for measure in measures])], bodies)
 
 
-def member_table(found) -> Table:
+def member_table(record) -> Table:
   """Temperatures of members, and what calibration changes."""
   body = [
     (
       name,
       [Cell(entry.number(member.temperature, 2)), *_change(SCORES, member.before, member.after)],
     )
-    for name, member in found.members.items()
+    for name, member in record.members.items()
   ]
   return labelled("Member", [("", ["Temperature", *(measure.title for measure in SCORES)])], [body])
 
@@ -126,17 +126,17 @@ def _change(measures, before, after) -> list:
   return cells
 
 
-def _picture(results, found, name) -> list:
-  figure = getattr(figures, name)(found)
+def _picture(results, record, name) -> list:
+  figure = getattr(figures, name)(record)
   if figure is None:
     return []
-  told = ", ".join(found.sequences)
+  told = ", ".join(record.sequences)
   images = results.metrics["dataset"]["name"]
   alt, caption = {
     "reliability": (
       f"Reliability diagrams: accuracy against confidence for {told} and their members.",
       "Accuracy against confidence by bins of confidence; members thin, the ensemble "
-      f"({RULES.get(found.rule, found.rule)}) thick; on the dashed line confidence is accuracy. "
+      f"({RULES.get(record.rule, record.rule)}) thick; on the dashed line confidence is accuracy. "
       "Bars: the share of images in a bin of the ensemble.",
     ),
     "specialisation": (

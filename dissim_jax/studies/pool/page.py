@@ -76,45 +76,47 @@ def write_page(
   return target / PAGE
 
 
-def all_sections(found: Analysis) -> list:
+def all_sections(analysis: Analysis) -> list:
   """The sections in the order of the page."""
   return [
-    sections.clusters(found),
-    sections.components(found),
-    sections.architectures(found),
-    outcomes.reduction(found),
-    outcomes.ensembles(found),
-    outcomes.compared(found),
-    outcomes.within(found),
-    *outcomes.students(found),
-    sections.members(found),
+    sections.clusters(analysis),
+    sections.components(analysis),
+    sections.architectures(analysis),
+    outcomes.reduction(analysis),
+    outcomes.ensembles(analysis),
+    outcomes.compared(analysis),
+    outcomes.within(analysis),
+    *outcomes.students(analysis),
+    sections.members(analysis),
   ]
 
 
-def findings(found: Analysis) -> list:
+def findings(analysis: Analysis) -> list:
   """The main findings, a sentence each."""
-  if len(found.pool.members) < 2:
-    return outcomes.distillation_sentences(found)
-  told = [sections.architecture_sentence(found)]
-  if found.importance is not None:
-    told.append(_components(found.importance))
-  told.append(outcomes.reduction_sentence(found))
-  told += filter(None, [_ensembles(found)])
-  return told + outcomes.distillation_sentences(found)
+  if len(analysis.pool.members) < 2:
+    return outcomes.distillation_sentences(analysis)
+  told = [sections.architecture_sentence(analysis)]
+  if analysis.importance is not None:
+    told.append(_components(analysis.importance))
+  told.append(outcomes.reduction_sentence(analysis))
+  told += filter(None, [_ensembles(analysis)])
+  return told + outcomes.distillation_sentences(analysis)
 
 
-def _components(found) -> str:
-  order = np.argsort(-found.mean, kind="stable")[:3]
-  named = ", ".join(f"{found.names[i].replace('_', ' ')} ({found.mean[i]:.2f})" for i in order)
-  return f"The components that tell most of similarity: {named}. {sections.fit(found)}"
+def _components(analysis) -> str:
+  order = np.argsort(-analysis.mean, kind="stable")[:3]
+  named = ", ".join(
+    f"{analysis.names[i].replace('_', ' ')} ({analysis.mean[i]:.2f})" for i in order
+  )
+  return f"The components that tell most of similarity: {named}. {sections.fit(analysis)}"
 
 
-def _ensembles(found: Analysis) -> str:
+def _ensembles(analysis: Analysis) -> str:
   """The largest ensembles of one cluster against those of most clusters."""
-  for size in sorted({size for size, _ in found.ensembles}, reverse=True):
-    ks = sorted(k for other, k in found.ensembles if other == size)
+  for size in sorted({size for size, _ in analysis.ensembles}, reverse=True):
+    ks = sorted(k for other, k in analysis.ensembles if other == size)
     if len(ks) > 1:
-      few, many = (found.ensembles[size, k][0] for k in (ks[0], ks[-1]))
+      few, many = (analysis.ensembles[size, k][0] for k in (ks[0], ks[-1]))
       return (
         f"Ensembles of {size} models from {words.plural(ks[0], 'cluster')} have an error of "
         f"{100 * few.error.mean:.2f} %, all wrong on {100 * few.all_wrong.mean:.2f} % of the "
@@ -124,13 +126,13 @@ def _ensembles(found: Analysis) -> str:
   return ""
 
 
-def facts(found: Analysis) -> str:
+def facts(analysis: Analysis) -> str:
   """Size of the study and its attack, in a line."""
-  everything, given = found.everything, found.everything.facts
+  everything, given = analysis.everything, analysis.everything.facts
   attack = given.get("attack") if isinstance(given.get("attack"), dict) else {}
   told = [
     words.plural(len(everything.members), "model"),
-    words.plural(len(dict.fromkeys(found.kinds)), "architecture"),
+    words.plural(len(dict.fromkeys(analysis.kinds)), "architecture"),
     f"{len(everything.labels):,} images",
   ]
   data = given.get("data")
@@ -152,9 +154,9 @@ def _short(value) -> str:
   return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def command(found: Analysis, out: str | os.PathLike | None) -> str:
+def command(analysis: Analysis, out: str | os.PathLike | None) -> str:
   """What makes the page again."""
-  given = {"folder": found.everything.folder, **found.settings.given}
+  given = {"folder": analysis.everything.folder, **analysis.settings.given}
   given |= {"out": os.fspath(out)} if out else {}
   texts = {
     name: ",".join(map(str, value)) if isinstance(value, tuple) else value
@@ -165,19 +167,19 @@ def command(found: Analysis, out: str | os.PathLike | None) -> str:
   )
 
 
-def render(found: Analysis, parts: list, told: str) -> str:
+def render(analysis: Analysis, parts: list, told: str) -> str:
   """The page as text."""
   return page.render(
     "Similarity of models by attack transfer",
-    facts(found),
-    [*parts, made(found, told)],
-    findings(found),
+    facts(analysis),
+    [*parts, made(analysis, told)],
+    findings(analysis),
   )
 
 
-def made(found: Analysis, told: str) -> page.Section:
+def made(analysis: Analysis, told: str) -> page.Section:
   """The command, papers, versions and hardware."""
-  environment = found.everything.facts.get("environment")
+  environment = analysis.everything.facts.get("environment")
   rows = list(environment.items()) if isinstance(environment, dict) else []
   texts = [(str(name).replace("_", " "), str(value)) for name, value in rows]
   return page.Section(
@@ -196,9 +198,9 @@ def made(found: Analysis, told: str) -> page.Section:
   )
 
 
-def pairs_text(found: Analysis) -> str:
+def pairs_text(analysis: Analysis) -> str:
   """One line for each pair, at full precision; an empty field where there is no value."""
-  pairs, names = found.pairs, found.pool.names
+  pairs, names = analysis.pairs, analysis.pool.names
   text = io.StringIO()
   writer = csv.writer(text, lineterminator="\n")
   heads = [
@@ -224,27 +226,29 @@ def pairs_text(found: Analysis) -> str:
         int(pairs.one_sided[row]),
         int(pairs.images[row]),
         int(pairs.same_architecture[row]),
-        found.categories[row],
-        int(found.compared[row]),
+        analysis.categories[row],
+        int(analysis.compared[row]),
         *rest,
       ]
     )
   return text.getvalue()
 
 
-def print_findings(found: Analysis, console: rich.console.Console) -> None:
+def print_findings(analysis: Analysis, console: rich.console.Console) -> None:
   """Prints the main findings, the clusters and the categories."""
   say = lambda text, **looks: console.print(rich.text.Text(shown(text), **looks))  # noqa: E731
-  say(facts(found))
-  for sentence in findings(found):
+  say(facts(analysis))
+  for sentence in findings(analysis):
     say(f"- {sentence}")
-  if len(found.pool.members) > 2:
+  if len(analysis.pool.members) > 2:
     say("Clusters", style="bold")
-    for cluster, keywords in zip(np.unique(found.clusters), found.keywords, strict=True):
-      kinds = dict.fromkeys(found.kinds[i] for i in found.order if found.clusters[i] == cluster)
+    for cluster, keywords in zip(np.unique(analysis.clusters), analysis.keywords, strict=True):
+      kinds = dict.fromkeys(
+        analysis.kinds[i] for i in analysis.order if analysis.clusters[i] == cluster
+      )
       say(f"{cluster + 1}: {', '.join(kinds)}")
       say(f"   {'; '.join(word for word, _ in keywords)}", style="dim")
-  rows = [(category, cells) for category, cells in outcomes.category_rows(found)]
+  rows = [(category, cells) for category, cells in outcomes.category_rows(analysis)]
   if rows:
     heads = ["pairs", "s", "err. inc. %", "κ", "gain mean", "gain best"]
     terminal.print_table(labelled("models differ in", [("", heads)], [rows]), console)

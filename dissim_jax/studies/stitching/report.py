@@ -105,9 +105,9 @@ STITCH_COLUMNS = (
 )
 
 
-def sections(results, found) -> list[page.Section]:
+def sections(results, stitching) -> list[page.Section]:
   """The section on a `Stitching`; nothing where no experiment was done."""
-  if not found.pairs and not found.left_out:
+  if not stitching.pairs and not stitching.left_out:
     return []
   parts = [
     page.Text(
@@ -116,7 +116,7 @@ def sections(results, found) -> list[page.Section]:
       "the target's own."
     )
   ]
-  for experiment, pairs in found.pairs.items():
+  for experiment, pairs in stitching.pairs.items():
     parts += [
       page.Heading(EXPERIMENTS[experiment].label),
       page.picture(
@@ -127,12 +127,14 @@ def sections(results, found) -> list[page.Section]:
       ),
     ]
     if experiment == "matching":
-      parts += _matching_blocks(results, found)
-  return [page.Section("Stitching", [*parts, *(page.Text(t, note=True) for t in found.left_out)])]
+      parts += _matching_blocks(results, stitching)
+  return [
+    page.Section("Stitching", [*parts, *(page.Text(t, note=True) for t in stitching.left_out)])
+  ]
 
 
-def _matching_blocks(results, found) -> list:
-  tables = matching_tables(results, found)
+def _matching_blocks(results, stitching) -> list:
+  tables = matching_tables(results, stitching)
   regularised = len(tables[0].bodies[-1].rows) > 1
   note = (
     "Relative accuracy in percent, ± standard deviation of several pairs"
@@ -181,12 +183,12 @@ def _counts(values):
   return " or ".join(f"{value:,}" for value in dict.fromkeys(values))
 
 
-def sentence(results, found) -> str:
+def sentence(results, stitching) -> str:
   """How much of the target's accuracy direct matching and task loss keep, for each kind of pair.
 
   At the regularised taps that were stitched, or else at all taps that were.
   """
-  pairs = found.pairs.get("matching", [])
+  pairs = stitching.pairs.get("matching", [])
   groups = record.by_kind(pairs)
   taps = record.all_taps(pairs)
   marked = [tap for tap in results.regularised_taps if tap in taps]
@@ -224,14 +226,14 @@ def _shares(kept, owners):
   return " and ".join(texts) if len(texts) < 3 else f"{', '.join(texts[:-1])} and {texts[-1]}"
 
 
-def matching_tables(results, found) -> list[Table]:
+def matching_tables(results, stitching) -> list[Table]:
   """Relative accuracies of `matching` by tap, kind of pair and method, in percent.
 
   Returns:
     A table for every `KINDS_BESIDE` kinds: taps, regularised ones marked, then means over taps, by
     method; nothing where nothing was matched.
   """
-  groups = list(record.by_kind(found.pairs.get("matching", [])).items())
+  groups = list(record.by_kind(stitching.pairs.get("matching", [])).items())
   return [
     _matching_table(results, dict(groups[start : start + KINDS_BESIDE]))
     for start in range(0, len(groups), KINDS_BESIDE)
@@ -295,12 +297,12 @@ def _tap_sets(results, taps):
   return [("regularised taps", marked)] * bool(marked) + [("all taps", list(taps))]
 
 
-def print_matching(results, found, console) -> None:
+def print_matching(results, stitching, console) -> None:
   """Prints mean relative accuracies by method: at the regularised taps and at all, a kind a pair.
 
   Columns that do not fit are left out from the right.
   """
-  pairs = found.pairs.get("matching")
+  pairs = stitching.pairs.get("matching")
   if not pairs:
     return
   groups, taps = record.by_kind(pairs), record.all_taps(pairs)

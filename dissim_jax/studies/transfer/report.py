@@ -23,12 +23,12 @@ LABEL, HEAD, TITLE, LARGEST = 1.35, 0.3, 0.17, 0.9  # inches
 WRONG = "#c22f44"
 
 
-def sections(results, found) -> list:
+def sections(results, record) -> list:
   """The section on a `Transferability`."""
-  parts = [page.Text(sentence) for sentence in [answer(results, found)] if sentence]
-  if found.pairs:
-    parts += [pair_table(results, found), page.Text(_pair_note(found), note=True)]
-  table = ensemble_table(results, found)
+  parts = [page.Text(sentence) for sentence in [answer(results, record)] if sentence]
+  if record.pairs:
+    parts += [pair_table(results, record), page.Text(_pair_note(record), note=True)]
+  table = ensemble_table(results, record)
   if table is not None:
     parts += [
       table,
@@ -41,16 +41,16 @@ def sections(results, found) -> list:
         note=True,
       ),
     ]
-  if found.shown is not None and len(found.shown["original"]):
-    parts.append(_picture(results, found))
+  if record.shown is not None and len(record.shown["original"]):
+    parts.append(_picture(results, record))
   return [page.Section("Attack transfer between members", parts)]
 
 
-def answer(results, found) -> str:
+def answer(results, record) -> str:
   """Whether members that were forced apart are also apart for an attacker, in numbers."""
   parts = []
   for relation, word in (("independent", "independent"), ("against", "dissimilar")):
-    rows = [row for pair, row in found.pairs.items() if results.relation(*pair) == relation]
+    rows = [row for pair, row in record.pairs.items() if results.relation(*pair) == relation]
     values = np.array([value for row in rows for value in (row["a_to_b"], row["b_to_a"])])
     values = values[~np.isnan(values)]
     if len(values):
@@ -68,10 +68,10 @@ def answer(results, found) -> str:
   )
 
 
-def pair_table(results, found) -> Table:
+def pair_table(results, record) -> Table:
   """Every pair, by how it was trained."""
   bodies = {}
-  for (a, b), row in found.pairs.items():
+  for (a, b), row in record.pairs.items():
     relation = run.RELATION_NAMES[results.relation(a, b)]
     numbers = [
       Cell(f"{row['images']:.0f}" if row["images"] else "0"),
@@ -84,11 +84,11 @@ def pair_table(results, found) -> Table:
   return labelled("Pair", [("", heads)], [bodies[name] for name in order])
 
 
-def _pair_note(found) -> str:
-  rates = [value for value in found.white_box.values() if not math.isnan(value)]
+def _pair_note(record) -> str:
+  rates = [value for value in record.white_box.values() if not math.isnan(value)]
   ends = " to ".join(dict.fromkeys(FOOLED.text(end(rates)) for end in (min, max))) if rates else "–"
   return (
-    f"{_describe(found.attack)}, on {found.images:,} test images. Second fooled: of the "
+    f"{_describe(record.attack)}, on {record.images:,} test images. Second fooled: of the "
     "images that both get right, the share on which the second errs once the attack on the "
     "first has changed them. s = log of the mean of both shares in per cent (Hwang et al., "
     "Equation 1): log 100 = 4.61 where every attack fools both. A member's own attack fools "
@@ -96,14 +96,14 @@ def _pair_note(found) -> str:
   )
 
 
-def ensemble_table(results, found) -> Table | None:
+def ensemble_table(results, record) -> Table | None:
   """Ensembles of several members under the attack of each member."""
-  rows = {key: row for key, row in found.ensembles.items() if row["size"] > 1}
+  rows = {key: row for key, row in record.ensembles.items() if row["size"] > 1}
   if not rows:
     return None
   names = typed.in_order(results, {sequence: 0 for _, sequence in rows})
   bodies = []
-  for source in found.white_box:
+  for source in record.white_box:
     own = {name: rows[source, name] for name in names if (source, name) in rows}
     columns = [
       marked(measure, {name: row[measure.key] for name, row in own.items()}) for measure in ATTACKED
@@ -121,7 +121,7 @@ def ensemble_table(results, found) -> Table | None:
   return labelled("Attack on: ensemble", [("", heads)], [body for body in bodies if body])
 
 
-def _picture(results, found):
+def _picture(results, record):
   caption = (
     f"Test images of {results.metrics['dataset']['name']} as they are and changed to fool "
     "each member; above an image what the attacked member takes it for, red where it is "
@@ -129,15 +129,15 @@ def _picture(results, found):
   )
   return page.picture(
     "attacked_images",
-    draw(found),
+    draw(record),
     "Images: test images before and after the attack on each member.",
     caption,
   )
 
 
-def draw(found):
+def draw(record):
   """Rows: the images as they are, then changed for every member."""
-  shown = found.shown
+  shown = record.shown
   count = len(shown["original"])
   side = min(LARGEST, (style.WIDTH - LABEL) / count)
   rows = 1 + len(shown["members"])
