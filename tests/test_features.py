@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 
 from dissim_jax.data.augment import normalise
 from dissim_jax.errors import UserError
-from dissim_jax.members.member import Member
+from dissim_jax.members.member import Member, Network
 from dissim_jax.models import MODELS, Layered, variable_shapes
 from dissim_jax.models.resnet import Head
 from dissim_jax.studies.features import measure as features_measure
@@ -49,8 +49,8 @@ def test_every_head_ends_with_a_dense_layer(name):
   model = model.clone(layers=model.layers[:1])
   image = jax.ShapeDtypeStruct((2, 32, 32, 3), np.uint8)
   shapes = variable_shapes(model, (32, 32, 3))
-  scale = ((0.0,) * 3, (1.0,) * 3)
-  found = jax.eval_shape(functools.partial(features_measure._features, model, scale), shapes, image)
+  network = Network(model, (0.0,) * 3, (1.0,) * 3)
+  found = jax.eval_shape(functools.partial(features_measure._features, network), shapes, image)
   kernels = [x.shape for x in jax.tree.leaves(shapes["params"]["head"]) if x.ndim == 2]
   assert (found.shape[1], 4) in kernels and found.shape[0] == 2 and found.dtype == np.float32
 

@@ -13,17 +13,6 @@ from dissim_jax.models import Layered
 
 
 @dataclasses.dataclass(frozen=True)
-class Member:
-  """A frozen member: its name, architecture, variables, and how images are normalised for it."""
-
-  name: str
-  model: Layered
-  variables: Any
-  mean: tuple[float, ...] = (0.0,)
-  std: tuple[float, ...] = (1.0,)
-
-
-@dataclasses.dataclass(frozen=True)
 class Network:
   """Images in 0..1 to logits; hashable, so that members of one kind share a program."""
 
@@ -37,10 +26,25 @@ class Network:
     return self.model.apply(variables, images)[0].astype(jnp.float32)
 
 
+@dataclasses.dataclass(frozen=True)
+class Member:
+  """A frozen member: its name, architecture, variables, and how images are normalised for it."""
+
+  name: str
+  model: Layered
+  variables: Any
+  mean: tuple[float, ...] = (0.0,)
+  std: tuple[float, ...] = (1.0,)
+
+  @property
+  def network(self) -> Network:
+    """What it makes of images."""
+    return Network(self.model, tuple(self.mean), tuple(self.std))
+
+
 def classifier(member: Member) -> Partial:
   """The member as a function from images in 0..1 to logits, on one device."""
-  network = Network(member.model, tuple(member.mean), tuple(member.std))
-  return Partial(network, jax.device_put(member.variables, jax.local_devices()[0]))
+  return Partial(member.network, jax.device_put(member.variables, jax.local_devices()[0]))
 
 
 @dataclasses.dataclass(frozen=True)

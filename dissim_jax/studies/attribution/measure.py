@@ -10,12 +10,10 @@ import numpy as np
 
 from dissim_jax import attribution
 from dissim_jax.attribution import normalise_maps
-from dissim_jax.data.augment import normalise
 from dissim_jax.data.examples import balanced_part
 from dissim_jax.data.pixels import check_images
 from dissim_jax.errors import UserError
-from dissim_jax.members.member import Member
-from dissim_jax.models import Layered
+from dissim_jax.members.member import Member, Network
 from dissim_jax.registry.attributions import CLASSES, METHODS
 from dissim_jax.studies.context import Context
 
@@ -181,32 +179,32 @@ def _rows(count: int, batch_size: int) -> np.ndarray:
   return np.resize(np.arange(count), (parts, size))
 
 
-@functools.partial(jax.jit, static_argnames=("model", "scale"))
-def _logits(model: Layered, scale: tuple, variables: Any, pixels: jax.Array) -> jax.Array:
+@functools.partial(jax.jit, static_argnames="network")
+def _logits(network: Network, variables: Any, pixels: jax.Array) -> jax.Array:
   """float32 `[B, K]` from pixels in 0..1."""
-  return model.apply(variables, normalise(255.0 * pixels, *scale))[0].astype(jnp.float32)
+  return network(variables, pixels)
 
 
-def _score(network: tuple, classes: jax.Array, pixels: jax.Array) -> jax.Array:
+def _score(network: Network, variables: Any, classes: jax.Array, pixels: jax.Array) -> jax.Array:
   """The logit `[B]` of one class of each image."""
-  return jnp.take_along_axis(_logits(*network, pixels), classes[:, None], axis=-1)[:, 0]
+  return jnp.take_along_axis(network(variables, pixels), classes[:, None], axis=-1)[:, 0]
 
 
-@functools.partial(jax.jit, static_argnames=("model", "scale"))
-def _saliency(model: Layered, scale: tuple, variables: Any, pixels, classes) -> jax.Array:
-  return attribution.saliency(functools.partial(_score, (model, scale, variables), classes), pixels)
+@functools.partial(jax.jit, static_argnames="network")
+def _saliency(network: Network, variables: Any, pixels, classes) -> jax.Array:
+  return attribution.saliency(functools.partial(_score, network, variables, classes), pixels)
 
 
-@functools.partial(jax.jit, static_argnames=("model", "scale"))
-def _gradients(model: Layered, scale: tuple, variables: Any, pixels, classes, positions):
+@functools.partial(jax.jit, static_argnames="network")
+def _gradients(network: Network, variables: Any, pixels, classes, positions):
   """The sum of gradients at some positions of the lines from black."""
-  score = functools.partial(_score, (model, scale, variables), classes)
+  score = functools.partial(_score, network, variables, classes)
   return attribution.path_gradients(score, pixels, BLACK, positions)
 
 
-@functools.partial(jax.jit, static_argnames=("model", "scale"))
-def _completeness(model: Layered, scale: tuple, variables: Any, pixels, classes, maps):
-  score = functools.partial(_score, (model, scale, variables), classes)
+@functools.partial(jax.jit, static_argnames="network")
+def _completeness(network: Network, variables: Any, pixels, classes, maps):
+  score = functools.partial(_score, network, variables, classes)
   return attribution.completeness_error(score, pixels, BLACK, maps)
 
 
@@ -214,7 +212,7 @@ def _attribute_batch(
   member: Member, images: np.ndarray, labels: np.ndarray, steps: int | None, of_class: str
 ) -> tuple[np.ndarray, jax.Array, np.ndarray]:
   """Predictions int32 `[B]`, maps `[B, H, W, C]` and completeness errors `[B]` of one member."""
-  network = member.model, (tuple(member.mean), tuple(member.std)), member.variables
+  network = member.network, member.variables
   pixels = np.asarray(images, np.float32) / 255
   logits = np.asarray(_logits(*network, pixels))
   if min(labels) < 0 or max(labels) >= logits.shape[-1]:

@@ -19,8 +19,7 @@ from dissim_jax.data.batches import batches
 from dissim_jax.data.examples import balanced_part
 from dissim_jax.data.pixels import check_images
 from dissim_jax.errors import UserError
-from dissim_jax.members.member import Member
-from dissim_jax.models import Layered
+from dissim_jax.members.member import Member, Network
 from dissim_jax.studies.context import Context
 from dissim_jax.studies.features.choice import (
   diversity_order,
@@ -39,8 +38,8 @@ __all__ = [
 ]
 
 
-@functools.partial(jax.jit, static_argnames=("model", "scale"))
-def _features(model: Layered, scale: tuple, variables: Any, images: jax.Array) -> jax.Array:
+@functools.partial(jax.jit, static_argnames="network")
+def _features(network: Network, variables: Any, images: jax.Array) -> jax.Array:
   seen = []
 
   def keep(call, arguments, keywords, context):
@@ -49,7 +48,7 @@ def _features(model: Layered, scale: tuple, variables: Any, images: jax.Array) -
     return call(*arguments, **keywords)
 
   with nn.intercept_methods(keep):
-    model.apply(variables, normalise(images, *scale))
+    network.model.apply(variables, normalise(images, network.mean, network.std))
   return seen[-1].astype(jnp.float32)
 
 
@@ -67,11 +66,10 @@ def last_features(member: Member, images: np.ndarray, batch_size: int) -> np.nda
     float32 `[N, D]`.
   """
   check_images(images)
-  scale = (tuple(member.mean), tuple(member.std))
-  found = [
-    _features(member.model, scale, member.variables, batch) for batch in batches(images, batch_size)
+  features = [
+    _features(member.network, member.variables, batch) for batch in batches(images, batch_size)
   ]
-  return np.concatenate(jax.device_get(found))
+  return np.concatenate(jax.device_get(features))
 
 
 def measure(
