@@ -182,3 +182,9 @@ def test_what_reads_results_needs_no_jax():
     [sys.executable, "-c", code, *names], capture_output=True, text=True, check=False, cwd=ROOT
   )
   assert done.returncode == 0, done.stderr
+
+
+def test_commands_start_without_numpy():
+  """It takes longer to import than everything else that `--help` needs."""
+  code = "import dissim_jax.command_line, dissim_jax.report, sys; sys.exit('numpy' in sys.modules)"
+  assert subprocess.run([sys.executable, "-c", code], check=False, cwd=ROOT).returncode == 0

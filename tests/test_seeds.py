@@ -13,7 +13,6 @@ from test_report import make_run
 from dissim_jax import attacks, command_line, corruptions, main, metrics
 from dissim_jax.config import blocks, source
 from dissim_jax.config.check import check_config
-from dissim_jax.config.ensemble import member_seed
 from dissim_jax.config.values import get
 from dissim_jax.errors import UserError
 from dissim_jax.files.workdir import check_workdir
@@ -24,6 +23,7 @@ from dissim_jax.studies.pool import ensembles as pool_ensembles
 from dissim_jax.studies.pool.settings import Settings
 from dissim_jax.studies.stitching import pair
 from dissim_jax.train.loop import epoch_order
+from dissim_jax.train.recipes import member_seed
 
 SMALL = (0, 1, 12345, 2**31 - 1)
 LARGE = (2**31, 2**31 + 1, 2**32, 2**32 + 1, 2**63, 2**64, 2**64 + 1, 10**30, 10**30 + 1)

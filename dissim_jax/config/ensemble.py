@@ -1,11 +1,9 @@
 """Which members a config has, by name: what is known without a look at any folder."""
 
 import ml_collections
-import numpy as np
 
 from dissim_jax.names import listed
 from dissim_jax.registry.objectives import ONE_BY_ONE, SEQUENTIAL
-from dissim_jax.seeds import folded
 
 
 def model_names(config: ml_collections.ConfigDict) -> list[str]:
@@ -37,8 +35,3 @@ def training_folders(config: ml_collections.ConfigDict) -> dict[str, int]:
   else:
     alone, together = alone[size:], [config.objective.name, *together]
   return {name: 1 for name in alone} | {name: size for name in together}
-
-
-def member_seed(seed: int, index: int) -> int:
-  """The seed of the member at a place of the sequence, a non-negative int32."""
-  return int(np.random.SeedSequence([folded(seed), index]).generate_state(1)[0] >> 1)

@@ -12,8 +12,8 @@ from typing import Any
 
 import jax
 import ml_collections
+import numpy as np
 
-from dissim_jax.config.ensemble import member_seed
 from dissim_jax.data import Dataset
 from dissim_jax.data.augment import normalise
 from dissim_jax.data.examples import balanced_part
@@ -21,6 +21,7 @@ from dissim_jax.members import store
 from dissim_jax.members.member import Member
 from dissim_jax.members.plan import PlannedMember
 from dissim_jax.models import Layered
+from dissim_jax.seeds import folded
 from dissim_jax.train import joint
 from dissim_jax.train.losses import Distillation
 from dissim_jax.train.monitor import make_monitor
@@ -36,6 +37,11 @@ class Trained:
   model: Layered
   variables: Any
   facts: dict[str, Any]
+
+
+def member_seed(seed: int, index: int) -> int:
+  """The seed of the member at a place of the sequence, a non-negative int32."""
+  return int(np.random.SeedSequence([folded(seed), index]).generate_state(1)[0] >> 1)
 
 
 def sequential(
