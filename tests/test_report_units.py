@@ -36,7 +36,7 @@ def printed(write):
 
 def read(path):
   with open(path, encoding="utf-8") as file:
-    return file.read()
+    return file.read().replace("\u00a0", " ")  # which keep a unit and an arrow with their word
 
 
 @pytest.fixture(scope="module")
