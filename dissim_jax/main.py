@@ -12,7 +12,7 @@ from absl import app, flags, logging
 from dissim_jax import command_line
 from dissim_jax.config.check import check_config
 
-_PLUGINS = command_line.define_plugins()
+command_line.define_plugins()
 _CONFIG = command_line.define_config()
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of checkpoints, results and report.")
 _PROCESSES = command_line.define_processes()

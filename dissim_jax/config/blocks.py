@@ -232,11 +232,11 @@ def _fields(penalties: tuple[str, ...]) -> Mapping[str, Field]:
 
 def _studies() -> dict[str, Field]:
   """The blocks of the studies."""
-  found: dict[str, Field] = {}
+  blocks: dict[str, Field] = {}
   for study in STUDIES.values():
     if study.block:
-      found |= _block(study.block, study.part("settings").FIELDS, affects="measuring")
-  return found
+      blocks |= _block(study.block, study.part("settings").FIELDS, affects="measuring")
+  return blocks
 
 
 def check_block(path: str, values: Any) -> None:

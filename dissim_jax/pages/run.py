@@ -2,6 +2,7 @@
 
 import json
 import os
+from typing import Any
 
 import matplotlib
 import rich.console
@@ -41,7 +42,8 @@ def write_report(workdir: str) -> str:
     UserError: a file is missing or damaged; the sentence names it and says what to run.
   """
   run = read_run(workdir)
-  parts = sections(run)
+  records = {name: study.part("record").read(run) for name, study in STUDIES.items()}
+  parts = sections(run, records)
   folder = os.path.join(run.workdir, layout.REPORT)
   os.makedirs(folder, exist_ok=True)
   pictures = {block.name: block.png for part in parts for block in part.pictures}
@@ -53,7 +55,7 @@ def write_report(workdir: str) -> str:
     if os.path.exists(stale):
       os.remove(stale)
   path = os.path.join(folder, "report.html")
-  stitched = stitching_report.sentence(run, stitching_record.read(run))
+  stitched = stitching_report.sentence(run, records["stitching"])
   text = page.render(
     findings.title(run),
     findings.facts(run),
@@ -64,9 +66,8 @@ def write_report(workdir: str) -> str:
   return path
 
 
-def sections(run: RunFiles) -> list[page.Section]:
-  """All sections on what was measured, in the order of the page."""
-  records = {name: study.part("record").read(run) for name, study in STUDIES.items()}
+def sections(run: RunFiles, records: dict[str, Any]) -> list[page.Section]:
+  """All sections on what was measured, in the order of the page; records by study, None without."""
   with matplotlib.rc_context(STYLE):
     studies = {
       name: STUDIES[name].part("report").sections(run, record)
@@ -121,10 +122,8 @@ def print_table(workdir: str, console: rich.console.Console | None = None) -> No
   run = read_run(workdir)
   outputs = tables.output_table(run)
   if outputs.bodies:
-    sizes = {row["sequence"] for row in run.metrics["ensembles"]}
-    names = [name for name in run.sequences if name in sizes]
     heads = terminal.heads(metrics.outputs())
-    terminal.print_table(tables.by_sequence(outputs, names, heads), console)
+    terminal.print_table(tables.by_sequence(outputs, tables.measured(run), heads), console)
   for line in at_taps.tap_lines(run):
     console.print(rich.text.Text(line))
   robust = corruption_record.read(run)

@@ -66,7 +66,7 @@ class Runs:
     return found
 
   def corrupted(self, row: str, sequence: str, key: str) -> list:
-    """A measure of a row of the comparison in every run, as `robustness.Mean`."""
+    """A measure of a row of the comparison in every run, as `studies.corruption.record.Mean`."""
     return [found.mean(row, sequence, key) for found in self.robust]
 
 

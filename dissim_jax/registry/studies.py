@@ -6,8 +6,9 @@ A study is a folder in `studies/` and an entry here. In the folder are
   results depend on, or None: not to be done; and, where fields depend on others, `check(config)`;
 * `measure`: `measure(context, settings)`, the values and arrays of its files;
 * `record` (no JAX): `FILE` and `ARRAYS`, the names of these files in `evaluation/`, and
-  `read(run)`, what they hold, or None where there are none;
-* `report` (no JAX): `sections(run, record)` of the page, and `PICTURES`, all names of its pictures.
+  `read(results)`, what those of a `RunFiles` hold, or None where there are none;
+* `report` (no JAX): `sections(results, record)` of the page, and `PICTURES`, all names of its
+  pictures.
 """
 
 import dataclasses
@@ -22,8 +23,8 @@ class Study:
   Attributes:
     name: of its folder.
     block: of the config; "" for what is measured of every run.
-    own_files: whether it keeps results of its own kind in a folder of its own, and not `FILE` and
-      `ARRAYS` in `evaluation/`.
+    own_files: whether it is measured by itself and keeps results of its own kind in a folder of
+      its own: it has no `asked`, `FILE` and `ARRAYS`.
   """
 
   name: str

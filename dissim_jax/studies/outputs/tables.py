@@ -23,7 +23,7 @@ def output_table(results, measures=None) -> Table:
   """
   rows = {(row["sequence"], row["size"]): row for row in results.metrics["ensembles"]}
   sizes = sorted({size for _, size in rows})
-  sequences = [name for name in results.sequences if any((name, size) in rows for size in sizes)]
+  sequences = measured(results)
   values = {
     measure: [
       marked(measure, {name: rows.get((name, size), {}).get(measure.key) for name in sequences})
@@ -32,6 +32,12 @@ def output_table(results, measures=None) -> Table:
     for measure in measures or metrics.outputs()
   }
   return by_measure(values, {name: sequence_label(results, name) for name in sequences}, sizes)
+
+
+def measured(results) -> list[str]:
+  """The sequences that have ensembles, the baseline first."""
+  known = {row["sequence"] for row in results.metrics["ensembles"]}
+  return [name for name in results.sequences if name in known]
 
 
 def by_measure(values: dict, labels: dict[str, str], sizes: list[int]) -> Table:

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from dissim_jax.render import style
+from dissim_jax.render.heat_map import NO_VALUE
 from dissim_jax.render.images import INK
 from dissim_jax.render.style import COLOURS
 from dissim_jax.studies.pool.analysis import Analysis
@@ -83,7 +84,7 @@ def _square(ax, values, cell, size):
   low, high = (off.min(), off.max()) if off.size else (0.0, 1.0)
   if high - low < 1e-6:  # a scale needs two ends
     low, high = low - 0.5, high + 0.5
-  colours = matplotlib.colormaps[COLOURS].with_extremes(bad="#d8dbdf")
+  colours = matplotlib.colormaps[COLOURS].with_extremes(bad=NO_VALUE)
   image = ax.imshow(
     values, cmap=colours, vmin=low, vmax=high, aspect="auto", interpolation="nearest"
   )

@@ -1,7 +1,7 @@
 """The pictures of stitching experiments: those with taps on x, and the list of all.
 
 A column of panels for each kind of pair. Pictures with a panel for each tap are in
-`stitching_panels`.
+`panels`.
 """
 
 import math

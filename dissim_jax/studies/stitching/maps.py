@@ -3,7 +3,7 @@
 Csiszárik et al. 2021, *Similarity and Matching of Neural Network Representations*. Here are the
 maps S that follow from the representations alone (their section 4.2), all from the moments of one
 pass over the images, and what is measured of a map. Maps that are trained on the task are in
-`stitch_training`, passes over images in `stitched`.
+`training`, passes over images in `passes`.
 
 Maps have a bias (affine). The paper's linear ones are those of moments taken about the origin:
 `least_squares(about_origin(m))`.

@@ -37,7 +37,7 @@ class StitchPair:
   Attributes:
     source, target: the members that are joined.
     seams: (source tap, target tap) of each.
-    pair, variables: the same two as `stitched.Pair`.
+    pair, variables: the same two as `passes.Pair`.
     dataset: stitches are fitted on its training images and measured on its test images.
     fitted: moments of every seam over the training images.
     tested: moments of every seam over the test images.

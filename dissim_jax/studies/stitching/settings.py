@@ -1,7 +1,5 @@
 """The block `stitch` of a config."""
 
-from typing import Any
-
 import ml_collections
 
 from dissim_jax.config.ensemble import member_names, model_names
@@ -76,8 +74,3 @@ def check(config: ml_collections.ConfigDict) -> None:
   for tap in config.stitch.taps:
     if tap > last:
       raise UserError(f"stitch.taps={tap!r}: {name} has taps 0..{last}")
-
-
-def asked(config: ml_collections.ConfigDict) -> dict[str, Any] | None:
-  """What the results depend on; None where no experiment is named."""
-  return config.stitch.to_dict() if config.stitch.experiments else None
