@@ -30,10 +30,14 @@ FIELDS = {
 }
 
 
-def run(*arguments, devices=1, cwd=ROOT):
-  """A command in a process of its own, as users start it."""
+def run(*arguments, devices=1, cwd=ROOT, path=ROOT):
+  """A command in a process of its own, as users start it; `path` has modules of theirs."""
   flags = f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0"
-  environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
+  environment = os.environ | {
+    "XLA_FLAGS": flags,
+    "JAX_PLATFORMS": "cpu",
+    "PYTHONPATH": f"{ROOT}:{path}",
+  }
   environment["COLUMNS"] = "120"
   return subprocess.run(
     [sys.executable, "-m", *arguments],
@@ -45,7 +49,7 @@ def run(*arguments, devices=1, cwd=ROOT):
   )
 
 
-def train(workdir, *flags, devices=1, **changes):
+def train(workdir, *flags, devices=1, path=ROOT, **changes):
   fields = FIELDS | changes
   settings = [f"--config.{field}={value}" for field, value in fields.items()]
   return run(
@@ -55,6 +59,7 @@ def train(workdir, *flags, devices=1, **changes):
     *settings,
     *flags,
     devices=devices,
+    path=path,
   )
 
 
@@ -139,6 +144,28 @@ def test_help_and_errors_know_what_was_added():
   assert done.returncode == 2
   told = "dissim.options.agreement.scale=0.0: must be a finite number above 0"
   assert told in done.stderr
+
+
+def test_a_measure_that_ignores_its_axis_is_one_sentence_before_training(tmp_path):
+  (tmp_path / "careless.py").write_text(
+    "import jax.numpy as jnp\n"
+    "from dissim_jax import plugins\n"
+    "def product(z, z_hat, *, axis_name=None):\n"
+    "  return jnp.mean(z * z_hat)\n"
+    "plugins.register_measure('product', product, aligned=True)\n"
+  )
+  workdir = tmp_path / "run"
+  done = train(
+    workdir,
+    f"--plugins={MODULE},careless",
+    path=tmp_path,
+    devices=2,
+    **{"dissim.metric": "product", "dissim.options.agreement.scale": 1.0},
+  )
+  assert done.returncode == 2 and "Traceback" not in done.stderr
+  last = done.stderr.strip().splitlines()[-1]
+  assert last.startswith("error: dissim.metric='product': every device gets a number of its own")
+  assert not workdir.exists()
 
 
 def test_a_module_that_is_not_there_is_one_sentence():

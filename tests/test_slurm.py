@@ -54,7 +54,13 @@ while done < seconds:
 (folder / "report").mkdir(exist_ok=True)
 (folder / "report" / "report.html").touch()
 """
-FAIL = ("-c", "import sys; print('error: no such luck'); sys.exit(2)")
+# Fails, as soon as there is no file of the name it is given.
+FAIL = (
+  "-c",
+  "import os, sys, time\n"
+  "while os.path.exists(*sys.argv[1:] or ['']): time.sleep(0.05)\n"
+  "print('error: no such luck'); sys.exit(2)",
+)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -108,16 +114,19 @@ def test_arrays_dependencies_failures_and_hostile_names(tmp_path):
   root = tmp_path / "ro ot; touch MARK"
   hostile = ["$(touch MARK) `touch MARK`", 'it\'s "q"; touch MARK; #', "-%A\\%j && touch MARK"]
   parents = [working(root, name) for name in hostile]
-  bad, free = Task("bad", "run", FAIL), working(root, "free")
+  bad, free = Task("bad", "run", (*FAIL, str(root / "hold"))), working(root, "free")
   child = working(root, "child", needs=hostile)
   orphan, grandchild = Task("orphan", "run", FAIL, ("bad",)), Task("g", "run", FAIL, ("orphan",))
   tasks = [*parents, bad, free, child, orphan, grandchild]
+  root.mkdir()
+  (root / "hold").touch()  # Nothing ends before the second call.
   jobs = slurm.submit(tasks, root, sbatch.Cluster(**FAST))
   arrays = {name: job.split("_")[0] for name, job in jobs.items()}
   assert len({arrays[task.name] for task in [*parents, bad, free]}) == 1  # one array
   assert "_" not in jobs["child"] and len(set(arrays.values())) == 4
   again = slurm.submit(tasks, root, sbatch.Cluster(**FAST))
   assert not again, "what is in the queue is left there"
+  (root / "hold").unlink()
   found = wait(tasks, root)
   assert found == dict.fromkeys([*hostile, "free", "child"], "done") | {
     "bad": "failed",

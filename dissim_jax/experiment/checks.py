@@ -3,14 +3,18 @@
 import itertools
 
 import jax
+import jax.numpy as jnp
 import ml_collections
 import numpy as np
+from jax.sharding import PartitionSpec
 
 from dissim_jax.data import Dataset, batches
+from dissim_jax.distributed import devices as device_lib
 from dissim_jax.errors import UserError
 from dissim_jax.members import store as member_files
 from dissim_jax.members.plan import PlannedMember
 from dissim_jax.models import MODELS, matching_tap
+from dissim_jax.train import losses
 
 
 def check_dataset(
@@ -48,6 +52,8 @@ def check_dataset(
   for name in dict.fromkeys(plan.model for plan in plans if not plan.reused):
     _check_image_size(name, member_files.planned_facts(config, dataset, name))
   _check_matches(config, plans)
+  if config.dissim.weight and any(plan.teachers for plan in plans):
+    _check_reduced(config)
   for plan in plans:
     if plan.reused:
       facts = member_files.read_facts(plan.directory, "ensemble.teachers")
@@ -70,6 +76,31 @@ def _check_matches(config: ml_collections.ConfigDict, plans: list[PlannedMember]
         f"dissim.match={config.dissim.match!r}: tap {tap} of {name} has no counterpart in {other}, "
         f"{error}"
       ) from error
+
+
+def _check_reduced(config: ml_collections.ConfigDict) -> None:
+  """A measure with an `axis_name` must make one number of what all devices have."""
+  name = config.dissim.metric
+  measure = losses.mean_similarity(
+    name, config.dissim.options[name].to_dict(), device_lib.BATCH_AXIS
+  )
+  mapped = jax.shard_map(
+    lambda z, z_hat: measure([z], [[z_hat]]),
+    mesh=device_lib.make_mesh(),
+    in_specs=PartitionSpec(device_lib.BATCH_AXIS),
+    out_specs=PartitionSpec(),
+  )
+  tap = jax.ShapeDtypeStruct((config.train.batch_size, 2, 2, 4), jnp.float32)
+  try:
+    jax.eval_shape(mapped, tap, tap)
+  except ValueError as error:
+    if "out_specs" not in str(error):
+      raise
+    raise UserError(
+      f"dissim.metric={name!r}: every device gets a number of its own: reduce it over axis_name, "
+      "as jax.lax.pmean does, or let the function take no axis_name, then it is given what all "
+      "devices have"
+    ) from error
 
 
 def _check_image_size(name: str, facts: dict) -> None:
