@@ -35,8 +35,8 @@ def run_seed(root: Path, seed: int) -> dict[str, dict[str, list[float]]]:
   config.seed = seed
   experiment.run(config, workdir, f"python -m benchmarks.digits_compare --root={root}")
   write_report(workdir)
-  found = json.loads((workdir / "evaluation" / "robustness.json").read_text())
-  kinds = {"clean": [found["clean"]], "corrupted": found["conditions"]}
+  metrics = json.loads((workdir / "evaluation" / "robustness.json").read_text())
+  kinds = {"clean": [metrics["clean"]], "corrupted": metrics["conditions"]}
   return {
     kind: {
       name: [
@@ -44,7 +44,7 @@ def run_seed(root: Path, seed: int) -> dict[str, dict[str, list[float]]]:
         100 * np.nanmean(np.array([row["sequences"][name][column] for row in conditions], float))
         for column in COLUMNS
       ]
-      for name in found["clean"]["sequences"]
+      for name in metrics["clean"]["sequences"]
     }
     for kind, conditions in kinds.items()
   }

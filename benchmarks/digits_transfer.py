@@ -66,12 +66,12 @@ def config_of(seed: int, taps: tuple[int, ...] = (), projection: dict | None = N
 
 def numbers(workdir: Path) -> list[float]:
   """One row: the two members of a run under attack."""
-  found = json.loads((workdir / "evaluation" / "transferability.json").read_text())
-  pair = next(row for row in found["pairs"] if (row["a"], row["b"]) == ("member_0", "member_1"))
-  both = {row["source"]: row for row in found["ensembles"] if row["size"] == 2}
+  metrics = json.loads((workdir / "evaluation" / "transferability.json").read_text())
+  pair = next(row for row in metrics["pairs"] if (row["a"], row["b"]) == ("member_0", "member_1"))
+  both = {row["source"]: row for row in metrics["ensembles"] if row["size"] == 2}
   return [
-    found["accuracy"]["member_1"],
-    found["white_box"]["member_1"],
+    metrics["accuracy"]["member_1"],
+    metrics["white_box"]["member_1"],
     pair["a_to_b"],
     pair["b_to_a"],
     pair["similarity"],

@@ -247,9 +247,11 @@ def compare(one: Path, other: Path, within: float) -> list[str]:
     for name in sorted(set(names[0]) ^ set(names[1]))
   ]
   for name in sorted(set(names[0]) & set(names[1])):
-    read = (_read(folder, own[name]) for folder, own in zip((one, other), names, strict=True))
-    found = [_differences(*values, within) for values in zip(*read, strict=True)]
-    lines += [f"{name}: {line}" for line in itertools.chain(*found)]
+    read = (
+      _read(folder, originals[name]) for folder, originals in zip((one, other), names, strict=True)
+    )
+    differences = [_differences(*values, within) for values in zip(*read, strict=True)]
+    lines += [f"{name}: {line}" for line in itertools.chain(*differences)]
   return lines
 
 

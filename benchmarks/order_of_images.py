@@ -41,11 +41,11 @@ def main(argv: list[str]) -> None:
   from dissim_jax.studies.similarity import all_pairs, compare
   from dissim_jax.studies.similarity import choice as similarity_choice
 
-  found = find_members([_WORKDIR.value], ("member_0", "member_1"))
-  data = compare.load_data(found)
-  subjects = compare.load_subjects(found, ["all"])
+  members = find_members([_WORKDIR.value], ("member_0", "member_1"))
+  data = compare.load_data(members)
+  subjects = compare.load_subjects(members, ["all"])
   place = range(len(subjects[0].taps))[_TAP.value]
-  subjects = [compare.load_subjects([each], [str(place)])[0] for each in found]
+  subjects = [compare.load_subjects([each], [str(place)])[0] for each in members]
   chosen = similarity_choice.choose(MEASURES, ())
 
   print(f"tap {place}, batches of {BATCH}\n\n| order of test images | {' | '.join(MEASURES)} |")

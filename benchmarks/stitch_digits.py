@@ -44,7 +44,7 @@ def run_seed(root: Path, seed: int) -> dict[str, dict]:
   experiment.run(config, workdir)
   stitching_measure.run(config, workdir, experiment.run)
   write_report(workdir)
-  found = {}
+  by_target = {}
   for target in TARGETS:
     file = workdir / "stitching" / "matching" / f"member_0-{target}.json"
     values = json.loads(file.read_text())
@@ -52,8 +52,12 @@ def run_seed(root: Path, seed: int) -> dict[str, dict]:
     rows = {f"T by {name}": methods[name]["relative_accuracy"] for name in METHODS}
     control = untrained(config, workdir, target)
     rows |= {f"an untrained network by {name}": control[name] for name in CONTROLS}
-    found[target] = {"accuracy": values["target_accuracy"], "taps": values["taps"], "rows": rows}
-  return found
+    by_target[target] = {
+      "accuracy": values["target_accuracy"],
+      "taps": values["taps"],
+      "rows": rows,
+    }
+  return by_target
 
 
 def untrained(config: ConfigDict, workdir: Path, target: str) -> dict[str, list[float]]:
@@ -87,8 +91,8 @@ def main(argv: list[str]) -> None:
       cells = [f"{m:.1f} ± {s:.1f}" for m, s in zip(mean, std, strict=True)]
       print(f"| {kind} | {name.replace('_', ' ')} | " + " | ".join(cells) + " |")
   for target, kind in TARGETS.items():
-    own = [round(100 * run[target]["accuracy"], 2) for run in runs]
-    print(f"accuracy of the {kind} target by seed: {own}")
+    accuracies = [round(100 * run[target]["accuracy"], 2) for run in runs]
+    print(f"accuracy of the {kind} target by seed: {accuracies}")
 
 
 if __name__ == "__main__":

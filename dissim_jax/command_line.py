@@ -64,13 +64,13 @@ def parse(argv: list[str], values: flags.FlagValues = flags.FLAGS) -> list[str]:
     known = [name for name in values if len(name) > 1]
     fail(f"--{error.flagname}: there is no such flag{nearest(error.flagname, known)}")
   except flags.IllegalFlagValueError as error:
-    told = " ".join(str(error).removeprefix("flag ").split())
+    message = " ".join(str(error).removeprefix("flag ").split())
     for said, meant in _ABSL_SAYS.items():
-      told = re.sub(said, meant, told)
-    fail(told)
+      message = re.sub(said, meant, message)
+    fail(message)
   except flags.Error as error:
-    told = " ".join(str(error).removeprefix("ERROR:: ").split())
-    fail(re.sub(r"Missing value for flag (.*)", r"\1: the value is missing", told))
+    message = " ".join(str(error).removeprefix("ERROR:: ").split())
+    fail(re.sub(r"Missing value for flag (.*)", r"\1: the value is missing", message))
   except UserError as error:
     fail(str(error))
   return []
@@ -78,16 +78,16 @@ def parse(argv: list[str], values: flags.FlagValues = flags.FLAGS) -> list[str]:
 
 def _plugins(argv: list[str]) -> list[str]:
   """The modules that `--plugins` or `--config.plugins` name."""
-  found: list[str] = []
+  modules: list[str] = []
   for word, after in zip(argv, [*argv[1:], ""], strict=True):
     match = re.fullmatch(rf"--?(?:{CONFIG}\.)?{PLUGINS}(?:=(.*))?", word, re.DOTALL)
     if match:
       text = after if match[1] is None else match[1]
       try:
-        found += map(str, texts.several(text, True))
+        modules += map(str, texts.several(text, True))
       except ValueError as error:
         raise UserError(f"{PLUGINS}={text!r}: {error}") from error
-  return list(dict.fromkeys(found))
+  return list(dict.fromkeys(modules))
 
 
 @contextlib.contextmanager
@@ -101,12 +101,12 @@ def _help_is_no_error() -> Iterator[None]:
 
 def _settings(argv: list[str]) -> tuple[list[tuple[str, str | None]], list[str]]:
   """(field, text) of every `--config.field=text` or `--config.field text`; and what is left."""
-  found, left, pending = [], argv[:1], argv[1:]
+  settings, left, pending = [], argv[:1], argv[1:]
   while pending:
     word = pending.pop(0)
     match = _SETTING.fullmatch(word)
     if word == "--":
-      return found, [*left, word, *pending]
+      return settings, [*left, word, *pending]
     if match is None:
       left.append(word)
       continue
@@ -115,8 +115,8 @@ def _settings(argv: list[str]) -> tuple[list[tuple[str, str | None]], list[str]]
       text = "False" if text is None else text
     elif text is None and pending and not _FLAG.match(pending[0]):
       text = pending.pop(0)
-    found.append((field, text))
-  return found, left
+    settings.append((field, text))
+  return settings, left
 
 
 def _set_field(values: flags.FlagValues, field: str, text: str | None) -> None:
@@ -148,51 +148,51 @@ class _Parser(flags.ArgumentParser):
     return self._kind
 
 
-def define_config(values: flags.FlagValues = flags.FLAGS, told: str = "") -> flags.FlagHolder:
+def define_config(values: flags.FlagValues = flags.FLAGS, help_text: str = "") -> flags.FlagHolder:
   """Defines `--config=FILE`; its value is the config, with every `--config.field=…` set."""
-  told = told or "File that builds the experiment, or the folder or config.json of a run."
-  told += f" Its fields are set by --{CONFIG}.FIELD=VALUE. {texts.SEVERAL}"
-  return _define(_Parser(source.load, "a file"), CONFIG, None, told, values)
+  help_text = help_text or "File that builds the experiment, or the folder or config.json of a run."
+  help_text += f" Its fields are set by --{CONFIG}.FIELD=VALUE. {texts.SEVERAL}"
+  return _define(_Parser(source.load, "a file"), CONFIG, None, help_text, values)
 
 
 def define_whole(
   name: str,
   default: int | None,
-  told: str,
+  help_text: str,
   values: flags.FlagValues = flags.FLAGS,
   least: int | None = None,
 ) -> flags.FlagHolder:
   """Defines a flag that is a whole number."""
-  return _define(_Parser(texts.whole, "a whole number", least), name, default, told, values)
+  return _define(_Parser(texts.whole, "a whole number", least), name, default, help_text, values)
 
 
 def define_number(
   name: str,
   default: float | None,
-  told: str,
+  help_text: str,
   values: flags.FlagValues = flags.FLAGS,
   least: float | None = None,
 ) -> flags.FlagHolder:
   """Defines a flag that is a number, or a fraction such as 8/255."""
-  return _define(_Parser(texts.number, "a number", least), name, default, told, values)
+  return _define(_Parser(texts.number, "a number", least), name, default, help_text, values)
 
 
 def define_several(
   name: str,
   default: Sequence[Any],
-  told: str,
+  help_text: str,
   values: flags.FlagValues = flags.FLAGS,
   of_texts: bool = True,
 ) -> flags.FlagHolder:
   """Defines a flag that is a list of values, see `texts.SEVERAL`."""
   read = lambda text: list(texts.several(text, of_texts))  # noqa: E731
   parser = _Parser(read, "values such as a,b")
-  return _define(parser, name, list(default), told, values, flags.ListSerializer(","))
+  return _define(parser, name, list(default), help_text, values, flags.ListSerializer(","))
 
 
-def _define(parser, name, default, told, values, serializer=None) -> flags.FlagHolder:
+def _define(parser, name, default, help_text, values, serializer=None) -> flags.FlagHolder:
   serializer = serializer or flags.ArgumentSerializer()
-  return flags.DEFINE(parser, name, default, told, values, serializer)
+  return flags.DEFINE(parser, name, default, help_text, values, serializer)
 
 
 def define_plugins(values: flags.FlagValues = flags.FLAGS) -> flags.FlagHolder:

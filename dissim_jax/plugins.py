@@ -59,8 +59,8 @@ def load(modules: Iterable[str]) -> None:
     except UserError:
       raise
     except (Exception, SystemExit) as error:  # The module is the user's Python.
-      told = " ".join(f"{type(error).__name__}: {error}".split())
-      raise UserError(f"plugins={name!r}: cannot be imported ({told})") from error
+      reason = " ".join(f"{type(error).__name__}: {error}".split())
+      raise UserError(f"plugins={name!r}: cannot be imported ({reason})") from error
     _loaded.append(name)
 
 
@@ -114,10 +114,10 @@ def register_measure(
     properties: see `registry.measures.Measure`: `aligned`, `low`, `high`, `symmetric`, `samples`,
       `streamed` (which `compare` needs), `up_to_linear`, `fitted`.
   """
-  own = inspect.signature(function).parameters
-  if unknown := [option for option in options or {} if option not in own]:
+  parameters = inspect.signature(function).parameters
+  if unknown := [option for option in options or {} if option not in parameters]:
     raise UserError(f"{name!r} cannot be registered: its function takes no {unknown[0]!r}")
-  called = function if "axis_name" in own else _gathered(function)
+  called = function if "axis_name" in parameters else _gathered(function)
   entry = Measure(
     name=name,
     label=label or name,

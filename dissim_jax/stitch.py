@@ -30,7 +30,7 @@ if __name__ == "__main__":
   )
   _RESIZE = flags.DEFINE_boolean("resize", False, "Resize a source tap of another size.")
   _OUT = flags.DEFINE_string("out", None, "Folder for stitch.json and stitch.npz.")
-  _CONFIG = command_line.define_config(told="Whose `stitch` block counts: a file, or a run.")
+  _CONFIG = command_line.define_config(help_text="Whose `stitch` block counts: a file, or a run.")
 
   def main(argv: list[str]) -> None:
     """Stitches the members that the flags name."""

@@ -41,8 +41,8 @@ def find_devices(setting: str) -> list[str]:
   if os.environ.get("JAX_PLATFORMS", "").startswith("cpu") or not shutil.which("nvidia-smi"):
     return []
   command = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
-  found = subprocess.run(command, capture_output=True, text=True, check=False)
-  return found.stdout.split() if found.returncode == 0 else []
+  process = subprocess.run(command, capture_output=True, text=True, check=False)
+  return process.stdout.split() if process.returncode == 0 else []
 
 
 def slots(devices: Sequence[str], parallel: int) -> list[dict[str, str]]:
@@ -125,16 +125,16 @@ def main(argv: list[str], holders: dict[str, flags.FlagHolder]) -> None:
     return
   save_plan(asked.name, asked.tasks, asked.root)
   try:
-    found = _run(asked.tasks, asked.root, holders, console)
+    states = _run(asked.tasks, asked.root, holders, console)
   except OSError as error:
     where = error.filename or f"--root={str(asked.root)!r}"
     raise UserError(
       f"{where}: {error.strerror or error}; the same command goes on when this is mended"
     ) from error
-  failed = [task for task in asked.tasks if found[task.name] == progress.FAILED]
+  failed = [task for task in asked.tasks if states[task.name] == progress.FAILED]
   if failed:
     log = shlex.quote(str(progress.log_file(failed[0], asked.root)))
-    left = len(asked.tasks) - sum(state == progress.DONE for state in found.values())
+    left = len(asked.tasks) - sum(state == progress.DONE for state in states.values())
     print(
       f"{len(failed)} failed, see {log}; the same command tries the {left} that are left again",
       file=sys.stderr,
@@ -161,7 +161,7 @@ def _run(
       shared = {"JAX_COMPILATION_CACHE_DIR": stack.enter_context(folder)}
     stop = stack.enter_context(told_to_stop())
     shown = stack.enter_context(LiveTable(tasks, root, console))
-    return run(tasks, root, [{**shared, **own} for own in slots(devices, parallel)], shown, stop)
+    return run(tasks, root, [{**shared, **slot} for slot in slots(devices, parallel)], shown, stop)
 
 
 if __name__ == "__main__":

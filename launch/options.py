@@ -46,10 +46,10 @@ def request(holders: dict[str, flags.FlagHolder]) -> Request:
   overrides = list(holders["override"].value)
   if named := holders[command_line.PLUGINS].value:
     overrides.append(f"{command_line.PLUGINS}={','.join(named)}")
-  found = tasks.make_tasks(entries, root, overrides)
-  for told in sharing.sentences(found):
-    print(f"note: {told}", file=sys.stderr)
-  return Request(name, found, root)
+  task_list = tasks.make_tasks(entries, root, overrides)
+  for sentence in sharing.sentences(task_list):
+    print(f"note: {sentence}", file=sys.stderr)
+  return Request(name, task_list, root)
 
 
 def dry_run(

@@ -47,18 +47,18 @@ class Pool:
         devices = self._devices_file(task).read_text()
       except OSError:
         devices = ""
-      same = [own for own in free if own.get(VISIBLE, "") == devices]
+      same = [slot for slot in free if slot.get(VISIBLE, "") == devices]
       free.remove(same[0] if same else free[-1])
     return free
 
   def _devices_file(self, task: Task) -> Path:
     return progress.launch_folder(task, self._root) / "devices"
 
-  def start(self, task: Task, own: Mapping[str, str]) -> None:
+  def start(self, task: Task, slot: Mapping[str, str]) -> None:
     """Starts a task in a free slot."""
     progress.launch_folder(task, self._root).mkdir(parents=True, exist_ok=True)
     progress.exit_file(task, self._root).unlink(missing_ok=True)
-    self._devices_file(task).write_text(own.get(VISIBLE, ""))
+    self._devices_file(task).write_text(slot.get(VISIBLE, ""))
     with progress.log_file(task, self._root).open("ab") as log:
       # A session of its own: Ctrl-C reaches the launcher alone, which tells the others to stop.
       process = subprocess.Popen(
@@ -66,20 +66,20 @@ class Pool:
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=subprocess.STDOUT,
-        env={**os.environ, **own},
+        env={**os.environ, **slot},
         start_new_session=True,
       )
-    self._free.remove(own)
-    self._running[task.name] = (task, process, own)
+    self._free.remove(slot)
+    self._running[task.name] = (task, process, slot)
 
   def collect(self, stopped: bool = False) -> None:
     """Notes the processes that have ended; those `stopped` before they could listen go on later."""
-    for name, (task, process, own) in list(self._running.items()):
+    for name, (task, process, slot) in list(self._running.items()):
       code = process.poll()
       if code is None:
         continue
       del self._running[name]
-      self._free.append(own)
+      self._free.append(slot)
       if stopped and code == -signal.SIGTERM:
         code = progress.TRY_AGAIN
       if code == progress.TRY_AGAIN:
@@ -124,17 +124,17 @@ def run(
   try:
     while True:
       pool.collect()
-      found = progress.states(tasks, root, dict.fromkeys(pool.names, progress.RUNNING))
-      ready = [task for task in tasks if found[task.name] == progress.READY]
+      states = progress.states(tasks, root, dict.fromkeys(pool.names, progress.RUNNING))
+      ready = [task for task in tasks if states[task.name] == progress.READY]
       elsewhere = [task for task in ready if pool.waits(task)]
-      found |= dict.fromkeys((task.name for task in elsewhere), progress.ELSEWHERE)
+      states |= dict.fromkeys((task.name for task in elsewhere), progress.ELSEWHERE)
       ready = [task for task in ready if task not in elsewhere]
-      for task, own in zip(ready, pool.free(elsewhere), strict=False):
-        pool.start(task, own)
-        found[task.name] = progress.RUNNING
-      table.show(found)
-      if not {progress.RUNNING, progress.READY, progress.ELSEWHERE} & set(found.values()):
-        return found
+      for task, slot in zip(ready, pool.free(elsewhere), strict=False):
+        pool.start(task, slot)
+        states[task.name] = progress.RUNNING
+      table.show(states)
+      if not {progress.RUNNING, progress.READY, progress.ELSEWHERE} & set(states.values()):
+        return states
       if stop.wait(_POLL):
         raise KeyboardInterrupt
   finally:

@@ -94,20 +94,20 @@ def states(tasks: Sequence[Task], root: Path, running: Mapping[str, str]) -> dic
     root: folder of the sweep.
     running: tasks that the engine has started, and what to call their state.
   """
-  found: dict[str, str] = {}
+  task_states: dict[str, str] = {}
   for task in tasks:
-    parents = [found[name] for name in task.needs]
+    parents = [task_states[name] for name in task.needs]
     if is_done(task, root):
-      found[task.name] = DONE
+      task_states[task.name] = DONE
     elif task.name in running:
-      found[task.name] = running[task.name]
+      task_states[task.name] = running[task.name]
     elif exit_code(task, root) not in (None, 0, TRY_AGAIN):
-      found[task.name] = FAILED
+      task_states[task.name] = FAILED
     elif FAILED in parents or BLOCKED in parents:
-      found[task.name] = BLOCKED
+      task_states[task.name] = BLOCKED
     else:
-      found[task.name] = WAITING if any(state != DONE for state in parents) else READY
-  return found
+      task_states[task.name] = WAITING if any(state != DONE for state in parents) else READY
+  return task_states
 
 
 def progress(task: Task, root: Path) -> Progress:

@@ -25,7 +25,7 @@ def sentences(tasks: Sequence[Task]) -> list[str]:
     member = _alone(task) if task.kind == "run" else None
     if member:
       alike.setdefault(_key(task.config), []).append((task, member))
-  return [_sentence(found) for found in alike.values() if _can_share(found)]
+  return [_sentence(members) for members in alike.values() if _can_share(members)]
 
 
 def _alone(task: Task) -> str | None:
@@ -36,19 +36,19 @@ def _alone(task: Task) -> str | None:
   return None
 
 
-def _can_share(found: Sequence[tuple[Task, str]]) -> bool:
+def _can_share(members: Sequence[tuple[Task, str]]) -> bool:
   """Whether one of several members could be named as a teacher in the run of another."""
-  return len(found) > 1 and any(member == "member_0" for _, member in found)
+  return len(members) > 1 and any(member == "member_0" for _, member in members)
 
 
-def _sentence(found: Sequence[tuple[Task, str]]) -> str:
-  names = [f"{task.name}/{member}" for task, member in found]
+def _sentence(members: Sequence[tuple[Task, str]]) -> str:
+  names = [f"{task.name}/{member}" for task, member in members]
   # Members trained together take none from elsewhere: theirs is the one that others can take.
   source = next((n for n in names if n.endswith("independent_0")), names[0])
-  told = ", ".join(names[:_NAMED]) + (", …" if len(names) > _NAMED else "")
+  examples = ", ".join(names[:_NAMED]) + (", …" if len(names) > _NAMED else "")
   return (
-    f"{len(names)} runs train the same first member ({told}): teachers=({source!r},) in the others "
-    "would train it once"
+    f"{len(names)} runs train the same first member ({examples}): teachers=({source!r},) in the "
+    "others would train it once"
   )
 
 

@@ -77,14 +77,14 @@ def groups(tasks: Sequence[Task], largest: int) -> list[list[Task]]:
   More than `largest` are several groups.
   """
   last: dict[tuple, list[Task]] = {}
-  found = []
+  arrays = []
   for task in tasks:
     key = (task.kind, frozenset(task.needs))
     if key not in last or len(last[key]) == largest:
       last[key] = []
-      found.append(last[key])
+      arrays.append(last[key])
     last[key].append(task)
-  return found
+  return arrays
 
 
 def _left(tasks: Sequence[Task], root: Path) -> list[Task]:
@@ -135,10 +135,10 @@ def wait(tasks: Sequence[Task], root: Path, period: float, table: LiveTable) -> 
       if time.monotonic() - answered > _PATIENCE:
         raise
     else:
-      found = slurm_jobs.told(tasks, root, jobs)
-      table.show(found)
-      if all(found[name] in over for name in jobs):
-        return found
+      task_states = slurm_jobs.states_from(tasks, root, jobs)
+      table.show(task_states)
+      if all(task_states[name] in over for name in jobs):
+        return task_states
     time.sleep(period)
 
 
@@ -167,7 +167,7 @@ def dry_run(
 def define_flags(values: flags.FlagValues = flags.FLAGS) -> dict[str, flags.FlagHolder]:
   """Defines the flags of this engine; by name."""
   where = {"flag_values": values}
-  own = (
+  holders = (
     flags.DEFINE_string(
       "cluster", None, "What jobs ask of Slurm; see launch/clusters/example.toml.", **where
     ),
@@ -177,7 +177,7 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> dict[str, flags.Flag
       "wait", False, "Show the runs until none is running or queued; exit 1 if one failed.", **where
     ),
   )
-  return common.define(values) | {holder.name: holder for holder in own}
+  return common.define(values) | {holder.name: holder for holder in holders}
 
 
 def main(argv: list[str], holders: dict[str, flags.FlagHolder]) -> None:
@@ -229,8 +229,8 @@ def _files_of(root: Path) -> Iterator[None]:
     yield
   except OSError as error:
     where = error.filename or f"--root={str(root)!r}"
-    told = f"{where}: {error.strerror or error}; the same command goes on when this is mended"
-    raise UserError(told) from error
+    message = f"{where}: {error.strerror or error}; the same command goes on when this is mended"
+    raise UserError(message) from error
 
 
 def _wait(
@@ -240,12 +240,12 @@ def _wait(
   at = shlex.quote(str(root))
   try:
     with LiveTable(tasks, root, console) as shown:
-      found = wait(tasks, root, cluster.poll_seconds, shown)
+      task_states = wait(tasks, root, cluster.poll_seconds, shown)
   except KeyboardInterrupt:
     again = f"python -m dissim_jax.launch.slurm --status --root={at}"
     print(f"the jobs go on: {again}", file=sys.stderr)
     sys.exit(130)
-  failed = [task for task in tasks if found[task.name] == progress.FAILED]
+  failed = [task for task in tasks if task_states[task.name] == progress.FAILED]
   if failed:
     log = shlex.quote(str(progress.log_file(failed[0], root)))
     print(f"{len(failed)} failed, see {log}; the same command tries them again", file=sys.stderr)

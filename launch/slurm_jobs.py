@@ -50,21 +50,21 @@ def look(tasks: Sequence[Task], root: Path) -> dict[str, Job]:
     UserError: Slurm cannot be reached.
   """
   known = read(root)
-  own = {
+  entries = {
     task.name: known[task.name] for task in tasks if task.name in known and not is_done(task, root)
   }
-  if not own:
+  if not entries:
     return {}
-  found = squeue.jobs()
+  jobs = squeue.jobs()
   untold = {task.name for task in tasks if progress.exit_code(task, root) in _SILENT}
-  found |= squeue.accounted(
-    entry["job"] for name, entry in own.items() if name in untold and entry["job"] not in found
+  jobs |= squeue.accounted(
+    entry["job"] for name, entry in entries.items() if name in untold and entry["job"] not in jobs
   )
   # Numbers begin anew when a cluster is set up again: a job is ours if it has our name as well.
   return {
-    name: found[entry["job"]]
-    for name, entry in own.items()
-    if entry["job"] in found and found[entry["job"]].name == entry["name"]
+    name: jobs[entry["job"]]
+    for name, entry in entries.items()
+    if entry["job"] in jobs and jobs[entry["job"]].name == entry["name"]
   }
 
 
@@ -80,10 +80,10 @@ def states(tasks: Sequence[Task], root: Path) -> dict[str, str]:
   Raises:
     UserError: Slurm cannot be reached.
   """
-  return told(tasks, root, look(tasks, root))
+  return states_from(tasks, root, look(tasks, root))
 
 
-def told(tasks: Sequence[Task], root: Path, jobs: Mapping[str, Job]) -> dict[str, str]:
+def states_from(tasks: Sequence[Task], root: Path, jobs: Mapping[str, Job]) -> dict[str, str]:
   """See `states`; with what `look` found."""
   known = read(root)
   running: dict[str, str] = {}

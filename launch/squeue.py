@@ -66,8 +66,8 @@ def call(command: Sequence[str]) -> str:
   except OSError as error:
     raise UserError(f"{command[0]} cannot be started: {error.strerror}") from error
   if done.returncode:
-    told = " ".join((done.stderr or done.stdout).split()) or f"exit code {done.returncode}"
-    raise UserError(f"{command[0]} failed: {told}")
+    reason = " ".join((done.stderr or done.stdout).split()) or f"exit code {done.returncode}"
+    raise UserError(f"{command[0]} failed: {reason}")
   return done.stdout
 
 
@@ -95,13 +95,13 @@ def jobs() -> dict[str, Job]:
 
 def parse(text: str) -> dict[str, Job]:
   """Jobs from what `squeue` printed, by number."""
-  found = {}
+  by_number = {}
   for line in text.splitlines():
     parts = line.strip().split("|")
     if len(parts) >= 5 and parts[3].isdigit():
       number, state, reason, restarts, name = parts[:5]
-      found[number] = Job(number, state, reason, int(restarts), name)
-  return found
+      by_number[number] = Job(number, state, reason, int(restarts), name)
+  return by_number
 
 
 def accounted(numbers: Iterable[str]) -> dict[str, Job]:

@@ -99,8 +99,8 @@ def load(path: str | Path) -> list[Entry]:
     yielded = runpy.run_path(str(path)).get("get_sweep", lambda: None)()
     entries = None if yielded is None else list(yielded)
   except (Exception, SystemExit) as error:  # The file is the user's Python.
-    told = " ".join(f"{type(error).__name__}: {error}".split())
-    raise UserError(f"{where} cannot be loaded: {told}") from error
+    reason = " ".join(f"{type(error).__name__}: {error}".split())
+    raise UserError(f"{where} cannot be loaded: {reason}") from error
   if entries is None:
     raise UserError(f"{where}: it needs a function get_sweep() that yields runs")
   if not entries:
@@ -218,13 +218,13 @@ def _ordered(entries: Sequence[Entry]) -> list[Entry]:
     cycle = " needs ".join(map(repr, reversed(error.args[1])))
     raise UserError(f"the runs wait for each other: {cycle}") from error
   ready: list[int] = []
-  found = []
+  ordered = []
   while sorter.is_active():
     for name in sorter.get_ready():
       heapq.heappush(ready, place[name])
-    found.append(entries[heapq.heappop(ready)])
-    sorter.done(found[-1].name)
-  return found
+    ordered.append(entries[heapq.heappop(ready)])
+    sorter.done(ordered[-1].name)
+  return ordered
 
 
 def choose(entries: Sequence[Entry], patterns: Iterable[str]) -> list[Entry]:

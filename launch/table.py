@@ -49,13 +49,13 @@ def where(task: Task, root: Path, state: str) -> tuple[str, str]:
     return "for " + ", ".join(name for name in task.needs), ""
   if not task.trainings or state in (progress.DONE, progress.READY):
     return "", ""
-  found = progress.progress(task, root)
-  if not found.done:
+  task_progress = progress.progress(task, root)
+  if not task_progress.done:
     return "starting" if state == progress.RUNNING else "", ""
-  if found.done == found.total:
+  if task_progress.done == task_progress.total:
     return "evaluating" if state == progress.RUNNING else "", ""
-  left = "" if found.seconds_left is None else duration(found.seconds_left)
-  return f"{found.training} epoch {found.epoch}/{task.epochs}", left
+  left = "" if task_progress.seconds_left is None else duration(task_progress.seconds_left)
+  return f"{task_progress.training} epoch {task_progress.epoch}/{task.epochs}", left
 
 
 def shortened(text: str, cells: int) -> str:
@@ -71,9 +71,9 @@ def shortened(text: str, cells: int) -> str:
 
 def counts(states: Mapping[str, str]) -> str:
   """`12 done, 2 running, 11 waiting`."""
-  found = Counter(states.values())
-  order = [*_STYLES, *sorted(set(found) - set(_STYLES))]
-  return ", ".join(f"{found[state]} {state}" for state in order if found[state])
+  state_counts = Counter(states.values())
+  order = [*_STYLES, *sorted(set(state_counts) - set(_STYLES))]
+  return ", ".join(f"{state_counts[state]} {state}" for state in order if state_counts[state])
 
 
 def make(
@@ -108,8 +108,8 @@ def make(
       *(rich.text.Text(cell, style, no_wrap=True, overflow="ellipsis") for cell in cells)
     )
   hidden = len(tasks) - len(shown)
-  told = counts(states) + (f" ({hidden} not shown)" if hidden else "")
-  return rich.console.Group(table, rich.text.Text(told, no_wrap=True, overflow="ellipsis"))
+  summary = counts(states) + (f" ({hidden} not shown)" if hidden else "")
+  return rich.console.Group(table, rich.text.Text(summary, no_wrap=True, overflow="ellipsis"))
 
 
 def _fitting(tasks: Sequence[Task], states: Mapping[str, str], height: int | None) -> list[Task]:
@@ -160,8 +160,8 @@ class LiveTable:
         state = states[task.name]
         if state != self._states.get(task.name) and state not in quiet:
           at, _ = where(task, self._root, state)
-          told = f"{state} {task.name}" + (f": {at}" if at and state == progress.FAILED else "")
-          _say(self._console, told)
+          line = f"{state} {task.name}" + (f": {at}" if at and state == progress.FAILED else "")
+          _say(self._console, line)
     self._states = dict(states)
 
 
@@ -194,8 +194,8 @@ def print_plan(
   console.print(table)
   runs = [task for task in tasks if task.kind == "run"]
   comparisons = len(tasks) - len(runs)
-  told = f"{name}: {len(runs)} runs, {sum(task.models for task in runs)} models to train"
-  _say(console, told + (f", {comparisons} comparisons" if comparisons else ""))
+  summary = f"{name}: {len(runs)} runs, {sum(task.models for task in runs)} models to train"
+  _say(console, summary + (f", {comparisons} comparisons" if comparisons else ""))
   left = [task for task in runs if not is_done(task, root)]
   done = sum(is_done(task, root) for task in tasks)
   if done:
@@ -212,13 +212,13 @@ def _work(
   if None in sizes:
     return "How many training images there are, only the data tell: no estimate of hours."
   work = sum(t.models * t.epochs * size for t, size in zip(left, sizes, strict=True))
-  told = f"{work:.3g} images (models x epochs x training images)"
+  amount = f"{work:.3g} images (models x epochs x training images)"
   if images_per_second is None:
-    return f"{told}; --images_per_second=RATE of one GPU gives the hours"
+    return f"{amount}; --images_per_second=RATE of one GPU gives the hours"
   hours = work / images_per_second / 3600
-  return f"{told}; at {images_per_second:g} images/s: {hours:.1f} GPU hours"
+  return f"{amount}; at {images_per_second:g} images/s: {hours:.1f} GPU hours"
 
 
-def _say(console: rich.console.Console, told: str) -> None:
+def _say(console: rich.console.Console, line: str) -> None:
   """Prints a line as it is: a name is no markup."""
-  console.print(told, soft_wrap=True, highlight=False, markup=False, emoji=False)
+  console.print(line, soft_wrap=True, highlight=False, markup=False, emoji=False)

@@ -124,7 +124,7 @@ def _trained(
       raise UserError(
         f"run {entry.name!r}: teachers={teacher!r}: {run!r} has the members {', '.join(names)}"
       )
-    reused = {f"member_{i}": own for i, own in enumerate(teachers[run])}
+    reused = {f"member_{i}": origin for i, origin in enumerate(teachers[run])}
     yield reused.get(member, teacher)
 
 
@@ -134,8 +134,8 @@ def _check_comparison(entry: Comparison, configs: Mapping[str, Any]) -> None:
     for name in entry.measures:
       check_comparable(name)
   except UserError as error:
-    told = str(error).replace("--measures", "measures", 1)
-    raise UserError(f"comparison {entry.name!r}: {told}") from error
+    reason = str(error).replace("--measures", "measures", 1)
+    raise UserError(f"comparison {entry.name!r}: {reason}") from error
   known = list(dict.fromkeys(name for run in entry.runs for name in member_names(configs[run])))
   for member in entry.members:
     if member.rpartition(":")[2] not in known:

@@ -53,8 +53,8 @@ def launch(argv: list[str], holders: dict[str, flags.FlagHolder]) -> None:
     engine = xm_slurm.submitted(asked.tasks, asked.root, cluster, value["nodes"])
   else:
     engine = xm_units.local(asked.tasks, asked.root, value["devices"], value["parallel"])
-  found = xm_units.run(asked, engine, console)
-  failed = [name for name, state in found.items() if state == progress.FAILED]
+  states = xm_units.run(asked, engine, console)
+  failed = [name for name, state in states.items() if state == progress.FAILED]
   if failed:
     log = shlex.quote(str(asked.root / "launch" / failed[0] / "output.log"))
     print(f"{len(failed)} failed: {', '.join(failed)}; see {log}", file=sys.stderr)

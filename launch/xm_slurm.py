@@ -110,9 +110,9 @@ class Slurm(xm.Executor):
   async def launch(cls, local_experiment_unit: Any, job_group: xm.JobGroup) -> list[Handle]:
     """The handles of the unit's jobs, which the unit waits for as for local ones."""
     executors = [job.executor for job in job_group.jobs.values()]
-    own = [Handle(executor.name, executor.queue) for executor in executors]
-    local_experiment_unit._local_execution_handles.extend(own)
-    return own
+    unit_handles = [Handle(executor.name, executor.queue) for executor in executors]
+    local_experiment_unit._local_execution_handles.extend(unit_handles)
+    return unit_handles
 
 
 registry.register(Slurm, launch=None)

@@ -67,17 +67,17 @@ class Local:
     if not all([await parent for parent in parents]):
       yield None
       return
-    own = await self._free.get()
+    environment = await self._free.get()
     try:
       while progress.in_use(task, self._root):
         self._elsewhere.add(task.name)  # By a process of a launcher that was killed.
         await asyncio.sleep(_PERIOD)
       self._elsewhere.discard(task.name)
-      yield None if is_done(task, self._root) else self._job(task, own)
+      yield None if is_done(task, self._root) else self._job(task, environment)
       if not is_done(task, self._root) and not progress.exit_code(task, self._root):
         progress.exit_file(task, self._root).write_text("1\n")  # It said 0, or could say nothing.
     finally:
-      self._free.put_nowait(own)
+      self._free.put_nowait(environment)
 
   def _job(self, task: Task, environment: Mapping[str, str]) -> xm.Job:
     files = {
@@ -105,18 +105,18 @@ def local(tasks: Sequence[Task], root: Path, devices: str, parallel: int | None)
   Raises:
     UserError: another launcher works in the root.
   """
-  found = find_devices(devices)
+  gpus = find_devices(devices)
   with contextlib.ExitStack() as stack:
     stack.enter_context(alone(root))
     for task in tasks:  # What failed before is tried again.
       progress.exit_file(task, root).unlink(missing_ok=True)
     shared = {}
-    if not found and "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    if not gpus and "JAX_COMPILATION_CACHE_DIR" not in os.environ:
       # Programs for this CPU are compiled once for all processes; of GPUs, they are kept anyway.
       folder = tempfile.TemporaryDirectory(prefix="dissim_jax_xla_", ignore_cleanup_errors=True)
       shared = {"JAX_COMPILATION_CACHE_DIR": stack.enter_context(folder)}
-    places = slots(found, parallel or max(1, len(found)))
-    yield Local(root, [{**shared, **own} for own in places])
+    places = slots(gpus, parallel or max(1, len(gpus)))
+    yield Local(root, [{**shared, **place} for place in places])
 
 
 class Units:
@@ -146,9 +146,9 @@ class Units:
         ended, waiting = await asyncio.wait(waiting, timeout=_PERIOD)
         for unit in ended:
           unit.result()  # What is not the task's own failure ends the launcher.
-      found = await self._states()
-      table.show(found)
-      return found
+      states = await self._states()
+      table.show(states)
+      return states
     finally:
       for unit in waiting:
         unit.cancel()
@@ -181,14 +181,14 @@ async def _experiment(asked: Request, engine: Engine, table: LiveTable) -> dict[
   try:
     experiment = xm_local.create_experiment(asked.name)
   except (OSError, RuntimeError, sqlalchemy.exc.SQLAlchemyError) as error:
-    told = str(error).splitlines()[0]
-    raise UserError(f"XManager cannot use its record in ~/.xmanager: {told}") from error
+    reason = str(error).splitlines()[0]
+    raise UserError(f"XManager cannot use its record in ~/.xmanager: {reason}") from error
   async with experiment:
-    found = await Units(experiment, asked.tasks, asked.root, engine).finish(table)
-    if progress.FAILED in found.values():
+    states = await Units(experiment, asked.tasks, asked.root, engine).finish(table)
+    if progress.FAILED in states.values():
       # XManager would wait for the processes again, and show a traceback for each that failed.
-      raise _FailedError(found)
-    return found
+      raise _FailedError(states)
+    return states
 
 
 class _FailedError(Exception):

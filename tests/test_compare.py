@@ -242,7 +242,7 @@ def test_resized_taps(images, taps):
 def test_larger_taps_are_resized_to_every_smaller_size():
   shapes = [((8, 6), 2), ((4, 3), 5), ((8, 6), 3), ((2, 2), 7), ((), 4)]
   parts = {part.size: part for part in comoments.layouts(shapes, True)}
-  found = {size: (part.own, part.resized) for size, part in parts.items()}
+  found = {size: (part.native, part.resized) for size, part in parts.items()}
   assert found == {
     (8, 6): ((0, 2), ()),
     (4, 3): ((1,), (0, 2)),

@@ -125,12 +125,12 @@ def measure(
       continue
     groups = list(cases(setting))
     part = whole.part(PARTS[name] * seconds)
-    found = []
+    part_rows = []
     for index, group in enumerate(groups):
-      own = part.part(part.left() / (len(groups) - index))
-      found += timing.interleaved(name, group, own, repeats, tell)
-    rows += found
-    sentences += [text for text in [sentence(found)] if text]
+      budget = part.part(part.left() / (len(groups) - index))
+      part_rows += timing.interleaved(name, group, budget, repeats, tell)
+    rows += part_rows
+    sentences += [text for text in [sentence(part_rows)] if text]
   return checks, rows, sentences
 
 
@@ -160,10 +160,10 @@ def main(argv: list[str], holders: dict[str, flags.FlagHolder]) -> None:
       setting, given["parts"], given["seconds"], given["repeats"], tell
     )
   facts = table.facts(setting)
-  found = [table.heading(facts, time.monotonic() - began)]
-  found += [table.check_table(checks)] * bool(checks)
-  found += [table.speed_table(rows)] * bool(rows)
-  print("\n\n".join([*found, *sentences]))
+  sections = [table.heading(facts, time.monotonic() - began)]
+  sections += [table.check_table(checks)] * bool(checks)
+  sections += [table.speed_table(rows)] * bool(rows)
+  print("\n\n".join([*sections, *sentences]))
   if given["out"]:
     everything = {"facts": facts, "notes": sentences}
     for name, items in (("checks", checks), ("timings", rows)):

@@ -178,7 +178,7 @@ def augmented(setting: Setting, device: jax.Device) -> float:
     keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(0), seeds)
     return augment(keys, images, config)
 
-  own = setting.mesh.devices.flat[0]
-  found = run(*jax.device_put((seeds, images), own))
+  first_device = setting.mesh.devices.flat[0]
+  reference = run(*jax.device_put((seeds, images), first_device))
   other = run(*jax.device_put((seeds[::-1], images[::-1]), device))
-  return np.mean(np.asarray(found) != np.asarray(other)[::-1])
+  return np.mean(np.asarray(reference) != np.asarray(other)[::-1])

@@ -38,7 +38,8 @@ def augmentation(setting: Setting) -> Iterator[list[Case]]:
     f"whole, policy {config.augment.autoaugment}": config,
   }
   yield [
-    Case(title, functools.partial(make, own), count, count, "uint8") for title, own in kinds.items()
+    Case(title, functools.partial(make, variant), count, count, "uint8")
+    for title, variant in kinds.items()
   ]
 
 
@@ -78,10 +79,10 @@ def attack(setting: Setting) -> Iterator[list[Case]]:
     def run():
       for first in range(0, count, batch):
         rows = slice(first, first + batch)
-        found = perturb(
+        perturbed = perturb(
           settings, network, images[rows], setting.labels[rows], steps_per_dispatch=block
         )
-      return found
+      return perturbed
 
     return run
 

@@ -88,9 +88,9 @@ class Steps:
 
   def compared(self, dtype: str) -> float:
     """The first step's change, relative to the CPU's in float32."""
-    found = self.step(self.start[0], 0, dtype, self.device)
+    state = self.step(self.start[0], 0, dtype, self.device)
     reference = self.step(self.start[0], 0, "float32", cpu())
-    return relative(self.change(found), self.change(reference))
+    return relative(self.change(state), self.change(reference))
 
   def resumed(self) -> float:
     """The change by two steps, the second of them from a checkpoint."""

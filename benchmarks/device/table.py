@@ -32,12 +32,12 @@ def commit() -> str:
   """Of the source, with -dirty where files differ from it; "" where there is no git."""
   command = ["git", "describe", "--always", "--dirty", "--abbrev=10", "--exclude=*"]
   try:
-    found = subprocess.run(
+    process = subprocess.run(
       command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True
     )
   except (OSError, subprocess.CalledProcessError):
     return ""
-  return found.stdout.strip()
+  return process.stdout.strip()
 
 
 def heading(values: dict, seconds: float) -> str:

@@ -133,7 +133,7 @@ def interleaved(
   for row in rows:
     if row.seconds and rows[0].seconds:
       row.to_baseline = statistics.median(
-        (own / row.images) / (base / rows[0].images)
-        for own, base in zip(row.seconds, rows[0].seconds, strict=False)
+        (seconds / row.images) / (base / rows[0].images)
+        for seconds, base in zip(row.seconds, rows[0].seconds, strict=False)
       )
   return rows

@@ -105,8 +105,8 @@ def members(setting: Setting) -> Iterator[list[Case]]:
     cases = [member_case(setting, f"{name}: T", name, config, gflop=setting.gflop(name))]
     for earlier in setting.sizes.earlier:
       for penalty in setting.sizes.games or GAMES:
-        title, own = f"{name}: U against {earlier}, {penalty}", varied(config, **GAMES[penalty])
-        cases.append(member_case(setting, title, name, own, earlier=earlier))
+        title, game = f"{name}: U against {earlier}, {penalty}", varied(config, **GAMES[penalty])
+        cases.append(member_case(setting, title, name, game, earlier=earlier))
     yield cases
 
 

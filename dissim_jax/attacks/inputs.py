@@ -31,7 +31,7 @@ def check_arrays(images, labels, attacked=None, indices=None) -> None:
       f"images have shape {images.shape}, dtype {images.dtype}: floating non-empty [N,H,W,C] is "
       "needed, of grey levels a 255th"
     )
-  for name, array, kind, told in (
+  for name, array, kind, needed in (
     ("labels", labels, jnp.integer, "one integer"),
     ("attacked", attacked, jnp.bool_, "True or False"),
     ("indices", indices, jnp.integer, "one integer"),
@@ -42,7 +42,7 @@ def check_arrays(images, labels, attacked=None, indices=None) -> None:
       continue
     if array.shape != images.shape[:1] or not jnp.issubdtype(array.dtype, kind):
       raise ValueError(
-        f"{name} have shape {array.shape}, dtype {array.dtype}: {told} for each of {len(images)} "
+        f"{name} have shape {array.shape}, dtype {array.dtype}: {needed} for each of {len(images)} "
         "images is needed"
       )
 

@@ -217,13 +217,13 @@ def _iterate(
   for done in range(0, iterations, block):
     count = min(block, iterations - done)
     at = _advance(logits, at, images, labels, sizes, bounds, count=count)
-  found = at.images
+  perturbed = at.images
   if not known:
     right = inputs.in_range(images, labels, classes, bounds)
-    found = jnp.where(right[:, None, None, None], found, jnp.nan)
+    perturbed = jnp.where(right[:, None, None, None], perturbed, jnp.nan)
   if attacked is None:
-    return found
-  return jnp.where(jnp.asarray(attacked)[:, None, None, None], found, images)
+    return perturbed
+  return jnp.where(jnp.asarray(attacked)[:, None, None, None], perturbed, images)
 
 
 def _array(array) -> inputs.Array:

@@ -32,9 +32,9 @@ def margin_loss(logits: jax.Array, labels: jax.Array) -> jax.Array:
   """
   check_logits(logits.shape, labels.shape)
   logits = logits.astype(jnp.float32)
-  own = jax.nn.one_hot(labels, logits.shape[-1], dtype=bool)
-  others = jax.nn.logsumexp(jnp.where(own, -jnp.inf, logits), axis=-1)
-  return others - jnp.sum(jnp.where(own, logits, 0.0), axis=-1)
+  label_mask = jax.nn.one_hot(labels, logits.shape[-1], dtype=bool)
+  others = jax.nn.logsumexp(jnp.where(label_mask, -jnp.inf, logits), axis=-1)
+  return others - jnp.sum(jnp.where(label_mask, logits, 0.0), axis=-1)
 
 
 def check_logits(logits: tuple[int, ...], labels: tuple[int, ...]) -> None:

@@ -244,10 +244,10 @@ def check_block(path: str, values: Any) -> None:
 
   `values` has the block's fields as attributes.
   """
-  for field, own in fields().items():
+  for field, spec in fields().items():
     block, _, last = field.rpartition(".")
     if block == path:
-      own.verify(field, getattr(values, last))
+      spec.verify(field, getattr(values, last))
 
 
 def config() -> ml_collections.ConfigDict:

@@ -38,24 +38,24 @@ def check_config(config: ml_collections.ConfigDict) -> None:
 def _check_fields(config: ml_collections.ConfigDict) -> None:
   """Every field by itself: it is there, of its type, and in its range."""
   known = blocks.fields()
-  found = dict(flat(config))
-  for field, own in known.items():
-    if field not in found:
-      raise UserError(_missing(field, found))
-    own.verify(field, found[field])
-  for field, value in found.items():
+  values = dict(flat(config))
+  for field, spec in known.items():
+    if field not in values:
+      raise UserError(_missing(field, values))
+    spec.verify(field, values[field])
+  for field, value in values.items():
     empty = isinstance(value, ml_collections.ConfigDict)
     if field not in known and not (empty and field.startswith("dissim.options.")):
       raise UserError(f"{field}: the config has no such field{nearest(field, known)}")
 
 
-def _missing(field: str, found: Mapping[str, Any]) -> str:
+def _missing(field: str, values: Mapping[str, Any]) -> str:
   """What stands in the way of a field that is not there."""
   block = field
   while "." in block:
     block = block.rpartition(".")[0]
-    if block in found and not isinstance(found[block], ml_collections.ConfigDict):
-      return f"{block}={said(found[block])}: it is a block, which has fields such as {field}"
+    if block in values and not isinstance(values[block], ml_collections.ConfigDict):
+      return f"{block}={said(values[block])}: it is a block, which has fields such as {field}"
   return f"{field} is missing"
 
 
@@ -89,8 +89,8 @@ def _check_ensemble(config: ml_collections.ConfigDict) -> None:
 def _check_optimizer(config: ml_collections.ConfigDict) -> None:
   """The optimiser of members, and that of learned projections, which is the same where None."""
   for block in ("optimizer", "dissim.projection.optimizer"):
-    own = get(config, block)
-    sources = {key: "optimizer" if own[key] is None else block for key in config.optimizer}
+    settings = get(config, block)
+    sources = {key: "optimizer" if settings[key] is None else block for key in config.optimizer}
     values = {
       key: (f"{source}.{key}", get(config, f"{source}.{key}")) for key, source in sources.items()
     }

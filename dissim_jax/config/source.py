@@ -76,7 +76,7 @@ def _built(file: str, arguments: list[str]) -> ml_collections.ConfigDict:
   except UserError:
     raise
   except (Exception, SystemExit) as error:  # The file is the user's Python.
-    raise UserError(f"cannot be loaded: {_told(error, file)}") from error
+    raise UserError(f"cannot be loaded: {_error_text(error, file)}") from error
   if not isinstance(config, ml_collections.ConfigDict):
     raise UserError(f"get_config() returns {type(config).__name__}, a ConfigDict is needed")
   named = config.get("plugins", ())  # By the user's own Python file.
@@ -89,12 +89,12 @@ def _built(file: str, arguments: list[str]) -> ml_collections.ConfigDict:
 def _check_fields(config: ml_collections.ConfigDict) -> None:
   """A config has the fields of `config.blocks`, all of them and no others."""
   known = blocks.fields()
-  found = dict(flat(config))
-  for field, value in found.items():
+  values = dict(flat(config))
+  for field, value in values.items():
     if value is not None and not isinstance(value, ml_collections.ConfigDict):
       check_field(field)
       known[field].check_type(field, value)
-  missing = [field for field in known if field not in found]
+  missing = [field for field in known if field not in values]
   if missing:
     raise UserError(f"{missing[0]} is missing: start from configs.default.get_config()")
 
@@ -105,22 +105,22 @@ def _check_arguments(get_config: Any, arguments: list[str]) -> None:
     inspect.signature(get_config).bind(*arguments)
   except TypeError as error:
     if arguments:
-      told = f"get_config() takes no argument, leave out {':' + arguments[0]!r}"
-      raise UserError(told) from error
+      message = f"get_config() takes no argument, leave out {':' + arguments[0]!r}"
+      raise UserError(message) from error
     raise UserError("get_config() needs an argument: give it as FILE.py:ARGUMENT") from error
 
 
-def _told(error: BaseException, file: str) -> str:
+def _error_text(error: BaseException, file: str) -> str:
   """An exception in one line, with the last line of the file that led to it."""
   lines = [
     frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file
   ]
   if isinstance(error, SyntaxError) and error.filename == file:
-    lines, told = [error.lineno], error.msg
+    lines, message = [error.lineno], error.msg
   else:
-    told = str(error)
+    message = str(error)
   where = f" (line {lines[-1]})" if lines else ""
-  return " ".join(f"{type(error).__name__}: {told}".split()) + where
+  return " ".join(f"{type(error).__name__}: {message}".split()) + where
 
 
 def _of_run(file: Path) -> ml_collections.ConfigDict:

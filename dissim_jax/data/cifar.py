@@ -194,12 +194,12 @@ def _fetch(listing: Listing, path: Path) -> None:
 def _prepared_copies(name: str, folder: Path) -> Copies:
   """The versions in `folder`, in its folder called `name`, or the version that it is."""
   patterns = (f"{name}/[0-9]*.*.*", "[0-9]*.*.*")
-  found = [path for pattern in patterns for path in folder.glob(pattern)] + [folder]
-  found = [path for path in found if _prepared_name(path) == name]
-  found.sort(key=lambda copy: [int(part) for part in re.findall(r"\d+", copy.name)])
+  copies = [path for pattern in patterns for path in folder.glob(pattern)] + [folder]
+  copies = [path for path in copies if _prepared_name(path) == name]
+  copies.sort(key=lambda copy: [int(part) for part in re.findall(r"\d+", copy.name)])
   has_reader = importlib.util.find_spec("array_record") is not None  # not on every platform
-  readable = [copy for copy in found if has_reader and any(copy.glob("*.array_record*"))]
-  return Copies(readable, [copy for copy in found if copy not in readable])
+  readable = [copy for copy in copies if has_reader and any(copy.glob("*.array_record*"))]
+  return Copies(readable, [copy for copy in copies if copy not in readable])
 
 
 def _prepared_name(folder: Path) -> str:
@@ -231,10 +231,10 @@ def _read_unpacked(name: str, form: Form, folder: Path) -> Arrays:
   arrays = read_folder(form, folder)
   counts = {split: len(arrays[f"{split}_labels"]) for split in COUNTS}
   if counts != COUNTS:  # no checksum says whether it is the official one
-    told = " and ".join(f"{counts[split]:,} {split}" for split in COUNTS)
+    actual = " and ".join(f"{counts[split]:,} {split}" for split in COUNTS)
     official = " and ".join(f"{count:,}" for count in COUNTS.values())
     print(
-      f"data.dir: {str(folder)!r} holds {told} images, {name} as published has {official}",
+      f"data.dir: {str(folder)!r} holds {actual} images, {name} as published has {official}",
       file=sys.stderr,
     )
   return arrays

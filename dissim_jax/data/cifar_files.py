@@ -167,10 +167,10 @@ def _text(value: Any) -> str:
 
 
 def _unpickled(data: bytes) -> dict[str, Any]:
-  found = _Unpickler(io.BytesIO(data), encoding="bytes").load()
-  if not isinstance(found, dict):
+  content = _Unpickler(io.BytesIO(data), encoding="bytes").load()
+  if not isinstance(content, dict):
     raise ValueError("it holds no dict")
-  return {_text(key): value for key, value in found.items()}
+  return {_text(key): value for key, value in content.items()}
 
 
 class _Dtype:

@@ -52,10 +52,10 @@ def decode(path: Path, image_size: int, background: int) -> np.ndarray:
         image = image.resize((image_size, image_size), Image.Resampling.BILINEAR)
       return np.asarray(image)
   except Exception as error:  # which errors a damaged image raises is not documented
-    told = str(error) or type(error).__name__
+    reason = str(error) or type(error).__name__
     if isinstance(error, Image.UnidentifiedImageError):
-      told = "damaged, or no type that Pillow knows"
-    raise UserError(f"data.dir: {str(path)!r} cannot be read as an image ({told})") from error
+      reason = "damaged, or no type that Pillow knows"
+    raise UserError(f"data.dir: {str(path)!r} cannot be read as an image ({reason})") from error
 
 
 def _turn_upright(image: Image.Image) -> None:

@@ -52,5 +52,5 @@ def balanced_part(labels: np.ndarray, wanted: int) -> np.ndarray:
 def first_of_each_class(labels: np.ndarray, wanted: int) -> np.ndarray:
   """The first `wanted` examples of every class: int64 positions in increasing order."""
   labels = np.asarray(labels)
-  found = [np.flatnonzero(labels == k)[:wanted] for k in np.unique(labels)]
-  return np.sort(np.concatenate(found))
+  positions = [np.flatnonzero(labels == k)[:wanted] for k in np.unique(labels)]
+  return np.sort(np.concatenate(positions))

@@ -99,13 +99,13 @@ def _list_test(folder: Path, train: Iterable[str]) -> tuple[str, Classes]:
     raise UserError(f"data.dir={str(folder)!r}: {_missing(folder, *TESTS[:2])}")
   labels = {name: _has_labels(folder / name, train) for name in there}
   chosen = next((name for name in there if labels[name]), there[0])
-  told = [
+  notes = [
     f"{name}/ is passed over" + ("" if labels[name] else ", it has no folder of a class of train/")
     for name in there
     if name != chosen
   ]
-  if told or chosen != TESTS[0]:
-    _tell("; ".join([*told, f"{chosen}/ is the test set"]))
+  if notes or chosen != TESTS[0]:
+    _tell("; ".join([*notes, f"{chosen}/ is the test set"]))
   annotated = labels[chosen] == "annotated"
   return chosen, (_list_annotated if annotated else _list_split)(folder, chosen)
 
@@ -174,7 +174,7 @@ def _list_annotated(folder: Path, split: str) -> Classes:
 
 def _walk(start: str, path: str, passed: Passed) -> list[File]:
   """The images of a folder, `path` from the data set's, and of all folders in it, sorted."""
-  found, named, waiting = [], [], deque([(start, path)])
+  files, named, waiting = [], [], deque([(start, path)])
   # Links can lead in a circle, or up to where all classes are: each folder is read once.
   seen = {
     _identity(up)
@@ -183,10 +183,10 @@ def _walk(start: str, path: str, passed: Passed) -> list[File]:
   }
   while waiting:
     here, path = waiting.popleft()
-    if (own := _identity(here)) in seen:
+    if (identity := _identity(here)) in seen:
       passed.kinds[_TWICE] += 1
       continue
-    seen.add(own)
+    seen.add(identity)
     for entry, status in _visible(here, passed):
       inner, is_image = f"{path}/{entry.name}", _suffix(entry.name) in suffixes()
       if stat.S_ISDIR(status.st_mode):
@@ -199,11 +199,11 @@ def _walk(start: str, path: str, passed: Passed) -> list[File]:
       elif not status.st_size:
         raise UserError(f"data.dir: {entry.path!r} cannot be read as an image (it has no content)")
       else:
-        found.append(File(inner, status.st_size, status.st_mtime_ns))
+        files.append(File(inner, status.st_size, status.st_mtime_ns))
   for inner in named:
-    if not any(file.path.startswith(f"{inner}/") for file in found):
+    if not any(file.path.startswith(f"{inner}/") for file in files):
       raise UserError(f"data.dir: {inner!r} cannot be read as an image (it is a folder)")
-  return sorted(found)
+  return sorted(files)
 
 
 def _identity(folder: str | Path) -> tuple[int, int]:

@@ -40,11 +40,11 @@ def replicated_shapes(shapes: Any, mesh: Mesh) -> Any:
 def local(tree: Any) -> Any:
   """Replicated arrays as arrays of this process alone; others as they are."""
 
-  def own(x):
+  def local_array(x):
     shared = isinstance(x, jax.Array) and not x.is_fully_addressable
     return x.addressable_data(0) if shared else x
 
-  return jax.tree.map(own, tree)
+  return jax.tree.map(local_array, tree)
 
 
 def spread(arrays: Any, rows: np.ndarray, mesh: Mesh) -> tuple[Any, jax.Array]:
@@ -68,9 +68,9 @@ def spread(arrays: Any, rows: np.ndarray, mesh: Mesh) -> tuple[Any, jax.Array]:
     shape = (order.size, *array.shape[1:])
     return jax.make_array_from_callback(shape, examples, lambda index: array[order[index[0]]])
 
-  own = np.arange(steps * share, dtype=rows.dtype).reshape(steps, share)
+  device_rows = np.arange(steps * share, dtype=rows.dtype).reshape(steps, share)
   columns = NamedSharding(mesh, PartitionSpec(None, BATCH_AXIS))
-  return jax.tree.map(put, arrays), _place(columns, np.tile(own, (1, mesh.size)))
+  return jax.tree.map(put, arrays), _place(columns, np.tile(device_rows, (1, mesh.size)))
 
 
 def _place(sharding: NamedSharding, array: np.ndarray) -> jax.Array:

@@ -50,8 +50,8 @@ def _initialize(**options) -> None:
   try:
     jax.distributed.initialize(**options)
   except (RuntimeError, ValueError) as error:
-    told = str(error).strip().splitlines()[0]
-    raise UserError(f"the processes cannot be joined: {told}") from error
+    reason = str(error).strip().splitlines()[0]
+    raise UserError(f"the processes cannot be joined: {reason}") from error
 
 
 def _own_gpus(environment: dict[str, str]) -> list[int] | None:
@@ -63,8 +63,8 @@ def _own_gpus(environment: dict[str, str]) -> list[int] | None:
   tasks = int(environment.get("SLURM_STEP_TASKS_PER_NODE", "1").split("(")[0].split(",")[0])
   if gpus < 2 or tasks > gpus:
     return None
-  share, own = gpus // tasks, int(environment.get("SLURM_LOCALID", 0))
-  return list(range(own * share, (own + 1) * share))
+  share, local_id = gpus // tasks, int(environment.get("SLURM_LOCALID", 0))
+  return list(range(local_id * share, (local_id + 1) * share))
 
 
 def is_first() -> bool:

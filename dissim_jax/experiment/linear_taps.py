@@ -61,7 +61,7 @@ def check_first_tap(
   Raises:
     UserError: nothing of it can, and no such member has been begun.
   """
-  dissim, told = config.dissim, {}
+  dissim, sentences = config.dissim, {}
   measure = MEASURES[dissim.metric]
   if 0 not in dissim.taps or not measure.up_to_linear:
     return []
@@ -74,12 +74,12 @@ def check_first_tap(
     first = [pair for pair in teachers if not matching_tap(0, model, pair[1], dissim.match)]
     if not first or (apart and len(first) < len(teachers)):
       continue
-    found = first_tap(model, [other for _, other in first], dataset.image_shape, apart=apart)
-    if found.linear and found.left_over < _ROUNDING and not plan.directory.exists():
-      raise UserError(_sentence(config, dataset, plan, first, model, found))
-    if found.left_over < _LITTLE:
-      told[found] = _sentence(config, dataset, plan, first, model, found)
-  return list(told.values())
+    fit = first_tap(model, [other for _, other in first], dataset.image_shape, apart=apart)
+    if fit.linear and fit.left_over < _ROUNDING and not plan.directory.exists():
+      raise UserError(_sentence(config, dataset, plan, first, model, fit))
+    if fit.left_over < _LITTLE:
+      sentences[fit] = _sentence(config, dataset, plan, first, model, fit)
+  return list(sentences.values())
 
 
 def _model(config: ml_collections.ConfigDict, dataset: Dataset, plan: PlannedMember) -> Layered:
@@ -91,22 +91,22 @@ def _model(config: ml_collections.ConfigDict, dataset: Dataset, plan: PlannedMem
   return member_files.build_model(facts, jnp.float32)
 
 
-def _sentence(config, dataset, plan, first, model, found: FirstTap) -> str:
+def _sentence(config, dataset, plan, first, model, fit: FirstTap) -> str:
   """What the user is to know of a member; `first` has the names and networks that predict it."""
   names = " and ".join(name for name, _ in first)
   start = (
     f"dissim.taps={list(config.dissim.taps)}: tap 0 of {plan.model} is "
-    f"{'' if found.linear else 'nearly '}linear in the image, and the {found.channels} channels of "
+    f"{'' if fit.linear else 'nearly '}linear in the image, and the {fit.channels} channels of "
     f"{names} there"
   )
-  if found.linear and found.left_over < _ROUNDING:
+  if fit.linear and fit.left_over < _ROUNDING:
     return (
       f"{start} determine all {pixels_seen(model, dataset.image_shape)} pixel values that a "
       f"position of it sees, so {plan.name} cannot be dissimilar there; choose among taps "
       f"1..{len(model.layers) - 1}"
     )
   return (
-    f"{start} predict R² = {1 - found.left_over:.2f} of it even with random weights: {plan.name} "
+    f"{start} predict R² = {1 - fit.left_over:.2f} of it even with random weights: {plan.name} "
     "can be dissimilar only in what they leave over"
   )
 
@@ -127,12 +127,12 @@ def first_tap(
   a, b = rng.normal(size=(2, count, *image_shape))
   images = np.concatenate([a, b, a + b, np.zeros_like(a[:1])]).astype(np.float32)
   outputs = map(functools.partial(_outputs, images=images), layers, weights)
-  own, *taps = jax.device_get(list(outputs))
-  of_a, of_b, of_both, of_nothing = np.split(own, [count, 2 * count, 3 * count])
+  target, *taps = jax.device_get(list(outputs))
+  of_a, of_b, of_both, of_nothing = np.split(target, [count, 2 * count, 3 * count])
   off = np.mean((of_a + of_b - of_nothing - of_both) ** 2) / np.var(of_both)
-  sources = [resized(tap[: 2 * count], own.shape[1:3]) for tap in taps]
+  sources = [resized(tap[: 2 * count], target.shape[1:3]) for tap in taps]
   sets = [[source] for source in sources] if apart else [sources]
-  left_over = max(_left_over(own[: 2 * count], each) for each in sets)
+  left_over = max(_left_over(target[: 2 * count], each) for each in sets)
   return FirstTap(bool(off < _ROUNDING), channels, left_over)
 
 

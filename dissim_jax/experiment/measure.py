@@ -72,7 +72,7 @@ def evaluate(
   _measure_studies(Context(config, members, sequences, dataset), folder)
   rule, bins = settings.ensemble_rule, settings.calibration_bins
   return {
-    **_told(config, dataset),
+    **_experiment_facts(config, dataset),
     "members": [
       _member_row(plan, trained[plan.name].model, logits[i], labels, bins)
       for i, plan in enumerate(plans)
@@ -111,7 +111,7 @@ def _predict(
   return predictions
 
 
-def _told(config: ml_collections.ConfigDict, dataset: Dataset) -> dict[str, Any]:
+def _experiment_facts(config: ml_collections.ConfigDict, dataset: Dataset) -> dict[str, Any]:
   """What `metrics.json` says of the data and of how members were trained."""
   return {
     "dataset": {
@@ -147,12 +147,12 @@ def _named(origin: Origin | None, prefix: str) -> dict[str, np.ndarray]:
 
 def _check_logits(plans: list[PlannedMember], logits: np.ndarray) -> None:
   """Refuses predictions that are none, such as those of weights that are not finite."""
-  for plan, own in zip(plans, logits, strict=True):
-    broken = int(np.sum(~np.all(own < np.inf, axis=-1)))
+  for plan, values in zip(plans, logits, strict=True):
+    broken = int(np.sum(~np.all(values < np.inf, axis=-1)))
     if broken:
       again = "" if plan.reused else f"; without {str(plan.directory)!r} it is trained again"
       raise UserError(
-        f"{plan.name}: the logits of {broken} of {len(own)} test images hold NaN or inf, so its "
+        f"{plan.name}: the logits of {broken} of {len(values)} test images hold NaN or inf, so its "
         f"predictions cannot be measured{again}"
       )
 

@@ -14,13 +14,13 @@ class ProgressLine:
   def __init__(self, period: float = 10.0):
     self._live = sys.stderr.isatty()
     self._period = 0.1 if self._live else period
-    self._told = time.monotonic()
+    self._last_line = time.monotonic()
 
   def __call__(self, what: str, done: int, total: int) -> None:
     """Tells how much of something is done."""
     now, last = time.monotonic(), done == total
-    if last or now - self._told > self._period:
-      self._told = now
+    if last or now - self._last_line > self._period:
+      self._last_line = now
       start, end = ("\r\x1b[K", "\n" if last else "") if self._live else ("", "\n")
       print(f"{start}{what} {done}/{total}", end=end, file=sys.stderr, flush=True)
 

@@ -76,8 +76,8 @@ class RunFiles:
 
   def sequence_objective(self, sequence: str) -> str:
     """The joint objective that all members of a sequence share, else "sequential"."""
-    found = {self.objective(name) for name in self.sequences[sequence] if name in self.members}
-    return found.pop() if len(found) == 1 else SEQUENTIAL
+    objectives = {self.objective(name) for name in self.sequences[sequence] if name in self.members}
+    return objectives.pop() if len(objectives) == 1 else SEQUENTIAL
 
   @property
   def pairs(self) -> list:
@@ -112,8 +112,8 @@ class RunFiles:
 
   def matched(self, a: str, b: str) -> list:
     """For each tap of b, listed after a, the tap of a that it is compared with."""
-    found = self.arrays["matched"].get((a, b), range(len(self.tap_names(b))))
-    return [int(tap) for tap in found]
+    taps = self.arrays["matched"].get((a, b), range(len(self.tap_names(b))))
+    return [int(tap) for tap in taps]
 
   def equal_taps(self, a: str, b: str) -> np.ndarray | None:
     """LinCKA of each tap of b, listed after a, with the tap of a that belongs to it."""

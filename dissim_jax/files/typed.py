@@ -87,10 +87,10 @@ def numbers(values) -> np.ndarray:
 
 def places(values) -> np.ndarray:
   """As `numbers`, of values that others belong to: all must be finite."""
-  found = numbers(values)
-  if not np.isfinite(found).all():
+  array = numbers(values)
+  if not np.isfinite(array).all():
     raise ValueError("a place without a value")
-  return found
+  return array
 
 
 def same_length(**lists) -> None:

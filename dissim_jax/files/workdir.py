@@ -69,9 +69,11 @@ def check_workdir(config: ml_collections.ConfigDict, workdir: Path) -> bool:
     if canonical(key, old.get(key)) != canonical(key, new.get(key)) and not _is_later(key)
   ]
   if differ:
-    told = ", ".join(f"{key} ({old.get(key)!r} there, {new.get(key)!r} now)" for key in differ)
+    differences = ", ".join(
+      f"{key} ({old.get(key)!r} there, {new.get(key)!r} now)" for key in differ
+    )
     raise UserError(
-      f"workdir={str(workdir)!r}: it belongs to another config, which differs in {told}; "
+      f"workdir={str(workdir)!r}: it belongs to another config, which differs in {differences}; "
       "choose another workdir"
     )
   return True

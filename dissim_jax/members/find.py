@@ -64,13 +64,13 @@ def find_members(workdirs: Sequence[str], wanted: Sequence[str] = ()) -> list[Sa
     if name not in labels and name not in plain:
       known = ", ".join(labels)
       raise UserError(f"--members={name}: choose among {known}{nearest(name, labels)}")
-  found = [
+  members = [
     SavedMember(label, folder, run, _config(run), _read_facts(name, folder, run))
     for label, (name, folder, run) in zip(labels, places, strict=True)
     if not wanted or label in wanted or name in wanted
   ]
-  _check_same_data(found)
-  return found
+  _check_same_data(members)
+  return members
 
 
 def find_all(folders: Sequence[str | Path], field: str) -> list[SavedMember]:
@@ -92,8 +92,11 @@ def find_all(folders: Sequence[str | Path], field: str) -> list[SavedMember]:
     if not places:
       raise UserError(f"{field}={folder}: it has no finished member (a folder with member.json)")
     for _, member, run in places:
-      own = member.resolve()
-      unique.setdefault(own, own.parent if (own.parent / layout.CONFIG).exists() else run.resolve())
+      real_path = member.resolve()
+      unique.setdefault(
+        real_path,
+        real_path.parent if (real_path.parent / layout.CONFIG).exists() else run.resolve(),
+      )
   root = os.path.commonpath([member.parent for member in unique]) if unique else ""
   return [
     SavedMember(
@@ -121,9 +124,9 @@ def _below(folder: Path, field: str) -> Iterator[tuple[str, Path, Path]]:
 
 
 def _config(
-  run: Path, field: str = "--workdir", further: Sequence[str] = ()
+  run: Path, field: str = "--workdir", extra_keys: Sequence[str] = ()
 ) -> ml_collections.ConfigDict:
-  return read_config(run, field, ("data", "dtype", "ensemble", *further))
+  return read_config(run, field, ("data", "dtype", "ensemble", *extra_keys))
 
 
 def _places(workdir: Path, field: str = "--workdir") -> list[tuple[str, Path, Path]]:
@@ -142,8 +145,8 @@ def _run_places(workdir: Path, field: str) -> list[tuple[str, Path, Path]]:
   reused = enumerate(config.ensemble.teachers)
   folders = {f"member_{i}": _resolve(Path(path).expanduser(), workdir) for i, path in reused}
   for pattern in ("member_*", "independent_*", "*_[0-9]*"):
-    own = [path for path in workdir.glob(pattern) if member_files.is_done(path)]
-    folders |= {path.name: path for path in sorted(own, key=lambda path: _number(path.name))}
+    paths = [path for path in workdir.glob(pattern) if member_files.is_done(path)]
+    folders |= {path.name: path for path in sorted(paths, key=lambda path: _number(path.name))}
   listed = [name for name in _evaluated(workdir) if name in folders]
   return [(name, folders[name], workdir) for name in dict.fromkeys([*listed, *folders])]
 
@@ -167,11 +170,11 @@ def _resolve(path: Path, workdir: Path) -> Path:
   """A reused member's folder, whose path may be relative to where its run was started."""
   bases = [Path(), *workdir.resolve().parents]
   candidates = (base / path for base in bases)
-  return next((found for found in candidates if member_files.is_done(found)), path)
+  return next((folder for folder in candidates if member_files.is_done(folder)), path)
 
 
 def _read_facts(
-  name: str, folder: Path, run: Path, field: str = "--workdir", further: Sequence[str] = ()
+  name: str, folder: Path, run: Path, field: str = "--workdir", extra_keys: Sequence[str] = ()
 ) -> dict:
   """A member's facts, complete."""
   if not member_files.is_done(folder):
@@ -180,7 +183,7 @@ def _read_facts(
       "finished member; call this where that run was started, or choose others by --members"
     )
   facts = member_files.read_facts(folder, field)
-  missing = [key for key in (*_FACTS, *further) if key not in facts]
+  missing = [key for key in (*_FACTS, *extra_keys) if key not in facts]
   if missing:
     raise UserError(f"{field}={run}: {str(folder / 'member.json')!r} has no {missing[0]!r}")
   return facts
@@ -199,7 +202,7 @@ def _labels(places: Sequence[tuple[str, Path]]) -> list[str]:
   return [name if names.count(name) == 1 else f"{titles[run]}:{name}" for name, run in places]
 
 
-def _check_same_data(found: Sequence[SavedMember]) -> None:
+def _check_same_data(members: Sequence[SavedMember]) -> None:
   """All members must be of one data set."""
 
   def data(member):
@@ -207,7 +210,7 @@ def _check_same_data(found: Sequence[SavedMember]) -> None:
     shape = "x".join(map(str, facts["image_shape"]))
     return f"{facts['data']}, {shape}, {facts['num_classes']} classes"
 
-  for member in found[1:]:
-    if data(member) != data(found[0]):
-      one, other = (f"{m.name} ({data(m)})" for m in (found[0], member))
+  for member in members[1:]:
+    if data(member) != data(members[0]):
+      one, other = (f"{m.name} ({data(m)})" for m in (members[0], member))
       raise UserError(f"members of different data sets: {one} and {other}")

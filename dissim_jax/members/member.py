@@ -59,8 +59,8 @@ class Reader:
   def __call__(self, variables: Any, images: jax.Array) -> list[jax.Array]:
     """The taps of uint8 images `[n, H, W, C]`; what comes after the last is not computed."""
     images = normalise(images, self.mean, self.std)
-    found: Any = self.model.apply(variables, images, max(self.taps), method="taps")
-    return [found[tap] for tap in self.taps]
+    outputs: Any = self.model.apply(variables, images, max(self.taps), method="taps")
+    return [outputs[tap] for tap in self.taps]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -30,8 +30,8 @@ def _check_same_shape(axes: str, arrays: dict[str, jax.Array]) -> None:
     check_shape(name, array, axes)
   shapes = {name: array.shape for name, array in arrays.items()}
   if len(set(shapes.values())) > 1:
-    told = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
-    raise ValueError(f"The shapes of {told} differ: they must be equal, [{axes}].")
+    listing = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+    raise ValueError(f"The shapes of {listing} differ: they must be equal, [{axes}].")
 
 
 def _check_index_values(name: str, array: jax.Array, num_classes: int | None) -> None:

@@ -104,6 +104,6 @@ def shannon_equitability(predictions: jax.Array, where: jax.Array | None = None)
     return jnp.full((), jnp.nan, jnp.float32)
   predictions = jnp.asarray(predictions)
   # The sum over classes of -p ln p is the mean over members of -ln of their class's share.
-  share = jax.lax.map(lambda own: fraction(predictions == own, axis=0), predictions)
+  share = jax.lax.map(lambda member: fraction(predictions == member, axis=0), predictions)
   evenness = -jnp.mean(jnp.log(share), axis=0) / jnp.log(jnp.float32(members))
   return jnp.mean(evenness, where=where)

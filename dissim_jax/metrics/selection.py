@@ -16,9 +16,9 @@ from dissim_jax.metrics.combination import (
 
 def _score(probs: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
   """Number of right predictions and cross-entropy; a probability of 0 counts as the smallest."""
-  own = jnp.take_along_axis(probs, labels[:, None], axis=-1)
+  label_probs = jnp.take_along_axis(probs, labels[:, None], axis=-1)
   right = jnp.sum(jnp.argmax(probs, axis=-1) == labels)
-  return right, -jnp.mean(jnp.log(jnp.maximum(own, jnp.finfo(jnp.float32).tiny)))
+  return right, -jnp.mean(jnp.log(jnp.maximum(label_probs, jnp.finfo(jnp.float32).tiny)))
 
 
 @functools.partial(jax.jit, static_argnames="rule")

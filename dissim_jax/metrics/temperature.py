@@ -58,12 +58,12 @@ def _fit(logits: jax.Array, labels: jax.Array) -> jax.Array:
   excess = logits - jnp.take_along_axis(logits, labels[:, None], axis=-1)
   low, high = (-jnp.log(jnp.float32(t)) for t in (HIGHEST_TEMPERATURE, LOWEST_TEMPERATURE))
   start = _Search(low, high, jnp.zeros(()), high - low, jnp.zeros((), jnp.int32))
-  found = jax.lax.while_loop(
+  end = jax.lax.while_loop(
     lambda search: (search.step > _TOLERANCE) & (search.steps < _MAX_STEPS),
     lambda search: _advance(excess, search),
     start,
   )
-  temperature = jnp.exp(-found.point)
+  temperature = jnp.exp(-end.point)
   temperature = jnp.where(_slope(excess, high)[0] <= 0, LOWEST_TEMPERATURE, temperature)
   temperature = jnp.where(_slope(excess, low)[0] >= 0, HIGHEST_TEMPERATURE, temperature)
   return jnp.where(jnp.all(excess == 0), 1.0, temperature)

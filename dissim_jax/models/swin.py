@@ -48,8 +48,8 @@ def _neighbourhoods(size: int, window: int, shift: int) -> np.ndarray:
   The places that were rolled over the border, and the padding, are windows of their own.
   """
   places = np.arange(-(-size // window) * window)
-  found = np.where(places < size, (places - shift) // window, len(places))
-  return np.roll(found, -shift).reshape(-1, window)
+  windows = np.where(places < size, (places - shift) // window, len(places))
+  return np.roll(windows, -shift).reshape(-1, window)
 
 
 def window_mask(

@@ -25,26 +25,26 @@ class Layout:
 
   Attributes:
     size: the spatial size, () for taps without space.
-    own: indices of the taps that have it.
+    native: indices of the taps that have it.
     resized: indices of larger taps, resized to it.
-    channels: of the taps in `own`, then of those in `resized`.
+    channels: of the taps in `native`, then of those in `resized`.
   """
 
   size: Size
-  own: tuple[int, ...]
+  native: tuple[int, ...]
   resized: tuple[int, ...]
   channels: tuple[int, ...]
 
   def span(self, index: int) -> slice:
     """The channels of a tap."""
-    place = (*self.own, *self.resized).index(index)
+    place = (*self.native, *self.resized).index(index)
     start = sum(self.channels[:place])
     return slice(start, start + self.channels[place])
 
   @property
-  def own_channels(self) -> int:
-    """Channels of all taps in `own`."""
-    return sum(self.channels[: len(self.own)])
+  def native_channels(self) -> int:
+    """Channels of all taps in `native`."""
+    return sum(self.channels[: len(self.native)])
 
   @property
   def nbytes(self) -> int:
@@ -78,12 +78,14 @@ def layouts(shapes: Sequence[tuple[Size, int]], resize: bool) -> tuple[Layout, .
     shapes: (spatial size, channels) of every tap.
     resize: whether a tap is compared, resized, at every smaller size too.
   """
-  found = []
+  size_layouts = []
   for size in dict.fromkeys(size for size, _ in shapes):
-    own = tuple(i for i, (other, _) in enumerate(shapes) if other == size)
+    native = tuple(i for i, (other, _) in enumerate(shapes) if other == size)
     resized = tuple(i for i, (other, _) in enumerate(shapes) if resize and _larger(other, size))
-    found.append(Layout(size, own, resized, tuple(shapes[i][1] for i in own + resized)))
-  return tuple(found)
+    size_layouts.append(
+      Layout(size, native, resized, tuple(shapes[i][1] for i in native + resized))
+    )
+  return tuple(size_layouts)
 
 
 def common_size(a: Size, b: Size, resize: bool) -> Size | None:
@@ -101,8 +103,8 @@ def empty_comoments(layout: Layout) -> Comoments:
   """Co-moments of no samples."""
   total = sum(layout.channels)
   with float64():
-    within = tuple(jnp.zeros((c, c)) for c in layout.channels[len(layout.own) :])
-    cross = jnp.zeros((layout.own_channels, total))
+    within = tuple(jnp.zeros((c, c)) for c in layout.channels[len(layout.native) :])
+    cross = jnp.zeros((layout.native_channels, total))
     return Comoments(jnp.zeros(()), jnp.zeros(total), cross, within)
 
 
@@ -114,24 +116,24 @@ def add_batch(old: Comoments, layout: Layout, taps: Sequence[jax.Array]) -> Como
     layout: which of the taps to take.
     taps: `[n, *size, C]` each, floating point.
   """
-  own = [taps[i].astype(jnp.float32) for i in layout.own]
+  native = [taps[i].astype(jnp.float32) for i in layout.native]
   resized = [_resize(taps[i], layout.size) for i in layout.resized]
-  own, resized = ([tap.reshape(-1, tap.shape[-1]) for tap in some] for some in (own, resized))
-  blocks = [jnp.concatenate(own, -1), *resized]
+  native, resized = ([tap.reshape(-1, tap.shape[-1]) for tap in some] for some in (native, resized))
+  blocks = [jnp.concatenate(native, -1), *resized]
   first, others = (0, 0), range(1, len(blocks))
   pairs = (first, *((0, i) for i in others), *((i, i) for i in others))
-  found, means, products = exact_comoments(blocks, pairs)
+  batch_count, means, products = exact_comoments(blocks, pairs)
   with float64():
     mean = jnp.concatenate(means)
     new_cross, new_within = products[: len(blocks)], products[len(blocks) :]
-    count = old.count + found
-    share, delta = found / count, mean - old.mean
+    count = old.count + batch_count
+    share, delta = batch_count / count, mean - old.mean
     weight = old.count * share
     within = []
     for index, product, total in zip(layout.resized, new_within, old.within, strict=True):
       step = delta[layout.span(index)]
       within.append(total + product + weight * jnp.outer(step, step))
-    outer = jnp.outer(delta[: layout.own_channels], delta)
+    outer = jnp.outer(delta[: layout.native_channels], delta)
     cross = old.cross + jnp.concatenate(new_cross, -1) + weight * outer
     return Comoments(count, old.mean + share * delta, cross, tuple(within))
 
@@ -147,9 +149,9 @@ def pair_moments(layout: Layout, sums: Comoments, a: int, b: int) -> Moments:
 
   Of NumPy sums NumPy arrays of float64: only inside of `float64()` does JAX take them as such.
   """
-  if a not in layout.own:
+  if a not in layout.native:
     return swap_moments(pair_moments(layout, sums, b, a))
   x, y = layout.span(a), layout.span(b)
-  own = b in layout.own
-  yy = sums.cross[y, y] if own else sums.within[layout.resized.index(b)]
+  is_native = b in layout.native
+  yy = sums.cross[y, y] if is_native else sums.within[layout.resized.index(b)]
   return Moments(sums.count, sums.mean[x], sums.mean[y], sums.cross[x, x], sums.cross[x, y], yy)

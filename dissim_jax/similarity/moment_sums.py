@@ -95,14 +95,14 @@ def exact_comoments(
       products = [jnp.matmul(parts[i].T, parts[j], precision=HIGHEST) for i, j in pairs]
       return [jnp.sum(part, axis=0) for part in parts], products
 
-    def add(found, start):
+    def add(partial_sums, start):
       blocks = [lax.dynamic_slice_in_dim(array, start, block) for array in arrays]
-      return jax.tree.map(jnp.add, found, sums(blocks)), None
+      return jax.tree.map(jnp.add, partial_sums, sums(blocks)), None
 
-    found = sums([array[:first] for array in arrays])
+    partial_sums = sums([array[:first] for array in arrays])
     if first < total:
-      found, _ = lax.scan(add, found, jnp.arange(first, total, block))
-    rests, products = global_sum(found, axis_name)
+      partial_sums, _ = lax.scan(add, partial_sums, jnp.arange(first, total, block))
+    rests, products = global_sum(partial_sums, axis_name)
     count = jnp.float64(global_count(total, axis_name))
     rests = [rest / count for rest in rests]
     products = [
@@ -173,12 +173,12 @@ def empty_moments(channels_x: int, channels_y: int) -> Moments:
     return zeros(jnp.float32)._replace(exact=zeros(jnp.float64))
 
 
-def map_moments(function: Callable[..., Moments], *found: Moments) -> Moments:
+def map_moments(function: Callable[..., Moments], *all_moments: Moments) -> Moments:
   """A function of moments, of the float32 ones and of the exact ones if all have them."""
-  precise = [m.exact for m in found if m.exact is not None]
-  exact = map_moments(function, *precise) if len(precise) == len(found) else None
+  precise = [m.exact for m in all_moments if m.exact is not None]
+  exact = map_moments(function, *precise) if len(precise) == len(all_moments) else None
   with float64():
-    return function(*found)._replace(exact=exact)
+    return function(*all_moments)._replace(exact=exact)
 
 
 def _merge(a: Moments, b: Moments) -> Moments:
@@ -231,15 +231,18 @@ def from_moments(
   were made of; what the formula holds fixed (`stop_gradient`) is. None if not `differentiable`.
   """
   with float64():
-    found = wide(m)
-    finite = jnp.all(jnp.isfinite(jnp.diagonal(found.xx)))
-    finite &= jnp.all(jnp.isfinite(jnp.diagonal(found.yy)))
+    wide_moments = wide(m)
+    finite = jnp.all(jnp.isfinite(jnp.diagonal(wide_moments.xx)))
+    finite &= jnp.all(jnp.isfinite(jnp.diagonal(wide_moments.yy)))
     # Decompositions of NaN may not end.
-    products = [jnp.where(finite, product, 0.0) for product in (found.xx, found.xy, found.yy)]
+    products = [
+      jnp.where(finite, product, 0.0)
+      for product in (wide_moments.xx, wide_moments.xy, wide_moments.yy)
+    ]
 
     def value_of(products):
       xx, xy, yy = products
-      return formula(found._replace(xx=xx, xy=xy, yy=yy))
+      return formula(wide_moments._replace(xx=xx, xy=xy, yy=yy))
 
     slope_of = jax.value_and_grad(value_of)
     value, slopes = slope_of(products) if differentiable else (value_of(products), None)

@@ -55,8 +55,8 @@ def make_joint_step(
   def loss_fn(params, state, images, labels, teachers):
     del teachers
     results = [
-      _outputs(model, own, stats, images, labels, name == ATTRIBUTION)
-      for model, own, stats in zip(models, params, state.batch_stats, strict=True)
+      _outputs(model, member_params, stats, images, labels, name == ATTRIBUTION)
+      for model, member_params, stats in zip(models, params, state.batch_stats, strict=True)
     ]
     logits, batch_stats, maps = zip(*results, strict=True)
     logits = jnp.stack(logits)
@@ -111,12 +111,12 @@ def init_joint_state(
     init_variables(model, jax.random.split(jax.random.key(seed))[0], image_shape)
     for model, seed in zip(models, seeds, strict=True)
   ]
-  params = tuple(own["params"] for own in variables)
+  params = tuple(member["params"] for member in variables)
   return TrainState(
     step=jnp.zeros((), jnp.int32),
     seed=jnp.asarray(seeds[0], jnp.int32),
     params=params,
-    batch_stats=tuple(own["batch_stats"] for own in variables),
+    batch_stats=tuple(member["batch_stats"] for member in variables),
     opt_state=optimizer.init(params),
     projection={},
   )

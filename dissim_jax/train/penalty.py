@@ -44,13 +44,14 @@ def make_projection(config: ml_collections.ConfigDict, steps_per_epoch: int) -> 
     return projections.identity(combine=config.dissim.combine)
   if settings.name == "least_squares":
     return projections.least_squares(ridge=settings.ridge, axis_name=devices.BATCH_AXIS)
-  own = ml_collections.ConfigDict(config.optimizer)
-  for field in own:
+  optimizer_config = ml_collections.ConfigDict(config.optimizer)
+  for field in optimizer_config:
     if settings.optimizer[field] is not None:
-      own[field] = settings.optimizer[field]
+      optimizer_config[field] = settings.optimizer[field]
   each = steps_per_epoch * settings.inner_steps
   return projections.learned(
-    make_optimizer(own, config.train.epochs * each, each), inner_steps=settings.inner_steps
+    make_optimizer(optimizer_config, config.train.epochs * each, each),
+    inner_steps=settings.inner_steps,
   )
 
 

@@ -103,9 +103,12 @@ def jointly(
     group,
     [member_seed(config.seed, one.index) for one in planned],
   )
-  own = {"objective_weight": config.objective.weight, "train_seconds": seconds / len(planned)}
+  shared_facts = {
+    "objective_weight": config.objective.weight,
+    "train_seconds": seconds / len(planned),
+  }
   return [
-    Trained(one, model, member, fact | own)
+    Trained(one, model, member, fact | shared_facts)
     for one, model, member, fact in zip(planned, models, variables, facts, strict=True)
   ]
 

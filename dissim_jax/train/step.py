@@ -173,7 +173,7 @@ def init_state(
     ]
     chosen = (*penalty.teacher_taps, penalty.taps)
     *sources, targets = [
-      [taps[tap] for tap in own] for taps, own in zip(shapes, chosen, strict=True)
+      [taps[tap] for tap in indices] for taps, indices in zip(shapes, chosen, strict=True)
     ]
     by_tap = [list(tap_sources) for tap_sources in zip(*sources, strict=True)]
     projection = penalty.projection.init(projection_key, by_tap, targets)

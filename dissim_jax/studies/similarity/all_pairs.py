@@ -134,11 +134,11 @@ def _broken(each: Pass, sums: list, comoments: list[Comoments]) -> np.ndarray:
   found = [nonfinite.broken(s["sum"] if isinstance(s, dict) else s) for s in sums or ()]
   if not each.parts:
     return np.any(found, axis=0)
-  count = sum(len(part.own) for part in each.parts)
+  count = sum(len(part.native) for part in each.parts)
   taps = np.zeros(count, bool)
   for part, of_part in zip(each.parts, comoments, strict=True):
-    for tap in part.own:
-      channels = nonfinite.broken(of_part.cross[:, : part.own_channels])[part.span(tap)]
+    for tap in part.native:
+      channels = nonfinite.broken(of_part.cross[:, : part.native_channels])[part.span(tap)]
       taps[tap] = np.any(channels)
   return np.any([taps, *found], axis=0)
 
