@@ -447,7 +447,7 @@ def test_unequal_configs_are_never_averaged(tmp_path, field, value):
     assert [row.key for row in group.rows] == [BASELINE_KEY, Key(*TWO[0])]
     for row in group.rows:
       assert list(row.sources) == [0, 1] and not row.missing
-      assert all(run.name.startswith(f"{prefix}seed") for run, _ in row.found.values())
+      assert all(run.name.startswith(f"{prefix}seed") for run, _ in row.finished.values())
   assert field in ("model__name",) or f"{field.replace('__', '.')}=" in groups[1].title
 
 
@@ -472,8 +472,8 @@ def test_baseline_inside_runs_counts_once_a_seed(tmp_path):
     missing={"seed_1/expvar_1_1"},
   )
   (group,) = groups_of(root)
-  assert group.baseline.missing == 0 and list(group.baseline.found) == [0, 1]
-  names = {seed: run.name for seed, (run, _) in group.baseline.found.items()}
+  assert group.baseline.missing == 0 and list(group.baseline.finished) == [0, 1]
+  names = {seed: run.name for seed, (run, _) in group.baseline.finished.items()}
   assert names == {0: "seed_0/expvar_1_1", 1: "seed_1/expvar_3_1"}
   expected = [saved(root, name)["baseline", 2]["ensemble_accuracy"] for name in names.values()]
   assert group.baseline.values("ensemble_accuracy", 2) == expected
@@ -495,7 +495,10 @@ def test_own_collection_without_a_plan(tmp_path):
     "run 'twice/again' is left out of the means: 'seed_1/expvar_1_1' has the same config and seed."
   ]
   row = groups[0].regularised[0]
-  assert [run.name for run, _ in row.found.values()] == ["seed_0/expvar_1_1", "seed_1/expvar_1_1"]
+  assert [run.name for run, _ in row.finished.values()] == [
+    "seed_0/expvar_1_1",
+    "seed_1/expvar_1_1",
+  ]
   mixed, apart = heat_maps.other_sequences(row, found.comparisons)
   assert mixed is not None and apart is not None
 

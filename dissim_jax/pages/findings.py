@@ -42,7 +42,7 @@ def sentences(results) -> list:
 
   And what training had to say of the experiment.
   """
-  found = [
+  texts = [
     representation(results),
     accuracy(results),
     errors(results),
@@ -50,7 +50,7 @@ def sentences(results) -> list:
     certainty(results),
   ]
   notes = [f"Note: {note}." for note in results.metrics.get("notes", [])]
-  return [*(sentence for sentence in found if sentence), *notes]
+  return [*(sentence for sentence in texts if sentence), *notes]
 
 
 def representation(results) -> str:
@@ -115,7 +115,7 @@ def errors(results) -> str:
 
 def others(results) -> str:
   """Accuracies of the ensembles besides the one that `accuracy` tells, each of its largest size."""
-  told = _largest(results)[0]
+  largest = _largest(results)[0]
   rows = {
     row["sequence"]: row
     for row in sorted(results.metrics["ensembles"], key=lambda row: row["size"])
@@ -123,11 +123,11 @@ def others(results) -> str:
   parts = [
     f"{name} {entry.number(100 * rows[name]['ensemble_accuracy'], 2)} %"
     for name in results.sequences
-    if name not in (told, BASELINE)
+    if name not in (largest, BASELINE)
     and name in rows
     and rows[name].get("ensemble_accuracy") is not None
   ]
-  return f"Accuracy of the other ensembles: {', '.join(parts)}." if told and parts else ""
+  return f"Accuracy of the other ensembles: {', '.join(parts)}." if largest and parts else ""
 
 
 def certainty(results) -> str:

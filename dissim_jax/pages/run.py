@@ -94,12 +94,12 @@ def sections(run: RunFiles, records: dict[str, Any]) -> list[page.Section]:
 def made(run: RunFiles) -> page.Section:
   """The command, versions and hardware, and the config."""
   command = run.config.get("command")
-  told = command if isinstance(command, str) or command is None else " ".join(command)
+  command_line = command if isinstance(command, str) or command is None else " ".join(command)
   config = json.dumps(run.config, indent=2, ensure_ascii=False)
   return page.Section(
     "How this was made",
     [
-      *([page.Text("To reproduce:"), page.Code(told)] if told else []),
+      *([page.Text("To reproduce:"), page.Code(command_line)] if command_line else []),
       table.of_facts(findings.environment(run)),
       page.Folded("The exact config", [page.Code(config)]),
     ],

@@ -110,13 +110,13 @@ def _made(runs) -> page.Section:
 def sections(runs) -> list:
   """The sections after the clean output metrics."""
   parts = []
-  found = differences_table(runs)
-  if found is not None:
+  differences = differences_table(runs)
+  if differences is not None:
     parts.append(
       page.Section(
         "Against the baseline of the same seed",
         [
-          found,
+          differences,
           page.Text(
             "Ensemble accuracy minus that of the baseline with the same seed, mean ± standard "
             "deviation over seeds, which are paired.",
@@ -159,13 +159,13 @@ def output_table(runs) -> table.Table:
   for measure in metrics.outputs():
     columns = []
     for size in runs.sizes:
-      found = {
+      spreads = {
         name: seeds_means.clean_spread(runs, name, size, measure.key) for name in runs.sequences
       }
-      marked = seeds_means.cells(measure, found)
+      marked = seeds_means.cells(measure, spreads)
       columns.append(
         {
-          name: corruption_report.partial(cell, not found[name].complete)
+          name: corruption_report.partial(cell, not spreads[name].complete)
           for name, cell in marked.items()
         }
       )
@@ -180,12 +180,12 @@ def comparison(runs) -> table.Table:
   for row, label in first.rows.items():
     cells = []
     for measure in corruption_record.COMPARED:
-      found = {
+      spreads = {
         name: seeds_means.corrupted_spread(runs, row, name, measure.key) for name in first.sequences
       }
-      marked = seeds_means.cells(measure, found)
+      marked = seeds_means.cells(measure, spreads)
       cells += [
-        corruption_report.partial(marked[name], not found[name].complete)
+        corruption_report.partial(marked[name], not spreads[name].complete)
         for name in first.sequences
       ]
     rows[row] = label, cells
@@ -213,8 +213,8 @@ def differences_table(runs) -> table.Table | None:
     [(_DIFFERENCE.title, others)],
     [
       [
-        (label, [_difference_cell(found.get(name, nothing)) for name in others])
-        for label, found in body
+        (label, [_difference_cell(spreads.get(name, nothing)) for name in others])
+        for label, spreads in body
       ]
       for body in bodies
     ],
@@ -230,16 +230,16 @@ def _difference_cell(value):
 
 def error_curves(runs) -> dict:
   """Mean and standard deviation over runs of the curves of `robustness_figures.errors`."""
-  single = [corruption_figures.error_curves(found) for found in runs.robust]
+  single = [corruption_figures.error_curves(robustness) for robustness in runs.robust]
   curves = {}
   for key, (x, _, _) in single[0].items():
-    found = [
+    spreads = [
       seeds_means.spread(list(values)) for values in np.array([curve[key][1] for curve in single]).T
     ]
     curves[key] = (
       x,
-      np.array([value.mean for value in found]),
-      np.array([value.std for value in found]),
+      np.array([value.mean for value in spreads]),
+      np.array([value.std for value in spreads]),
     )
   return curves
 

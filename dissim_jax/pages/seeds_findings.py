@@ -37,7 +37,7 @@ def _device(environment):
 
 def sentences(runs) -> list:
   """For every ensemble the clean accuracy and that under corruption, against the baseline's."""
-  found = []
+  texts = []
   bodies = seeds_means.differences(runs)
   size = runs.sizes[-1] if runs.sizes else 0
   for name in runs.sequences if bodies else ():
@@ -50,8 +50,8 @@ def sentences(runs) -> list:
     )
     if len(bodies) > 1 and name in bodies[-1][0][1]:
       text += f"; of the corrupted images, {_compared(bodies[-1][0][1][name], long=False)}"
-    found.append(f"{text}.")
-  return found + [f"Means ± standard deviations (n − 1) over {len(runs.runs)} seeds."]
+    texts.append(f"{text}.")
+  return texts + [f"Means ± standard deviations (n − 1) over {len(runs.runs)} seeds."]
 
 
 def _plus_minus(value):

@@ -55,19 +55,19 @@ class Runs:
 
   def clean(self, sequence: str, size: int, key: str) -> list:
     """A measure of an ensemble in every run; NaN where it has no value."""
-    found = []
+    values = []
     for run in self.runs:
       rows = [
         row.get(key)
         for row in run.metrics["ensembles"]
         if (row["sequence"], row["size"]) == (sequence, size)
       ]
-      found.append(math.nan if not rows or rows[0] is None else float(rows[0]))
-    return found
+      values.append(math.nan if not rows or rows[0] is None else float(rows[0]))
+    return values
 
   def corrupted(self, row: str, sequence: str, key: str) -> list:
     """A measure of a row of the comparison in every run, as `studies.corruption.record.Mean`."""
-    return [found.mean(row, sequence, key) for found in self.robust]
+    return [robustness.mean(row, sequence, key) for robustness in self.robust]
 
 
 def read_runs(workdirs: list) -> Runs:
@@ -90,17 +90,17 @@ def read_runs(workdirs: list) -> Runs:
         f"seed={one.metrics['seed']} in {one.workdir} and in {other.workdir}: every "
         "run must have a seed of its own."
       )
-  found = [corruption_record.read(run) for run in runs]
-  if any(one is None for one in found):
+  robust = [corruption_record.read(run) for run in runs]
+  if any(one is None for one in robust):
     return Runs(runs, None)
-  for run, one in zip(runs, found, strict=True):
+  for run, one in zip(runs, robust, strict=True):
     for key in ("severities", "corruptions", "sequences"):
-      if getattr(one, key) != getattr(found[0], key):
+      if getattr(one, key) != getattr(robust[0], key):
         raise UserError(
           f"{key} of evaluation/{corruption_record.FILE} differ between {runs[0].workdir} "
           f"and {run.workdir}: corrupt the images of all runs in one way."
         )
-  return Runs(runs, found)
+  return Runs(runs, robust)
 
 
 def _check_config(one, other):
@@ -131,8 +131,8 @@ def clean_spread(runs: Runs, sequence: str, size: int, key: str) -> Spread:
 
 def corrupted_spread(runs: Runs, row: str, sequence: str, key: str) -> Spread:
   """Over runs, of a measure in a row of the comparison."""
-  found = runs.corrupted(row, sequence, key)
-  return spread([mean.value for mean in found], all(mean.complete for mean in found))
+  means = runs.corrupted(row, sequence, key)
+  return spread([mean.value for mean in means], all(mean.complete for mean in means))
 
 
 def difference(values: list, baseline: list, complete: bool = True) -> Spread:
@@ -188,10 +188,10 @@ def _corrupted_difference(runs, row, name, key):
   )
 
 
-def cells(measure: Quantity, found: dict) -> dict:
+def cells(measure: Quantity, spreads: dict) -> dict:
   """{name: Spread} as cells "mean ± std", marked by their means as one column."""
-  marked = table.marked(measure, {name: value.mean for name, value in found.items()})
-  return {name: with_spread(cell, measure, found[name]) for name, cell in marked.items()}
+  marked = table.marked(measure, {name: value.mean for name, value in spreads.items()})
+  return {name: with_spread(cell, measure, spreads[name]) for name, cell in marked.items()}
 
 
 def with_spread(cell: table.Cell, measure: Quantity, value: Spread) -> table.Cell:

@@ -27,8 +27,8 @@ class Architecture(Entry):
   @property
   def design(self) -> Any:
     """How it is built: a `models.layered.Design`."""
-    found = self.function
-    return found[self.name] if isinstance(found, Mapping) else found
+    function = self.function
+    return function[self.name] if isinstance(function, Mapping) else function
 
   def __call__(self, num_classes: int, *, patch_size: int = 0, **fields: Any) -> Any:
     """The network, a `models.Layered`; `patch_size` 0 is that of the stem."""
@@ -36,8 +36,8 @@ class Architecture(Entry):
 
   def components(self, *, image_size: int, stem: int, patch_size: int = 0) -> Any:
     """What it is made of for images of `image_size` pixels a side: `models.components`."""
-    found = self.design.describe(stem, **self._patch(patch_size))
-    return dataclasses.replace(found, input_resolution=str(image_size))
+    components = self.design.describe(stem, **self._patch(patch_size))
+    return dataclasses.replace(components, input_resolution=str(image_size))
 
   def _patch(self, patch_size: int) -> dict[str, int]:
     if patch_size and not self.patches:

@@ -56,8 +56,8 @@ _DIVERSITY = ("diversity",)
 
 
 def _metric(of: str, code: str, name: str, label: str, better: int, takes=_ON, **more) -> Metric:
-  own: dict[str, Any] = {"tables": _DIVERSITY} | more
-  return Metric(name=name, label=label, code=code, of=of, takes=takes, better=better, **own)
+  fields: dict[str, Any] = {"tables": _DIVERSITY} | more
+  return Metric(name=name, label=label, code=code, of=of, takes=takes, better=better, **fields)
 
 
 def _pair(name: str, *about, module: str = "pairs", **more) -> Metric:
@@ -204,7 +204,7 @@ def outputs() -> tuple[Quantity, ...]:
   return (ENSEMBLE_ACCURACY, MEMBER_ACCURACY, *quantities("outputs"))
 
 
-def further() -> tuple[Quantity, ...]:
+def more_outputs() -> tuple[Quantity, ...]:
   """What is shown below them."""
   return (
     Quantity("ensemble_cross_entropy", "Ensemble cross-entropy", -1, 4),

@@ -60,7 +60,7 @@ def _sweeps(group: Group) -> dict:
     rows, key=lambda row: (metrics.index(row.key.metric), abs(row.key.weight - 1), row.key.weight)
   )
   by = itertools.groupby(rows, key=lambda row: (row.key.metric, row.key.weight))
-  return {key: list(found) for key, found in by}
+  return {key: list(swept_rows) for key, swept_rows in by}
 
 
 def _maps(group: Group, rows: list, comparisons: list) -> list:
@@ -108,10 +108,10 @@ def _maps(group: Group, rows: list, comparisons: list) -> list:
 
 def _sequences(rows: list) -> list:
   """Figure 5 of every row, that of the paper's tap shown and the others folded."""
-  rows = [row for row in rows if row.found and max(map(len, row.members().values())) > 2]
+  rows = [row for row in rows if row.finished and max(map(len, row.members().values())) > 2]
   made, chosen = [], _nearest(rows)
   for row in sorted(rows, key=lambda row: row is not chosen):
-    seed = next(iter(row.found))
+    seed = next(iter(row.finished))
     figure = heat_maps.sequence(row, seed)
     if figure is not None:
       taps = f"tap{'s' * (len(row.key.taps) > 1)} {row.key.layer}"
@@ -168,4 +168,4 @@ def _lines(group: Group, rows: list) -> list:
 def _seeds(group: Group, rows: list) -> str:
   """The seeds of the rows and the baseline."""
   shown = [row for row in [group.baseline, *rows] if row is not None]
-  return layout.seeds_of({row.key.label: list(row.found) for row in shown})
+  return layout.seeds_of({row.key.label: list(row.finished) for row in shown})

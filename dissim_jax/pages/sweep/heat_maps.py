@@ -113,7 +113,7 @@ def other_sequences(row: Row, comparisons: list) -> tuple:
   """
   places = {
     (run.name, name): place
-    for seed, (run, _) in row.found.items()
+    for seed, (run, _) in row.finished.items()
     for place, name in enumerate(row.members()[seed][:2])
   }
   mixed, apart = {}, {}
@@ -132,14 +132,14 @@ def other_sequences(row: Row, comparisons: list) -> tuple:
 
 def compared_seeds(row: Row, comparisons: list) -> list:
   """The seeds of a row whose sequences were compared with another one's."""
-  seeds = {run.name: seed for seed, (run, _) in row.found.items()}
+  seeds = {run.name: seed for seed, (run, _) in row.finished.items()}
   pairs = [{a[0], b[0]} for comparison in comparisons for a, b in comparison]
   return sorted({seeds[name] for pair in pairs if len(pair & set(seeds)) > 1 for name in pair})
 
 
 def sequence(row: Row, seed: int) -> Figure | None:
   """Figure 5: all members of the sequence of one seed, the earlier on x, the later on y."""
-  run, _ = row.found[seed]
+  run, _ = row.finished[seed]
   names = row.members()[seed]
   lines = []
   for i in range(1, len(names)):

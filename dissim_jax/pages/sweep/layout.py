@@ -127,9 +127,9 @@ def _pairs(group: Group, metric: str) -> Grid:
   )
   columns = [_column(group, rows, measure, 2) for measure in MEASURES]
   lines = _lines(rows, [labels_of(group, row.key, True) for row in rows], columns)
-  own = [[line] for line in lines[:1] if line.key == BASELINE_KEY]
-  rest = lines[len(own) :]
-  bodies = [Body(part) for part in [*own, rest] if part]
+  baseline = [[line] for line in lines[:1] if line.key == BASELINE_KEY]
+  rest = lines[len(baseline) :]
+  bodies = [Body(part) for part in [*baseline, rest] if part]
   name = Key(metric, (), 0.0).name if metric else "Baseline"
   number = PAPER_TABLES.get(metric, "Tables 2 to 4")
   heads = [
@@ -154,20 +154,20 @@ def labels_of(group: Group, key: Key, with_weight: bool) -> tuple:
 
 def _column(group: Group, rows: list, measure: Quantity, size: int) -> list:
   """(Cell, Value) of every row for one measure and size, marked against each other."""
-  found = {row.key: seeds_means.spread(row.values(measure.key, size)) for row in rows}
+  spreads = {row.key: seeds_means.spread(row.values(measure.key, size)) for row in rows}
   # Rows are compared with the one under the name of the baseline.
-  names = {key: key.metric if key == BASELINE_KEY else key for key in found}
-  cells = seeds_means.cells(measure, {names[key]: value for key, value in found.items()})
+  names = {key: key.metric if key == BASELINE_KEY else key for key in spreads}
+  cells = seeds_means.cells(measure, {names[key]: value for key, value in spreads.items()})
   column = []
   for row in rows:
-    spread, cell = found[row.key], cells[names[row.key]]
+    spread, cell = spreads[row.key], cells[names[row.key]]
     printed = paper.lookup(group, row, measure.key, size)
     mark = UNDEFINED * (not spread.complete) + count_of(row)
     marked = dataclasses.replace(cell, mark=mark, paper=_paper_text(printed, measure))
     scale = measure.scale
     shown_spread = seeds_means.Spread(scale * spread.mean, scale * spread.std, spread.complete)
     column.append(
-      (marked, Value(measure, size, shown_spread, len(row.found), row.missing, printed))
+      (marked, Value(measure, size, shown_spread, len(row.finished), row.missing, printed))
     )
   return column
 
@@ -185,7 +185,7 @@ def _lines(rows: list, labels: list, columns: list) -> list:
 
 def count_of(row: rows.Row) -> str:
   """ " (3/5)" if seeds are missing."""
-  return f" ({len(row.found)}/{len(row.sources)})" if row.missing else ""
+  return f" ({len(row.finished)}/{len(row.sources)})" if row.missing else ""
 
 
 def _paper_text(printed: tuple | None, measure: Quantity) -> str:
@@ -199,15 +199,15 @@ def _paper_text(printed: tuple | None, measure: Quantity) -> str:
 
 def seeds_text(group: Group) -> str:
   """Which seeds are averaged, e.g. "seeds 0, 1, 2"; by row where they differ."""
-  return seeds_of({row.key.label + _weight(group, row): list(row.found) for row in group.rows})
+  return seeds_of({row.key.label + _weight(group, row): list(row.finished) for row in group.rows})
 
 
 def seeds_of(seeds_by_label: dict) -> str:
   """The seeds that most have, e.g. "seeds 0, 1, 2", and then the labels that have others."""
   texts = {
-    label: f"seed{'s' * (len(found) > 1)} {', '.join(map(str, found))}"
-    for label, found in seeds_by_label.items()
-    if found
+    label: f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
+    for label, seeds in seeds_by_label.items()
+    if seeds
   }
   if not texts:
     return "no seed"

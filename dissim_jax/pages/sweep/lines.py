@@ -19,9 +19,9 @@ def diagonal(baseline: Row | None, rows: list) -> Figure | None:
   are marked on their line.
   """
   curves = [
-    (row, found)
+    (row, curve)
     for row in [baseline, *rows]
-    if row is not None and (found := diagonals(row)) is not None
+    if row is not None and (curve := diagonals(row)) is not None
   ]
   if not any(row.key.taps for row, _ in curves):
     return None
@@ -55,8 +55,8 @@ def diagonals(row: Row) -> np.ndarray | None:
   maps = list(row.lincka(0, 1).values())
   if len({values.shape for values in maps}) != 1 or maps[0].shape[0] != maps[0].shape[1]:
     return None
-  found = np.array([values.diagonal() for values in maps])
-  return None if np.isnan(found).all() else found
+  equal_taps = np.array([values.diagonal() for values in maps])
+  return None if np.isnan(equal_taps).all() else equal_taps
 
 
 def draw_curve(ax, row: Row, values: np.ndarray, colour: str) -> None:

@@ -73,8 +73,8 @@ def write_tables(root: str | os.PathLike, output: str | os.PathLike | None = Non
   try:
     write_together(folder, contents, _stale(folder))
   except OSError as error:
-    told = error.strerror or error
-    raise UserError(f"--output={str(folder)!r}: cannot be written ({told})") from error
+    reason = error.strerror or error
+    raise UserError(f"--output={str(folder)!r}: cannot be written ({reason})") from error
   return str(folder / PAGE)
 
 

@@ -33,9 +33,9 @@ def make(group: Group) -> list:
   Args:
     group: of pairs.
   """
-  rows = [row for row in group.regularised if row.key.taps and row.found]
+  rows = [row for row in group.regularised if row.key.taps and row.finished]
   baseline = group.baseline
-  if baseline is None or not rows or not baseline.found:
+  if baseline is None or not rows or not baseline.finished:
     return []
   known = {
     key: measure
@@ -48,12 +48,12 @@ def make(group: Group) -> list:
 
 def at_taps(row: Row, measure: str, taps: tuple) -> dict:
   """{seed: a similarity of members 0 and 1, mean over taps of member 1}; NaN where unknown."""
-  found = {}
-  for seed, (run, sequence) in row.found.items():
+  similarities = {}
+  for seed, (run, sequence) in row.finished.items():
     values = _by_tap(run.results, *run.results.sequences[sequence][:2], measure)
     known = values is not None and max(taps) < len(values)
-    found[seed] = float(np.mean([values[tap] for tap in taps])) if known else math.nan
-  return found
+    similarities[seed] = float(np.mean([values[tap] for tap in taps])) if known else math.nan
+  return similarities
 
 
 def _by_tap(results: RunFiles, a: str, b: str, measure: str) -> np.ndarray | None:
@@ -86,7 +86,12 @@ def _similarity(group: Group, baseline: Row, rows: list, known: dict) -> Grid:
 def _differences(group: Group, baseline: Row, rows: list, known: dict) -> Grid:
   """Every measure less that of the independent pair of the same seed."""
   columns = [
-    (measure, lambda row, own=measure: _less(row.by_seed(own.key, 2), baseline.by_seed(own.key, 2)))
+    (
+      measure,
+      lambda row, quantity=measure: _less(
+        row.by_seed(quantity.key, 2), baseline.by_seed(quantity.key, 2)
+      ),
+    )
     for measure in layout.MEASURES
   ]
   columns += [
@@ -99,7 +104,12 @@ def _differences(group: Group, baseline: Row, rows: list, known: dict) -> Grid:
     for key, measure in known.items()
   ]
   lines = [
-    _line(group, row.key, row, [_difference(measure, row, found) for measure, found in columns])
+    _line(
+      group,
+      row.key,
+      row,
+      [_difference(measure, row, differences_of) for measure, differences_of in columns],
+    )
     for row in rows
   ]
   title = (
@@ -121,8 +131,8 @@ def _less(values: dict, others: dict) -> list:
   return [value - others[seed] for seed, value in values.items() if seed in others]
 
 
-def _difference(measure: Quantity, row: Row, found: Callable[[Row], list]) -> tuple:
-  spread = seeds_means.spread(differences := found(row))
+def _difference(measure: Quantity, row: Row, differences_of: Callable[[Row], list]) -> tuple:
+  spread = seeds_means.spread(differences := differences_of(row))
   half = half_interval(differences)
   text = measure.text(spread.mean)
   sign = "" if math.isnan(spread.mean) or text.startswith("−") else "+"
@@ -145,12 +155,12 @@ def half_interval(values: list, confidence: float = CONFIDENCE) -> float:
 
 def _marked(rows: list, measure: Quantity, values: list) -> list:
   """(cell, value) of every row, marked against each other."""
-  spreads = [seeds_means.spread(own) for own in values]
+  spreads = [seeds_means.spread(row_values) for row_values in values]
   names = ["baseline", *range(1, len(rows))]
   cells = seeds_means.cells(measure, dict(zip(names, spreads, strict=True)))
   return [
-    (_paperless(cells[name], spread), _value(measure, spread, len(own), row))
-    for name, spread, own, row in zip(names, spreads, values, rows, strict=True)
+    (_paperless(cells[name], spread), _value(measure, spread, len(row_values), row))
+    for name, spread, row_values, row in zip(names, spreads, values, rows, strict=True)
   ]
 
 

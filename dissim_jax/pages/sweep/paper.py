@@ -142,23 +142,25 @@ def _numbers(words: list) -> list:
 
 def _sequences() -> dict:
   """{(Key, measure, number of models): (mean, standard deviation)} of Table 5."""
-  found = {}
+  spreads = {}
   for measure, text in _SEQUENCES.items():
     for tap, *words in map(str.split, text.split("\n")[1:]):
       key = BASELINE_KEY if tap == "-" else Key("expvar", (int(tap),), 1.0)
-      found |= {(key, measure, size): value for size, value in enumerate(_numbers(words), start=2)}
-  return found
+      spreads |= {
+        (key, measure, size): value for size, value in enumerate(_numbers(words), start=2)
+      }
+  return spreads
 
 
 def _pairs() -> dict:
   """{(Key, measure, 2): (mean, standard deviation or None)} of Tables 2 to 4."""
-  found = {}
+  spreads = {}
   for metric, text in _PAIRS.items():
     for tap, weight, *words in map(str.split, text.split("\n")[1:]):
       key = Key(metric, (int(tap),), float(weight))
       values = zip(_PAIR_MEASURES, _numbers(words), strict=True)
-      found |= {(key, measure, 2): value for measure, value in values}
-  return found
+      spreads |= {(key, measure, 2): value for measure, value in values}
+  return spreads
 
 
 SEQUENCES, PAIRS = _sequences(), _pairs()
@@ -176,7 +178,7 @@ def lookup(group: Group, row: Row, measure: str, size: int) -> tuple | None:
 
   Only of the paper's settings, and of rows of which all its five seeds are finished.
   """
-  if row.missing or len(row.found) < SEEDS or not is_comparable(group):
+  if row.missing or len(row.finished) < SEEDS or not is_comparable(group):
     return None
   printed = SEQUENCES if group.sizes[-1] > 2 else PAIRS
   return _in_our_unit(measure, printed.get((row.key, measure, size)))

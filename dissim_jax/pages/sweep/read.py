@@ -99,7 +99,7 @@ def read_collection(root: str | os.PathLike) -> Collection:
   if not root.is_dir():
     raise UserError(f"--root={given!r}: there is no such folder; give the one of a sweep")
   planned = (root / layout.SWEEP).exists()
-  sweep, tasks = _planned(root) if planned else ("", _found(root))
+  sweep, tasks = _planned(root) if planned else ("", _finished(root))
   warnings, runs, compared = [], [], []
   for name, kind, config, needs in tasks:
     folder, result = root / name, None
@@ -113,7 +113,7 @@ def read_collection(root: str | os.PathLike) -> Collection:
     elif result is not None or config:
       runs.append(Run(shown(name), result.config if result else config, result))
   names = [name for name, kind, _, _ in tasks if kind == "run"]
-  pairs = [_lincka_pairs(found, needs or names) for found, needs in compared]
+  pairs = [_lincka_pairs(comparison, needs or names) for comparison, needs in compared]
   count = sum(kind == "comparison" for _, kind, _, _ in tasks)
   collection = Collection(given, shown(sweep), runs, pairs, count, warnings)
   if not collection.finished:
@@ -124,9 +124,9 @@ def read_collection(root: str | os.PathLike) -> Collection:
 
 def _sentence(kind: str, name: str, folder: Path, error: Exception) -> str:
   """What is wrong with a finished result; files are named from its folder on."""
-  told = " ".join(str(error).split()) or type(error).__name__
-  told = told.replace(f"{folder}{os.sep}", "").replace(str(folder), name)
-  return shown(f"{kind} {name!r} counts as missing: {told.rstrip('.')}.")
+  reason = " ".join(str(error).split()) or type(error).__name__
+  reason = reason.replace(f"{folder}{os.sep}", "").replace(str(folder), name)
+  return shown(f"{kind} {name!r} counts as missing: {reason.rstrip('.')}.")
 
 
 def _planned(root: Path) -> tuple:
@@ -151,7 +151,7 @@ def _planned(root: Path) -> tuple:
     ) from error
 
 
-def _found(root: Path) -> list:
+def _finished(root: Path) -> list:
   """As `_planned`, of what is finished below a folder, in the order of the names."""
   tasks = []
   for folder, inner, files in os.walk(root):

@@ -78,25 +78,25 @@ class Row:
   sources: dict
 
   @property
-  def found(self) -> dict:
+  def finished(self) -> dict:
     """{seed: (Run, name of the sequence)} of the seeds that are finished."""
-    found = {}
+    finished = {}
     for seed, sources in self.sources.items():
       there = [(run, sequence) for run, sequence in sources if run.results is not None]
       if there:
-        found[seed] = there[0]
-    return found
+        finished[seed] = there[0]
+    return finished
 
   @property
   def missing(self) -> int:
     """How many seeds are missing."""
-    return len(self.sources) - len(self.found)
+    return len(self.sources) - len(self.finished)
 
   def by_seed(self, measure: str, size: int) -> dict:
     """{seed: a measure of the ensemble of the first `size` members}; NaN where undefined."""
     return {
       seed: _value(run.results, sequence, size, measure)
-      for seed, (run, sequence) in self.found.items()
+      for seed, (run, sequence) in self.finished.items()
     }
 
   def values(self, measure: str, size: int) -> list:
@@ -105,12 +105,14 @@ class Row:
 
   def members(self) -> dict:
     """{seed: names of the members of its sequence} of the seeds that are finished."""
-    return {seed: run.results.sequences[sequence] for seed, (run, sequence) in self.found.items()}
+    return {
+      seed: run.results.sequences[sequence] for seed, (run, sequence) in self.finished.items()
+    }
 
   def lincka(self, i: int, j: int) -> dict:
     """{seed: LinCKA [taps of member i, taps of member j]} of members i and j of the sequence."""
     maps = {
-      seed: lincka(self.found[seed][0].results, names[i], names[j])
+      seed: lincka(self.finished[seed][0].results, names[i], names[j])
       for seed, names in self.members().items()
       if max(i, j) < len(names)
     }
@@ -230,10 +232,10 @@ def _shared_projection(runs: list) -> dict:
 
 def _projection_words(run: Run) -> str:
   """E.g. "learned, 5 steps"."""
-  found = _projection(run.config)
-  if not found:
+  projection = _projection(run.config)
+  if not projection:
     return ""
-  name, steps = found
+  name, steps = projection
   words = {"least_squares": _CLOSED}.get(name, shown(name))
   return f"{words}, {steps} steps" if steps > 1 else words
 
@@ -261,13 +263,15 @@ def _rows(runs: list, warnings: list) -> list:
   for run in runs:
     for sequence in run.sequences:
       key = _key(run, sequence, several)
-      own = sources.setdefault(key, {}).setdefault(run.seed, [])
-      rival = next((other for other, name in own if _same(run, other) and name == sequence), None)
+      same_seed = sources.setdefault(key, {}).setdefault(run.seed, [])
+      rival = next(
+        (other for other, name in same_seed if _same(run, other) and name == sequence), None
+      )
       if rival is not None and None not in (run.results, rival.results):
         warnings.append(
           f"run {run.name!r} is left out of the means: {rival.name!r} has the same config and seed."
         )
-      own.append((run, sequence))
+      same_seed.append((run, sequence))
   metrics = list(dict.fromkeys(key.metric for key in sources))
   order = sorted(
     sources,

@@ -134,8 +134,8 @@ def _collect(
   """
   products, predictions, errors, pictures = [], [], [], []
   for rows in _rows(len(images), batch_size):
-    found = [attribute_batch(member, images[rows], labels[rows]) for member in members]
-    said, maps, error = zip(*found, strict=True)
+    outputs = [attribute_batch(member, images[rows], labels[rows]) for member in members]
+    said, maps, error = zip(*outputs, strict=True)
     products.append(_products(maps))
     predictions.append(np.stack(said))
     errors.append(np.stack(error))

@@ -43,7 +43,7 @@ def read(results) -> Attribution | None:
       if row
     }
     steps = content["steps"]
-    found = Attribution(
+    attribution = Attribution(
       str(content["method"]),
       int(content["images"]),
       None if steps is None else int(steps),
@@ -55,10 +55,10 @@ def read(results) -> Attribution | None:
     )
   arrays = typed.read_arrays(results.workdir, ARRAYS)
   if arrays is None:
-    return found
+    return attribution
   with typed.form(results.workdir, ARRAYS):
     shown = _shown(arrays)
-  return dataclasses.replace(found, shown=shown | {"classes": typed.class_names(results)})
+  return dataclasses.replace(attribution, shown=shown | {"classes": typed.class_names(results)})
 
 
 def _shown(arrays):

@@ -108,7 +108,7 @@ def draw(record, groups):
   """Rows are images, columns the image and every member's map.
 
   Args:
-    found: an `Attribution` with maps.
+    record: an `Attribution` with maps.
     groups: [(sequence, members)] to show.
   """
   shown, columns = record.shown, 1 + sum(len(names) for _, names in groups)

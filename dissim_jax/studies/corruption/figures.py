@@ -28,7 +28,7 @@ def errors(robustness, curves, sequences) -> Figure:
   """Ensemble error against severity, a panel a corruption, all with one y axis.
 
   Args:
-    found: a `Robustness`, for names and severities.
+    robustness: a `Robustness`, for names and severities.
     curves: {(corruption or `MEAN`, sequence): (x, mean, std or None)} in percent.
     sequences: names of the ensembles.
   """

@@ -174,9 +174,9 @@ def _predictor(members, preprocess, count, batch_size):
   @jax.jit
   def forward(variables, images):
     outputs = []
-    for member, own in zip(members, variables, strict=True):
+    for member, member_variables in zip(members, variables, strict=True):
       ready = preprocess(images) if preprocess else normalise(images, member.mean, member.std)
-      outputs.append(member.model.apply(own, ready)[0].astype(jnp.float32))
+      outputs.append(member.model.apply(member_variables, ready)[0].astype(jnp.float32))
     return jnp.stack(outputs)
 
   variables = [member.variables for member in members]

@@ -107,19 +107,19 @@ def read(results) -> Robustness | None:
   if content is None:
     return None
   with typed.form(results.workdir, FILE):
-    found = _parse(content, results)
+    robustness = _parse(content, results)
   arrays = typed.read_arrays(results.workdir, ARRAYS)
   if arrays is None:
-    return found
+    return robustness
   with typed.form(results.workdir, ARRAYS):
     original, images = arrays["original"], arrays["images"]
-    wanted = (len(found.corruptions), len(found.severities), *original.shape)
+    wanted = (len(robustness.corruptions), len(robustness.severities), *original.shape)
     if original.ndim != 3 or original.shape[-1] not in (1, 3) or images.shape != wanted:
       raise ValueError(f"original {original.shape}, images {images.shape}")
     if {original.dtype, images.dtype} != {np.dtype(np.uint8)}:
       raise TypeError("images are uint8")
     order = np.argsort([typed.number(value) for value in content["severities"]])
-    return dataclasses.replace(found, original=original, images=images[:, order])
+    return dataclasses.replace(robustness, original=original, images=images[:, order])
 
 
 def _parse(content, results):

@@ -73,7 +73,8 @@ def diversity(
   if validation_logits is not None and validation_logits.shape[1]:
     validation = _Split(np.asarray(validation_logits, np.float32), np.asarray(validation_labels))
     temperatures = [
-      float(metrics.fit_temperature(own, validation.labels)) for own in validation.logits
+      float(metrics.fit_temperature(member_logits, validation.labels))
+      for member_logits in validation.logits
     ]
     calibrated, validation = (s.divided(temperatures) for s in (uncalibrated, validation))
   states = {"uncalibrated": uncalibrated, "calibrated": calibrated}
@@ -171,7 +172,9 @@ def _interpolation(test: _Split, validation: _Split, order: Sequence[int]) -> di
   test, validation = test.of(order), validation.of(order)
   right = validation.logits.argmax(axis=-1) == validation.labels
   classes = validation.logits.shape[-1]
-  counts = [np.bincount(validation.labels[own], minlength=classes) for own in right]
+  counts = [
+    np.bincount(validation.labels[member_right], minlength=classes) for member_right in right
+  ]
   favours_b = counts[1] > counts[0]
   weights = np.linspace(0.0, 1.0, NUM_WEIGHTS, dtype=np.float32)
   results = {"favours_b": favours_b, "weights": np.linspace(0.0, 1.0, NUM_WEIGHTS)}
@@ -197,7 +200,10 @@ def _sort_key(logits: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Arra
 
 def _greedy(names: list[str], test: _Split, validation: _Split) -> dict[str, Any]:
   """Greedy selection among all members, from the best of them on the validation images."""
-  scores = [tuple(map(float, _sort_key(own, validation.labels))) for own in validation.logits]
+  scores = [
+    tuple(map(float, _sort_key(member_logits, validation.labels)))
+    for member_logits in validation.logits
+  ]
   first, size = scores.index(min(scores)), min(MAX_GREEDY, len(names))
   order, reached = metrics.greedy_selection(*validation, first=first, size=size, rule=GREEDY_RULE)
   tested = [
@@ -219,11 +225,11 @@ def _plain(value: Any) -> Any:
   if hasattr(value, "_asdict"):
     value = value._asdict()
   if isinstance(value, dict):
-    return {name: _plain(own) for name, own in value.items()}
+    return {name: _plain(part) for name, part in value.items()}
   if isinstance(value, jax.Array | np.ndarray | np.generic):
     value = np.asarray(value).tolist()
   if isinstance(value, list | tuple):
-    return [_plain(own) for own in value]
+    return [_plain(part) for part in value]
   if isinstance(value, float) and not math.isfinite(value):
     return None
   return value

@@ -112,9 +112,9 @@ def ensemble_rows(
     for size in range(2, len(order) + 1):
       chosen = logits[np.array(order[:size])]
       probs, _ = metrics.combine(chosen, rule, seed)
-      found = rule_scores(probs, labels, rule, bins).numbers()
+      scores = rule_scores(probs, labels, rule, bins).numbers()
       row = {"sequence": sequence, "size": size, "members": list(members[:size])}
-      row |= {f"ensemble_{name}": value for name, value in found.items()}
+      row |= {f"ensemble_{name}": value for name, value in scores.items()}
       row["member_accuracy"] = float(accuracy(chosen[-1], labels))
       rows.append(row | mean_pair_metrics(chosen, labels))
   return rows

@@ -123,10 +123,10 @@ def _member(row):
 
 
 def _scores(row, gains=()):
-  found = row["reliability"]
+  diagram = row["reliability"]
   reliability = Reliability(
-    typed.places(found["edges"]),
-    *(typed.numbers(found[key]) for key in Reliability._fields[1:]),
+    typed.places(diagram["edges"]),
+    *(typed.numbers(diagram[key]) for key in Reliability._fields[1:]),
   )
   typed.same_length(
     edges=reliability.edges[1:],
@@ -161,35 +161,37 @@ def _block(row, rules):
 def _interpolation(row):
   if row is None:
     return None
-  found = {
+  interpolation = {
     "a": str(row["a"]),
     "b": str(row["b"]),
     "weights": typed.places(row["weights"]),
     **{key: typed.numbers(row[key]) for key in _CURVES},
   }
-  typed.same_length(**{key: found[key] for key in ("weights", *_CURVES)})
-  return found
+  typed.same_length(**{key: interpolation[key] for key in ("weights", *_CURVES)})
+  return interpolation
 
 
 def _specialisation(row):
   if row is None:
     return None
-  found = {
+  specialisation = {
     "a": str(row["a"]),
     "b": str(row["b"]),
     "edges": typed.places(row["edges"]),
     **{key: typed.numbers(row[key]) for key in (*GROUPS, "by_class")},
   }
-  typed.same_length(edges=found["edges"][1:], **{key: found[key] for key in GROUPS})
-  return found
+  typed.same_length(
+    edges=specialisation["edges"][1:], **{key: specialisation[key] for key in GROUPS}
+  )
+  return specialisation
 
 
 def _greedy(row):
   if row is None:
     return None
-  found = {
+  selection = {
     "order": [str(name) for name in row["order"]],
     **{key: typed.numbers(row[key]) for key in ("validation_accuracy", "test_accuracy")},
   }
-  typed.same_length(**found)
-  return found
+  typed.same_length(**selection)
+  return selection

@@ -130,29 +130,29 @@ def _picture(results, record, name) -> list:
   figure = getattr(figures, name)(record)
   if figure is None:
     return []
-  told = ", ".join(record.sequences)
+  names = ", ".join(record.sequences)
   images = results.metrics["dataset"]["name"]
   alt, caption = {
     "reliability": (
-      f"Reliability diagrams: accuracy against confidence for {told} and their members.",
+      f"Reliability diagrams: accuracy against confidence for {names} and their members.",
       "Accuracy against confidence by bins of confidence; members thin, the ensemble "
       f"({RULES.get(record.rule, record.rule)}) thick; on the dashed line confidence is accuracy. "
       "Bars: the share of images in a bin of the ensemble.",
     ),
     "specialisation": (
-      f"Histograms of the angle of confidences, two members of {told}, by who is right.",
+      f"Histograms of the angle of confidences, two members of {names}, by who is right.",
       f"Test images of {images} by who classifies them correctly (columns), against the angle of "
       "the two confidences θ = π/4 − atan2(confidence of b, confidence of a): at the right the "
       f"first member (a) is more confident, at the left the second (b) ({_GONTIJO}, Figure 3). One "
       "y axis a column.",
     ),
     "specialisation_by_class": (
-      f"Bars: mean angle of confidences by class, two members of {told}.",
+      f"Bars: mean angle of confidences by class, two members of {names}.",
       "Mean angle θ of the images of a class: above zero the first member (a) is more confident on "
       "it, below zero the second (b).",
     ),
     "interpolation": (
-      f"Lines: accuracy between two members of {told} by weight.",
+      f"Lines: accuracy between two members of {names} by weight.",
       "Accuracy of the calibrated logits (1 − t) a + t b of two members, validation images dashed, "
       "test images solid. By class: the classes on which b is better on validation images take "
       f"their logits with weight t from b, the others with weight t from a ({_GONTIJO}, Figure "

@@ -89,8 +89,8 @@ def gains_sections(results) -> list[page.Section]:
     "among joint errors) are means over all pairs of the ensemble. Error consistency is Cohen's κ "
     "of being right or wrong; “κ with label agreement” counts agreement of labels as observed."
   )
-  further = page.Folded("More output metrics", [output_table(results, metrics.further())])
-  return [page.Section("What the ensemble gains", [table, page.Text(text, note=True), further])]
+  folded = page.Folded("More output metrics", [output_table(results, metrics.more_outputs())])
+  return [page.Section("What the ensemble gains", [table, page.Text(text, note=True), folded])]
 
 
 _HEADS = (

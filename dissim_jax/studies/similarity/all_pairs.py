@@ -65,7 +65,7 @@ def batch_step(
     The batch's sums of every measure of examples, and the co-moments with the batch added.
   """
   pairs = zip(readers, variables, strict=True)
-  taps = [tap for reader, own in pairs for tap in reader(own, images)]
+  taps = [tap for reader, reader_variables in pairs for tap in reader(reader_variables, images)]
   sums = [c.measure.pairwise.update(taps, **dict(c.options)) for c in examples]
   if pooled:
     taps = [jnp.mean(t.astype(jnp.float32), axis=tuple(range(1, t.ndim - 1))) for t in taps]
@@ -116,9 +116,9 @@ def compare(
     what = "images" if len(passes) == 1 else f"images, pass {number} of {len(passes)}"
     tick = functools.partial(progress, what)
     sums, comoments = _stream(inside, each, pooled, batches, tick)
-    found = _broken(each, sums, comoments)
+    broken_taps = _broken(each, sums, comoments)
     for i, span in zip(each.group, _spans(inside), strict=True):
-      broken[i] |= found[list(span)]
+      broken[i] |= broken_taps[list(span)]
     for c, total in zip(each.examples, sums, strict=True):
       arrays |= _example_blocks(inside, c, total)
     if each.positions:
@@ -131,16 +131,16 @@ def compare(
 
 def _broken(each: Pass, sums: list, comoments: list[Comoments]) -> np.ndarray:
   """Which of the taps of a pass hold NaN or infinity, by what it summed: bool `[L]`."""
-  found = [nonfinite.broken(s["sum"] if isinstance(s, dict) else s) for s in sums or ()]
+  broken = [nonfinite.broken(s["sum"] if isinstance(s, dict) else s) for s in sums or ()]
   if not each.parts:
-    return np.any(found, axis=0)
+    return np.any(broken, axis=0)
   count = sum(len(part.native) for part in each.parts)
   taps = np.zeros(count, bool)
   for part, of_part in zip(each.parts, comoments, strict=True):
     for tap in part.native:
       channels = nonfinite.broken(of_part.cross[:, : part.native_channels])[part.span(tap)]
       taps[tap] = np.any(channels)
-  return np.any([taps, *found], axis=0)
+  return np.any([taps, *broken], axis=0)
 
 
 def _passes(shapes, chosen: Sequence[ChosenMeasure], resize: bool) -> list[Pass]:
@@ -202,7 +202,7 @@ def _example_blocks(subjects: Sequence[Subject], chosen: ChosenMeasure, total) -
 def _add_position_blocks(arrays, subjects, shapes, each, comoments, resize, progress) -> None:
   """Adds the blocks of all pairs of members that are not there yet, with their progress."""
   by_size = {part.size: (part, sums) for part, sums in zip(each.parts, comoments, strict=True)}
-  flat = [shape for own in shapes for shape in own]
+  flat = [shape for member_shapes in shapes for shape in member_shapes]
 
   def moments_of(x, y):
     size = common_size(flat[x][0], flat[y][0], resize)

@@ -53,7 +53,10 @@ def choose(names: Iterable[str], options: Iterable[str]) -> tuple[ChosenMeasure,
   for text in options:
     name, option, value = _read_option(text, given)
     given[name][option] = value
-  chosen = tuple(ChosenMeasure(MEASURES[name], tuple(own.items())) for name, own in given.items())
+  chosen = tuple(
+    ChosenMeasure(MEASURES[name], tuple(measure_options.items()))
+    for name, measure_options in given.items()
+  )
   for c in chosen:
     _check_values(c)
   return chosen
@@ -174,8 +177,8 @@ def check_positions(
     return
   flat = [
     (i, tap, *shape)
-    for i, own in enumerate(taps)
-    for tap, shape in zip(own, shapes[i], strict=True)
+    for i, member_taps in enumerate(taps)
+    for tap, shape in zip(member_taps, shapes[i], strict=True)
   ]
   met = [
     (x, y, size)

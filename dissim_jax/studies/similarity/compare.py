@@ -67,11 +67,11 @@ def run(
   began = time.monotonic()
   chosen = choice.choose(measures, option)
   _check_flags(chosen, samples, resize, batch_size)
-  found = find_members(workdir, members)
+  saved_members = find_members(workdir, members)
   folder = _result_folder(Path(out) if out else Path(workdir[0]) / layout.COMPARISON, out)
-  dataset = load_data(found)
+  dataset = load_data(saved_members)
   test_images = _test_images(dataset, images)
-  subjects = load_subjects(found, taps)
+  subjects = load_subjects(saved_members, taps)
   batches = choice.split(test_images, batch_size, chosen)
   pooled = samples == "pooled"
   shapes = [subject.shapes(test_images.shape[1:], pooled) for subject in subjects]
@@ -81,8 +81,8 @@ def run(
   arrays = compare(subjects, chosen, batches, pooled=pooled, resize=resize, progress=ProgressLine())
   facts = {
     "measures": [_measure_facts(c, samples) for c in chosen],
-    "members": [_member_facts(f, s) for f, s in zip(found, subjects, strict=True)],
-    "data": found[0].config.data.to_dict(),
+    "members": [_member_facts(m, s) for m, s in zip(saved_members, subjects, strict=True)],
+    "data": saved_members[0].config.data.to_dict(),
     "split": "test",
     "images": len(test_images),
     "batch_size": batch_size,
@@ -120,9 +120,9 @@ def _result_folder(folder: Path, out: str | None) -> Path:
   return folder
 
 
-def load_data(found: Sequence[SavedMember]) -> Dataset:
+def load_data(saved_members: Sequence[SavedMember]) -> Dataset:
   """The data set of the first member's run, if it is the one that the members know."""
-  first = found[0]
+  first = saved_members[0]
   dataset = load(first.config.data)
   known = list(first.facts["image_shape"]), first.facts["num_classes"]
   if (list(dataset.image_shape), dataset.num_classes) != known:
@@ -142,11 +142,11 @@ def _test_images(dataset: Dataset, images: int | None) -> np.ndarray:
   return dataset.test_images[balanced_part(dataset.test_labels, images)]
 
 
-def load_subjects(found: Sequence[SavedMember], taps: Sequence[str]) -> list[Subject]:
+def load_subjects(saved_members: Sequence[SavedMember], taps: Sequence[str]) -> list[Subject]:
   """The members, loaded onto one device, with the taps that the flag names."""
   mesh = devices.make_mesh(jax.devices()[:1])
   subjects = []
-  for each in found:
+  for each in saved_members:
     member = load_member(each.name, each.folder, each.config.dtype, mesh, "--workdir")
     owner = f"{each.name} ({each.facts['model']})"
     subjects.append(Subject(member, parse_taps(taps, len(member.model.layers), owner)))
@@ -184,20 +184,22 @@ def _measure_facts(chosen: ChosenMeasure, samples: str) -> dict[str, Any]:
   }
 
 
-def _member_facts(found: SavedMember, subject: Subject) -> dict[str, Any]:
+def _member_facts(saved_member: SavedMember, subject: Subject) -> dict[str, Any]:
   """What the results say of a member."""
   names = subject.member.model.tap_names
   return {
-    "name": found.name,
-    "folder": str(found.folder),
-    "run": str(found.run),
-    "model": found.facts["model"],
-    "width_multiplier": found.facts["width_multiplier"],
-    "mean": found.facts["mean"],
-    "std": found.facts["std"],
+    "name": saved_member.name,
+    "folder": str(saved_member.folder),
+    "run": str(saved_member.run),
+    "model": saved_member.facts["model"],
+    "width_multiplier": saved_member.facts["width_multiplier"],
+    "mean": saved_member.facts["mean"],
+    "std": saved_member.facts["std"],
     "taps": list(subject.taps),
     "tap_names": [names[tap] for tap in subject.taps],
-    "tap_shapes": [[*size, c] for size, c in subject.shapes(found.facts["image_shape"], False)],
+    "tap_shapes": [
+      [*size, c] for size, c in subject.shapes(saved_member.facts["image_shape"], False)
+    ],
   }
 
 

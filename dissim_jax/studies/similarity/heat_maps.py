@@ -74,8 +74,10 @@ def map_blocks(results) -> list:
   blocks = [Block(titles.get(name, name), tuple(pairs)) for name, pairs in groups.items() if pairs]
   if blocks:
     return blocks
-  own = [(name, name) for name in results.members if (name, name) in results.arrays["lincka"]]
-  return [Block("taps of one member", (pair,)) for pair in own]
+  self_pairs = [
+    (name, name) for name in results.members if (name, name) in results.arrays["lincka"]
+  ]
+  return [Block("taps of one member", (pair,)) for pair in self_pairs]
 
 
 def arrange(blocks) -> tuple:

@@ -40,8 +40,8 @@ def predict(
     return jnp.stack([m.model.apply(v, images)[0] for m, v in zip(members, variables, strict=True)])
 
   variables = [member.variables for member in members]
-  found = [np.asarray(logits(variables, batch)) for batch in batches(images, batch_size)]
-  return np.concatenate(found, axis=1)
+  outputs = [np.asarray(logits(variables, batch)) for batch in batches(images, batch_size)]
+  return np.concatenate(outputs, axis=1)
 
 
 def measure(
@@ -84,8 +84,8 @@ def measure(
     hsic = hsic_matrix([tap for member_taps in taps for tap in member_taps])
     pair_moments = {
       (i, j): [
-        moments(resized(taps[i][tap], own.shape[1:3]), own).exact
-        for tap, own in zip(matched[i, j], taps[j], strict=True)
+        moments(resized(taps[i][tap], target.shape[1:3]), target).exact
+        for tap, target in zip(matched[i, j], taps[j], strict=True)
       ]
       for i, j in pairs
     }

@@ -11,9 +11,9 @@ def broken(products: np.ndarray) -> np.ndarray:
   return ~np.isfinite(np.diagonal(products))
 
 
-def warn(found: Iterable[tuple[str, Sequence[int]]]) -> None:
+def warn(broken_taps: Iterable[tuple[str, Sequence[int]]]) -> None:
   """One sentence on stderr for every (member, taps that hold NaN or infinity)."""
-  for name, taps in found:
+  for name, taps in broken_taps:
     if len(taps):
       which, these = ("tap", "this tap") if len(taps) == 1 else ("taps", "these taps")
       print(

@@ -17,8 +17,8 @@ MANY_PAIRS = 6  # above this, pairs are drawn by relation, with a mean, rather t
 
 def diagonal(results) -> Figure | None:
   """LinCKA of tap l against tap l, example-wise and position-wise (Wald et al. 2023, Figure 7)."""
-  found = {pair: results.equal_taps(*pair) for pair in results.pairs}
-  equal = {pair: values for pair, values in found.items() if values is not None}
+  diagonals = {pair: results.equal_taps(*pair) for pair in results.pairs}
+  equal = {pair: values for pair, values in diagonals.items() if values is not None}
   panels = [
     ("LinCKA, samples = examples", equal),
     ("LinCKA, samples = positions", results.arrays["lincka_position"]),
@@ -117,13 +117,17 @@ def pair_styles(results, pairs) -> dict:
       pair: {"color": _RELATION[results.relation(*pair)][0], "lw": 0.7, "alpha": 0.4}
       for pair in pairs
     }
-  own = iter(colours(len(pairs) + 1)[1:])
+  pair_colours = iter(colours(len(pairs) + 1)[1:])
   some = any(results.relation(*pair) != "independent" for pair in results.pairs)
   styles = {}
   for pair in pairs:
     relation = results.relation(*pair)
     alone = relation == "independent" and some
-    styles[pair] = {"color": GREY if alone else next(own), "lw": 1.7, "ls": _RELATION[relation][1]}
+    styles[pair] = {
+      "color": GREY if alone else next(pair_colours),
+      "lw": 1.7,
+      "ls": _RELATION[relation][1],
+    }
   return styles
 
 

@@ -137,14 +137,14 @@ def sparsity(study: StitchPair) -> Result:
   """
   per_tap, arrays = [], {}
   for index, (tap, _) in enumerate(study.seams):
-    found = {
+    by_method = {
       "direct": [solve(study, index, "sparse", l1=l1) for l1 in study.settings.l1_direct],
       "task_loss": [
         maps.cut(solve(study, index, "task_loss", l1=l1)) for l1 in study.settings.l1_task
       ],
     }
-    per_tap.append({name: study.score(index, stitches) for name, stitches in found.items()})
-    for name, stitches in found.items():
+    per_tap.append({name: study.score(index, stitches) for name, stitches in by_method.items()})
+    for name, stitches in by_method.items():
       arrays[f"{name}/{tap}/kernels"] = np.stack([np.asarray(s.kernel) for s in stitches])
   strengths = {"direct": list(study.settings.l1_direct), "task_loss": list(study.settings.l1_task)}
   return {"strengths": strengths, "by_tap": per_tap}, arrays

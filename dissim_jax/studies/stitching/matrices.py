@@ -26,9 +26,9 @@ def find(results, pairs, names) -> tuple | None:
     for pair in group:
       marked = [tap for tap in results.regularised_taps if tap in pair.taps] or list(pair.taps)
       tap = marked[len(marked) // 2]
-      found = record.matrices(pair, [f"{name}/{tap}/kernels" for name in names])
-      if found and all(kernels.ndim == 3 and kernels.size for kernels in found):
-        return pair, tap, dict(zip(names, found, strict=True))
+      arrays = record.matrices(pair, [f"{name}/{tap}/kernels" for name in names])
+      if arrays and all(kernels.ndim == 3 and kernels.size for kernels in arrays):
+        return pair, tap, dict(zip(names, arrays, strict=True))
   return None
 
 
@@ -37,11 +37,11 @@ def height(names) -> float:
   return HEADING + len(names) * ROW
 
 
-def draw(figure, pair, tap, found, *, left, top) -> None:
+def draw(figure, pair, tap, matrices, *, left, top) -> None:
   """A row of matrices for each method, from the weakest to the strongest regularisation.
 
   Args:
-    pair, tap, found: see `find`.
+    pair, tap, matrices: see `find`.
     left, top: inches from the left and the bottom of the figure.
   """
   wide, high = figure.get_size_inches()
@@ -54,7 +54,7 @@ def draw(figure, pair, tap, found, *, left, top) -> None:
     weight="bold",
     size=9,
   )
-  for row, (name, kernels) in enumerate(found.items()):
+  for row, (name, kernels) in enumerate(matrices.items()):
     bottom = top - HEADING - (row + 1) * ROW + 0.1
     figure.text(
       0.3 / wide,

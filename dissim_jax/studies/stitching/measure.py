@@ -218,8 +218,10 @@ def _is_done(file: Path, settings: ml_collections.ConfigDict) -> bool:
   new = _plain(settings)
   differ = [key for key in sorted(old | new) if old.get(key) != new.get(key)]
   if differ:
-    told = ", ".join(f"stitch.{k} ({old.get(k)!r} there, {new.get(k)!r} now)" for k in differ)
+    differences = ", ".join(
+      f"stitch.{k} ({old.get(k)!r} there, {new.get(k)!r} now)" for k in differ
+    )
     raise UserError(
-      f"{str(file)!r} was made with other settings: {told}; move it away to make it again"
+      f"{str(file)!r} was made with other settings: {differences}; move it away to make it again"
     )
   return True

@@ -87,8 +87,8 @@ def _settings(config, run):
 
 def _check_same_data(a, b) -> None:
   """Members must have been trained and tested on the same images."""
-  for field, own in blocks.fields().items():
-    if own.affects == "images" and get(a, field) != get(b, field):
+  for path, field in blocks.fields().items():
+    if field.affects == "images" and get(a, path) != get(b, path):
       raise UserError(
         f"members of different data sets: {field} is {get(a, field)!r} for --source and "
         f"{get(b, field)!r} for --target"
@@ -115,6 +115,6 @@ def _seams(taps: str, target_tap: int | None, in_source: int, in_target: int):
     raise UserError(f"--target_tap={target_tap}: it needs one --tap, not {len(chosen)}")
   ends = chosen if target_tap is None else [target_tap]
   if not all(0 <= tap < in_target for tap in ends):
-    told = f"--tap={taps}" if target_tap is None else f"--target_tap={target_tap}"
-    raise UserError(f"{told}: the target has taps 0..{in_target - 1}")
+    flag = f"--tap={taps}" if target_tap is None else f"--target_tap={target_tap}"
+    raise UserError(f"{flag}: the target has taps 0..{in_target - 1}")
   return tuple(zip(chosen, ends, strict=True))

@@ -58,9 +58,9 @@ def width(results, pairs) -> Figure:
   def bands(group, tap, method):
     curves = {}
     for pair in group:
-      found = pair.results.get(method, {}).get("relative_accuracy", {})
-      if tap in found:
-        curves.setdefault((pair.source, pair.target), {})[pair.width] = found[tap]
+      accuracies = pair.results.get(method, {}).get("relative_accuracy", {})
+      if tap in accuracies:
+        curves.setdefault((pair.source, pair.target), {})[pair.width] = accuracies[tap]
     return record.band(curves.values())
 
   return _accuracy_against(results, pairs, "width multiplier", bands)
@@ -151,10 +151,10 @@ def connectivity(results, pairs) -> Figure:
     lines=2,
   )
   for panel in panels:
-    found = [pair.results[panel.tap] for pair in panel.pairs if panel.tap in pair.results]
-    kept, tried = (sum(row[key] for row in found) for key in ("kept", "tried"))
+    rows = [pair.results[panel.tap] for pair in panel.pairs if panel.tap in pair.results]
+    kept, tried = (sum(row[key] for row in rows) for key in ("kept", "tried"))
     panel.ax.set_title(f"{panel.ax.get_title('left')}\n{kept} of {tried} solutions kept", **TITLE)
-    curves = [curve for row in found for curve in row["curves"]]
+    curves = [curve for row in rows for curve in row["curves"]]
     panel.ax.set_xlim(-0.02, 1.02)
     if not curves:
       panel.ax.text(

@@ -100,8 +100,8 @@ def _seam_moments(pair: Pair, taps: Taps, variables, images):
   """Moments of one batch at each seam, and the target's logits."""
   sources = pair.source_taps(variables, images, max(source for source, _ in taps))
   targets = pair.target_taps(variables, images, max(target for _, target in taps))
-  found = [moments(pair.fit_size(sources[s], targets[t].shape), targets[t]) for s, t in taps]
-  return found, pair.target_logits(variables, images)
+  seam_moments = [moments(pair.fit_size(sources[s], targets[t].shape), targets[t]) for s, t in taps]
+  return seam_moments, pair.target_logits(variables, images)
 
 
 @jax.jit
@@ -127,8 +127,8 @@ def collect_moments(
   """
   total, logits = None, []
   for batch in batches(images, batch_size):
-    found, batch_logits = _seam_moments(pair, taps, variables, batch)
-    total = found if total is None else _merge(total, found)
+    batch_moments, batch_logits = _seam_moments(pair, taps, variables, batch)
+    total = batch_moments if total is None else _merge(total, batch_moments)
     logits.append(batch_logits)
   return total, np.concatenate(jax.device_get(logits))
 
@@ -197,9 +197,12 @@ def score_stitches(
       total + _score(pair, tap, variables, stitch, z, *truth)
       for total, stitch in zip(sums, stitches, strict=True)
     ]
-  own = float(np.mean(np.argmax(target_logits, -1) == labels))
+  target_accuracy = float(np.mean(np.argmax(target_logits, -1) == labels))
   rows = []
   for total in jax.device_get(sums):
     row = {name: float(value) / len(labels) for name, value in zip(SCORES, total, strict=True)}
-    rows.append({"relative_accuracy": row["accuracy"] / own if own else float("nan")} | row)
+    rows.append(
+      {"relative_accuracy": row["accuracy"] / target_accuracy if target_accuracy else float("nan")}
+      | row
+    )
   return rows

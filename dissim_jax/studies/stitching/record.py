@@ -76,18 +76,18 @@ def read(results) -> Stitching:
       if not name.endswith(".json"):
         continue
       try:
-        found = _read(os.path.join(folder, name), experiment, results)
+        new_pair = _read(os.path.join(folder, name), experiment, results)
       except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         left_out.append(f"stitching/{experiment}/{name} was left out: {_reason(error)}.")
       else:
-        pairs.setdefault(experiment, []).append(found)
-        if experiment == "sparsity" and matrices(found) is None:
+        pairs.setdefault(experiment, []).append(new_pair)
+        if experiment == "sparsity" and matrices(new_pair) is None:
           left_out.append(
             f"stitching/{experiment}/{name[:-5]}.npz was left out: it is missing or damaged."
           )
   order = list(results.members)
-  for found in pairs.values():
-    found.sort(key=lambda pair: (order.index(pair.source), order.index(pair.target), pair.width))
+  for group in pairs.values():
+    group.sort(key=lambda pair: (order.index(pair.source), order.index(pair.target), pair.width))
   return Stitching(pairs, left_out)
 
 
@@ -108,8 +108,8 @@ def heading(kind, pairs) -> str:
 
 def all_taps(pairs) -> dict:
   """{tap: name} of every tap of any pair, ascending."""
-  found = {tap: name for pair in reversed(pairs) for tap, name in pair.taps.items()}
-  return dict(sorted(found.items()))
+  names = {tap: name for pair in reversed(pairs) for tap, name in pair.taps.items()}
+  return dict(sorted(names.items()))
 
 
 def band(curves) -> Band:

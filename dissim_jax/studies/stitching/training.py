@@ -100,7 +100,7 @@ def make_step(pair: Pair, tap: tuple[int, int], task: TaskLoss, steps_per_epoch:
   """
   axis, optimizer = devices.BATCH_AXIS, task.optimizer(steps_per_epoch)
 
-  def loss_fn(params, state, z, batch, variables, own):
+  def loss_fn(params, state, z, batch, variables, target):
     stitch = as_stitch(params)
     moved = apply_stitch(stitch, z)
     logits = pair.classify(variables, moved, tap[1]).astype(jnp.float32)
@@ -108,15 +108,19 @@ def make_step(pair: Pair, tap: tuple[int, int], task: TaskLoss, steps_per_epoch:
     cross_entropy = jax.lax.pmean(jnp.mean(losses), axis)
     loss = cross_entropy + state.l1 * jnp.sum(jnp.abs(stitch.kernel))
     if task.cka:
-      cka = lincka(moved, own, unbiased=False, samples="position", axis_name=axis)
+      cka = lincka(moved, target, unbiased=False, samples="position", axis_name=axis)
       loss += state.cka_weight * cka
     return loss, {"steps": jnp.ones(()), "cross_entropy": cross_entropy}
 
   def step(state, batch, variables):
     images = batch["image"]
-    own = pair.target_taps(variables, images, tap[1])[-1]  # Dead code where only its shape counts.
-    z = pair.fit_size(pair.source_taps(variables, images, tap[0])[-1], own.shape)
-    grads, metrics = jax.grad(loss_fn, has_aux=True)(state.params, state, z, batch, variables, own)
+    target = pair.target_taps(variables, images, tap[1])[
+      -1
+    ]  # Dead code where only its shape counts.
+    z = pair.fit_size(pair.source_taps(variables, images, tap[0])[-1], target.shape)
+    grads, metrics = jax.grad(loss_fn, has_aux=True)(
+      state.params, state, z, batch, variables, target
+    )
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     return state.replace(params=params, opt_state=opt_state), metrics

@@ -53,11 +53,11 @@ def logits_on(
       are.
   """
   size = tuple(size or images.shape[1:3])
-  found = [
+  logits = [
     np.asarray(_logits(network, in_unit(images[rows]), size))
     for rows in _rows(len(images), batch_size)
   ]
-  return np.concatenate(found)[: len(images)]
+  return np.concatenate(logits)[: len(images)]
 
 
 def predictions_on(
@@ -88,11 +88,11 @@ def attack_member(
   Raises:
     ValueError: an argument does not fit the others, or holds what it may not.
   """
-  found, labels = np.array(in_unit(images), np.float32), np.asarray(labels)
-  check_arrays(found, labels, attacked)
+  adversarial, labels = np.array(in_unit(images), np.float32), np.asarray(labels)
+  check_arrays(adversarial, labels, attacked)
   chosen = np.flatnonzero(np.ones(len(images), bool) if attacked is None else attacked)
-  clean = found.copy()
+  clean = adversarial.copy()
   for batch in _rows(len(chosen), batch_size):
     rows = chosen[batch]
-    found[rows] = perturb(attack, network, clean[rows], labels[rows], indices=rows)
-  return found
+    adversarial[rows] = perturb(attack, network, clean[rows], labels[rows], indices=rows)
+  return adversarial

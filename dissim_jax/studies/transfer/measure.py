@@ -172,30 +172,32 @@ def transferability(
   rows, pictures = [], []
   for source, network in enumerate(networks):
     there = np.flatnonzero(right[source])
-    found = attack_member(network, images, labels, attack, size, right[source])
+    adversarial = attack_member(network, images, labels, attack, size, right[source])
     logits = clean.copy()  # The images that were not attacked are as they were.
     for target in range(len(names)) if len(there) else ():
-      logits[target, there] = logits_on(networks[target], found[there], size)
+      logits[target, there] = logits_on(networks[target], adversarial[there], size)
       predictions[source, target, there] = logits[target, there].argmax(-1)
     rows += _ensemble_rows(sequences, names, source, clean, logits, labels, rule, attack.seed)
-    pictures.append(found[shown])
-  found = pair_arrays(predictions, right, labels, floor)
+    pictures.append(adversarial[shown])
+  arrays = pair_arrays(predictions, right, labels, floor)
   result = {
     "attack": dataclasses.asdict(attack),
     "floor": floor,
     "images": len(images),
     "members": names,
-    "accuracy": {name: float(own.mean()) for name, own in zip(names, right, strict=True)},
-    "white_box": {name: _number(found["fooled"][i, i]) for i, name in enumerate(names)},
-    "pairs": [_pair_row(names, found, i, j) for j in range(len(names)) for i in range(j)],
+    "accuracy": {
+      name: float(member_right.mean()) for name, member_right in zip(names, right, strict=True)
+    },
+    "white_box": {name: _number(arrays["fooled"][i, i]) for i, name in enumerate(names)},
+    "pairs": [_pair_row(names, arrays, i, j) for j in range(len(names)) for i in range(j)],
     "ensembles": rows,
   }
-  own = predictions[np.arange(len(names)), np.arange(len(names))]
+  white_box_predictions = predictions[np.arange(len(names)), np.arange(len(names))]
   return result, {
     "original": images[shown],
     "adversarial": np.stack(pictures),
     "labels": labels[shown],
-    "predictions": own[:, shown],
+    "predictions": white_box_predictions[:, shown],
     "members": np.array(names),
   }
 
@@ -213,20 +215,20 @@ def _shown(right: np.ndarray, labels: np.ndarray) -> np.ndarray:
   return best[balanced_part(np.asarray(labels)[best], SHOWN)]
 
 
-def _pair_row(names: list[str], found: dict[str, np.ndarray], i: int, j: int) -> dict:
+def _pair_row(names: list[str], arrays: dict[str, np.ndarray], i: int, j: int) -> dict:
   return {
     "a": names[i],
     "b": names[j],
-    "images": int(found["counts"][i, j]),
-    "a_to_b": _number(found["fooled"][i, j]),
-    "b_to_a": _number(found["fooled"][j, i]),
-    "similarity": _number(found["similarity"][i, j]),
+    "images": int(arrays["counts"][i, j]),
+    "a_to_b": _number(arrays["fooled"][i, j]),
+    "b_to_a": _number(arrays["fooled"][j, i]),
+    "similarity": _number(arrays["similarity"][i, j]),
   }
 
 
 def _ensemble_rows(sequences, names, source, clean, logits, labels, rule, seed) -> list[dict]:
   """Every sequence at every size before and after the attack of one member."""
-  rows, own = [], clean[source].argmax(-1) == labels
+  rows, source_right = [], clean[source].argmax(-1) == labels
   for sequence, chosen in sequences.items():
     for size in range(1, len(chosen) + 1):
       group = np.array([names.index(name) for name in chosen[:size]])
@@ -235,7 +237,7 @@ def _ensemble_rows(sequences, names, source, clean, logits, labels, rule, seed) 
         for each in (clean, logits)
       )
       members = (logits[group].argmax(-1) == labels).mean(-1)
-      both = own & before
+      both = source_right & before
       rows.append(
         {
           "sequence": sequence,

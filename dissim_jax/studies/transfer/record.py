@@ -46,7 +46,7 @@ def read(results) -> Transferability | None:
       old = largest.get((row["source"], row["sequence"]))
       if old is None or row["size"] > old["size"]:
         largest[row["source"], row["sequence"]] = row
-    found = Transferability(
+    transferability = Transferability(
       dict(content["attack"]),
       int(content["images"]),
       {
@@ -56,15 +56,15 @@ def read(results) -> Transferability | None:
       {name: typed.number(value) for name, value in content["white_box"].items()},
       {key: _ensemble(row) for key, row in largest.items()},
     )
-    _describe(found.attack)
-    unknown = {name for pair in found.pairs for name in pair} - set(results.members)
+    _describe(transferability.attack)
+    unknown = {name for pair in transferability.pairs for name in pair} - set(results.members)
     if unknown:
       raise ValueError(f"members that the run does not have: {', '.join(sorted(unknown))}")
   arrays = typed.read_arrays(results.workdir, ARRAYS)
   if arrays is None:
-    return found
+    return transferability
   with typed.form(results.workdir, ARRAYS):
-    return dataclasses.replace(found, shown=_shown(arrays))
+    return dataclasses.replace(transferability, shown=_shown(arrays))
 
 
 def _ensemble(row):

@@ -104,9 +104,10 @@ def ensemble_table(results, record) -> Table | None:
   names = typed.in_order(results, {sequence: 0 for _, sequence in rows})
   bodies = []
   for source in record.white_box:
-    own = {name: rows[source, name] for name in names if (source, name) in rows}
+    source_rows = {name: rows[source, name] for name in names if (source, name) in rows}
     columns = [
-      marked(measure, {name: row[measure.key] for name, row in own.items()}) for measure in ATTACKED
+      marked(measure, {name: row[measure.key] for name, row in source_rows.items()})
+      for measure in ATTACKED
     ]
     bodies.append(
       [
@@ -114,7 +115,7 @@ def ensemble_table(results, record) -> Table | None:
           f"{source}: {name} of {row['size']}",
           [Cell(FOOLED.text(row["clean"])), *(column[name] for column in columns)],
         )
-        for name, row in own.items()
+        for name, row in source_rows.items()
       ]
     )
   heads = ["Clean ensemble [%]", *(measure.title for measure in ATTACKED)]
@@ -144,7 +145,10 @@ def draw(record):
   figure, ax = images.blank(style.WIDTH, HEAD + rows * (side + TITLE))
   pixels = [
     shown["original"],
-    *(np.round(255 * np.clip(own, 0, 1)).astype(np.uint8) for own in shown["adversarial"]),
+    *(
+      np.round(255 * np.clip(adversarial, 0, 1)).astype(np.uint8)
+      for adversarial in shown["adversarial"]
+    ),
   ]
   for row, (name, pictures) in enumerate(zip(("as it is", *shown["members"]), pixels, strict=True)):
     bottom = ax.get_ylim()[1] - HEAD - (row + 1) * (side + TITLE) + TITLE
