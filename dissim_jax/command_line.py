@@ -8,17 +8,19 @@ import errno
 import functools
 import io
 import re
+import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from absl import flags
+from absl import flags, logging
 
 from dissim_jax import plugins, texts
 from dissim_jax.config import blocks, source
 from dissim_jax.config.values import put
 from dissim_jax.errors import TRY_AGAIN, BusyError, Stopped, UserError
 from dissim_jax.names import nearest
+from dissim_jax.registry.fields import Field
 
 flags.disclaim_key_flags()  # They are the program's that calls: `--help` shows them.
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)  # what the user can mend
@@ -43,6 +45,17 @@ def loading(what: str = "JAX", module: str = "jax") -> None:
   """The first sign of life: says on stderr why nothing happens while a module is imported."""
   if module not in sys.modules:
     print(f"loading {what} …", file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def computing(module: str) -> Iterator[str]:
+  """Around what needs JAX, when the flags are right; yields the command that repeats it."""
+  logging.set_verbosity(logging.WARNING)  # Orbax tells every step of a restore.
+  loading()
+  from dissim_jax.distributed import compilation
+
+  with compilation.cache():
+    yield shlex.join(["python", "-m", f"dissim_jax.{module}", *sys.argv[1:]])
 
 
 def parse(argv: list[str], values: flags.FlagValues = flags.FLAGS) -> list[str]:
@@ -188,6 +201,24 @@ def define_several(
   read = lambda text: list(texts.several(text, of_texts))  # noqa: E731
   parser = _Parser(read, "values such as a,b")
   return _define(parser, name, list(default), help_text, values, flags.ListSerializer(","))
+
+
+def define_settings(
+  settings: Mapping[str, Field], values: flags.FlagValues = flags.FLAGS
+) -> list[flags.FlagHolder]:
+  """Defines a flag for each of the fields; None where it is not given, for its default."""
+  parsers = {
+    int: _Parser(texts.whole, "a whole number"),
+    float: _Parser(texts.number, "a number"),
+  }
+  holders = []
+  for name, field in settings.items():
+    help_text = f"{field.doc[0].upper()}{field.doc[1:]}. Default: {texts.shown(field.default)}."
+    if field.kind is bool:
+      holders.append(flags.DEFINE_bool(name, None, help_text, flag_values=values))
+    else:
+      holders.append(_define(parsers[field.kind], name, None, help_text, values))
+  return holders
 
 
 def _define(parser, name, default, help_text, values, serializer=None) -> flags.FlagHolder:

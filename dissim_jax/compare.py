@@ -7,11 +7,9 @@ RUN is the folder of a run, or of one member of it. Tables, a heat map of each m
 that shows them (comparison.html) go to RUN/comparison.
 """
 
-import shlex
-import sys
 from typing import Any
 
-from absl import app, flags, logging
+from absl import app, flags
 
 from dissim_jax import command_line
 from dissim_jax.registry.measures import MEASURES
@@ -77,15 +75,11 @@ def main(argv: list[str], holders: dict[str, flags.FlagHolder]) -> None:
   """Compares what the flags describe."""
   command_line.no_arguments(argv)
   given = arguments(holders)
-  logging.set_verbosity(logging.WARNING)  # Orbax tells every step of a restore.
-  command_line.loading()  # Slow to import: not before the flags are right.
-  from dissim_jax.distributed import compilation
-  from dissim_jax.files import layout
-  from dissim_jax.studies.similarity import compare
-  from dissim_jax.studies.similarity import page as similarity_page
+  with command_line.computing("compare") as command:
+    from dissim_jax.files import layout
+    from dissim_jax.studies.similarity import compare
+    from dissim_jax.studies.similarity import page as similarity_page
 
-  command = shlex.join(["python", "-m", "dissim_jax.compare", *sys.argv[1:]])
-  with compilation.cache():
     folder = compare.run(**given, command=command)
   similarity_page.print_table(folder)
   print(f"page: {folder / layout.COMPARISON_PAGE}")

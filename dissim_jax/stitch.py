@@ -8,7 +8,7 @@ How it is trained (epochs, learning rate, …) is the `stitch` block of the targ
 --config=FILE, whose fields can be set: --config=configs/stitch_digits.py --config.stitch.epochs=60
 """
 
-from absl import app, flags, logging
+from absl import app, flags
 
 from dissim_jax import command_line
 from dissim_jax.registry.stitching import METHODS
@@ -36,12 +36,9 @@ if __name__ == "__main__":
     """Stitches the members that the flags name."""
     command_line.no_arguments(argv)
     command_line.require(_SOURCE, _TARGET)
-    logging.set_verbosity(logging.WARNING)  # Orbax tells every step of a restore.
-    command_line.loading()  # Slow to import: not before the flags are right.
-    from dissim_jax.distributed import compilation
-    from dissim_jax.studies.stitching import one_pair
+    with command_line.computing("stitch"):
+      from dissim_jax.studies.stitching import one_pair
 
-    with compilation.cache():
       one_pair.run(
         _SOURCE.value,
         _TARGET.value,

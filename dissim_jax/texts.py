@@ -38,6 +38,14 @@ def number(text: str) -> float:
     raise ValueError(NUMBER) from error
 
 
+def shown(value: Any) -> str:
+  """A default in a help text: `8/255`, `yes`, `50`."""
+  if isinstance(value, bool):
+    return "yes" if value else "no"
+  levels = 255 * value
+  return f"{levels:g}/255" if 0 < value < 1 and levels == int(levels) else f"{value:g}"
+
+
 def boolean(text: str) -> bool:
   """`true` or `false`, `1` or `0`."""
   known = {"true": True, "false": False, "1": True, "0": False}

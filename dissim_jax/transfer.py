@@ -8,15 +8,12 @@ the same --out adds members to it and attacks these alone. The analysis of all i
 `python -m dissim_jax.analyse` makes it again with other settings.
 """
 
-import shlex
-import sys
-from pathlib import Path
 from typing import Any
 
-from absl import app, flags, logging
+from absl import app, flags
 
 from dissim_jax import command_line
-from dissim_jax.registry.attacks import ATTACKS
+from dissim_jax.registry import attacks
 
 
 def define_flags(values: flags.FlagValues = flags.FLAGS) -> dict[str, flags.FlagHolder]:
@@ -34,23 +31,10 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> dict[str, flags.Flag
     flags.DEFINE_string(
       "attack",
       None,
-      f"{', '.join(ATTACKS)}. Default of this and the next: as in the folder; of a new one pgd.",
+      f"{', '.join(attacks.ATTACKS)}. Default of it and its settings: as in the folder, or pgd.",
       **where,
     ),
-    command_line.define_number(
-      "epsilon", None, "Largest change of a pixel, of images in 0..1. Default: 8/255.", values
-    ),
-    command_line.define_number(
-      "step_size", None, "Change in one iteration. Default: 2/255.", values
-    ),
-    command_line.define_whole("iterations", None, "Iterations of an attack. Default: 50.", values),
-    flags.DEFINE_bool(
-      "random_start", None, "Start anywhere in the ball, not at the image. Default: yes.", **where
-    ),
-    command_line.define_number(
-      "momentum", None, "Decay of the accumulated gradient, of momentum_pgd. Default: 1.", values
-    ),
-    command_line.define_whole("seed", None, "Determines random starts. Default: 0.", values),
+    *command_line.define_settings(attacks.settings(), values),
     command_line.define_whole(
       "images", None, "Test images, as many of every class. Default: 1000.", values
     ),
@@ -84,15 +68,11 @@ def main(argv: list[str], holders: dict[str, flags.FlagHolder]) -> None:
   """Measures what the flags describe."""
   command_line.no_arguments(argv)
   given = arguments(holders)
-  logging.set_verbosity(logging.WARNING)  # Orbax tells every step of a restore.
-  command_line.loading()  # Slow to import: not before the flags are right.
-  from dissim_jax.distributed import compilation
-  from dissim_jax.studies.pool import measure as pool_measure
-  from dissim_jax.studies.pool import page as pool_page
+  with command_line.computing("transfer") as command:
+    from dissim_jax.studies.pool import measure as pool_measure
+    from dissim_jax.studies.pool import page as pool_page
 
-  command = shlex.join(["python", "-m", "dissim_jax.transfer", *sys.argv[1:]])
-  with compilation.cache():
-    folder: Path = pool_measure.run(**given, command=command)
+    folder = pool_measure.run(**given, command=command)
   pool_measure.print_table(folder)
   print(f"page: {pool_page.write_page(folder)}")
 

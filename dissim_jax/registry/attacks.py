@@ -65,9 +65,9 @@ def settings(bounds: tuple[float, float] = UNIT) -> dict[str, Field]:
       Attack.epsilon, "largest change of a pixel, of images in 0..1", 0, width, hint=hint
     ),
     "step_size": number(Attack.step_size, "change in one iteration", 0, width, above=True),
-    "iterations": whole(Attack.iterations, "of pgd and momentum_pgd", 1),
-    "random_start": flag(True, "anywhere in the ball; False = at the image"),
-    "momentum": number(1.0, "of momentum_pgd: decay of the accumulated gradient"),
+    "iterations": whole(Attack.iterations, "iterations of pgd and momentum_pgd", 1),
+    "random_start": flag(True, "start anywhere in the ball; False = at the image"),
+    "momentum": number(1.0, "decay of the accumulated gradient, of momentum_pgd"),
     "seed": seed(0, "determines random starts"),
   }
 
