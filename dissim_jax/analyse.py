@@ -50,8 +50,8 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> dict[str, flags.Flag
     ),
   ]
   holders += [
-    command_line.define_whole(name, getattr(default, name), told, values)
-    for name, told in _NUMBERS.items()
+    command_line.define_whole(name, getattr(default, name), help_text, values)
+    for name, help_text in _NUMBERS.items()
   ]
   return {holder.name: holder for holder in holders}
 

@@ -42,6 +42,6 @@ def pairs(seed: int, second_members: Sequence[tuple]) -> Iterator[Run]:
   """
   first = f"seed_{seed}/independent"
   yield Run(first, CONFIG, {"seed": seed, "dissim.weight": 0.0})
-  for name, taps, weight, further in second_members:
-    values = {"seed": seed, "dissim.taps": taps, "dissim.weight": weight, **further}
+  for name, taps, weight, more in second_members:
+    values = {"seed": seed, "dissim.taps": taps, "dissim.weight": weight, **more}
     yield Run(f"seed_{seed}/{name}", CONFIG, values, teachers=(f"{first}/member_0",))

@@ -73,5 +73,5 @@ def get_sweep():
 
 def alone(name: str, model: str, seed: int, **overrides) -> Run:
   """A network that is trained by itself; overrides by field with two underscores for a dot."""
-  own = {field.replace("__", "."): value for field, value in overrides.items()}
-  return Run(name, CONFIG, {**ALONE, **MODELS[model], "model.name": model, "seed": seed, **own})
+  changed = {field.replace("__", "."): value for field, value in overrides.items()}
+  return Run(name, CONFIG, {**ALONE, **MODELS[model], "model.name": model, "seed": seed, **changed})

@@ -35,16 +35,16 @@ def plural(count: int, word: str) -> str:
   return f"{count:,} {word}{'s' * (count != 1)}"
 
 
-def mean_std(found: Spread, decimals: int = 2, factor: float = 1.0) -> str:
+def mean_std(spread: Spread, decimals: int = 2, factor: float = 1.0) -> str:
   """ "2.73 ± 0.41", without a deviation of one value."""
-  text = number(factor * found.mean, decimals)
-  return text if math.isnan(found.std) else f"{text} ± {number(factor * found.std, decimals)}"
+  text = number(factor * spread.mean, decimals)
+  return text if math.isnan(spread.std) else f"{text} ± {number(factor * spread.std, decimals)}"
 
 
-def cell(found: Spread, decimals: int = 2, factor: float = 1.0) -> Cell:
+def cell(spread: Spread, decimals: int = 2, factor: float = 1.0) -> Cell:
   """The same as a cell."""
-  spread = "" if math.isnan(found.std) else number(factor * found.std, decimals)
-  return Cell(number(factor * found.mean, decimals), spread=spread)
+  deviation = "" if math.isnan(spread.std) else number(factor * spread.std, decimals)
+  return Cell(number(factor * spread.mean, decimals), spread=deviation)
 
 
 def value(number_: float, decimals: int = 2, factor: float = 1.0) -> Cell:

@@ -97,7 +97,7 @@ def analyse(everything: Pool, settings: Settings) -> Analysis:
   pairs, names = measures.measure_pairs(pool), architecture_names(pool.members)
   count = len(pool.members)
   k = settings.cluster_count(count) if count else 0
-  found = clusters.spectral_clusters(pool.similarity, k, settings.restarts, settings.seed)
+  cluster_labels = clusters.spectral_clusters(pool.similarity, k, settings.restarts, settings.seed)
   documents = [clusters.words(member["components"]) for member in pool.members]
   same = pairs.matrix(pairs.same_architecture.astype(float), count)
   low, high = settings.accuracy_band
@@ -110,9 +110,9 @@ def analyse(everything: Pool, settings: Settings) -> Analysis:
     settings,
     names,
     pairs,
-    found,
+    cluster_labels,
     clusters.spectral_features(pool.similarity, k) if k else np.zeros((count, 0)),
-    clusters.keywords(documents, found, settings.keywords),
+    clusters.keywords(documents, cluster_labels, settings.keywords),
     importance(
       [member["components"] for member in pool.members],
       kinds,
@@ -130,7 +130,7 @@ def analyse(everything: Pool, settings: Settings) -> Analysis:
         pool.similarity, pairs.matrix(rate, count), settings.permutations, settings.seed
       ),
     ),
-    _ensembles(pool, found, settings),
+    _ensembles(pool, cluster_labels, settings),
     np.array(
       [
         categories.category(pool.members[a], pool.members[b])
@@ -149,11 +149,11 @@ def _reductions(pairs: measures.Pairs, settings: Settings, function) -> dict:
   return {rule: function(pairs.similarity, pairs.values[f"err_{rule}"]) for rule in measures.RULES}
 
 
-def _ensembles(pool: Pool, found: np.ndarray, settings: Settings) -> dict:
-  measured, groups = {}, len(np.unique(found))
-  for size in range(2, min(settings.ensemble_size, len(found)) + 1):
+def _ensembles(pool: Pool, cluster_labels: np.ndarray, settings: Settings) -> dict:
+  measured, groups = {}, len(np.unique(cluster_labels))
+  for size in range(2, min(settings.ensemble_size, len(cluster_labels)) + 1):
     for k in range(1, min(size, groups) + 1):
-      drawn = ensembles.draw(found, size, k, settings.most_ensembles, settings.seed)
+      drawn = ensembles.draw(cluster_labels, size, k, settings.most_ensembles, settings.seed)
       if drawn.total:
         measured[size, k] = (
           ensembles.measure(drawn.members, pool.logits, pool.labels),
@@ -198,13 +198,13 @@ def gain_correlation(analysis: Analysis) -> Correlation:
   )
 
 
-def distillation_correlations(found: list) -> list:
+def distillation_correlations(students: list) -> list:
   """[(architecture of the students, subset, Correlation of the paper's abscissa and accuracy,
   Correlation of the student's own similarity and accuracy)]."""
   rows = []
-  for kind in dict.fromkeys(student.kind for student in found):
+  for kind in dict.fromkeys(student.kind for student in students):
     for which in distillation.SUBSETS:
-      chosen = distillation.subset([student for student in found if student.kind == kind], which)
+      chosen = distillation.subset([student for student in students if student.kind == kind], which)
       accuracy = [student.accuracy for student in chosen]
       rows.append(
         (
@@ -224,5 +224,5 @@ def plain_accuracy(analysis: Analysis, kind: str) -> float:
   place = next((i for i, name in enumerate(names) if name == kind), None)
   if place is None:
     return math.nan
-  found = distillation.undistilled(everything, architecture(everything.members[place]))
-  return float(np.mean(everything.accuracy[found])) if found else math.nan
+  undistilled = distillation.undistilled(everything, architecture(everything.members[place]))
+  return float(np.mean(everything.accuracy[undistilled])) if undistilled else math.nan

@@ -57,8 +57,8 @@ def objective(member: dict) -> str:
   """What a member minimised, as text to compare: cross-entropy alone, or with what beside it."""
   config, name = member["config"], member["objective"]
   if name not in _PLAIN:
-    own = {key: value for key, value in _block(config, "objective").items() if key != "name"}
-    return _text([name, own])
+    fields = {key: value for key, value in _block(config, "objective").items() if key != "name"}
+    return _text([name, fields])
   if not member["teachers"]:
     return "cross-entropy"
   dissim = dict(_block(config, "dissim"))
@@ -81,8 +81,8 @@ def hyperparameters(member: dict) -> str:
 
 
 def _block(config: dict, name: str) -> dict:
-  found = config.get(name)
-  return found if isinstance(found, dict) else {}
+  block = config.get(name)
+  return block if isinstance(block, dict) else {}
 
 
 def _text(value) -> str:

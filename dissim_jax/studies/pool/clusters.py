@@ -63,12 +63,12 @@ def spectral_clusters(similarity: np.ndarray, k: int, restarts: int, seed: int) 
     return np.zeros(count, int)
   with warnings.catch_warnings():
     warnings.simplefilter("ignore", ConvergenceWarning)  # Points may coincide.
-    found = KMeans(k, n_init=restarts, random_state=folded(seed)).fit_predict(
+    labels = KMeans(k, n_init=restarts, random_state=folded(seed)).fit_predict(
       spectral_features(similarity, k)
     )
-  firsts = {label: int(np.argmax(found == label)) for label in np.unique(found)}
-  order = sorted(firsts, key=lambda label: (-np.sum(found == label), firsts[label]))
-  return np.array([order.index(label) for label in found])
+  firsts = {label: int(np.argmax(labels == label)) for label in np.unique(labels)}
+  order = sorted(firsts, key=lambda label: (-np.sum(labels == label), firsts[label]))
+  return np.array([order.index(label) for label in labels])
 
 
 def spectral_features(similarity: np.ndarray, k: int) -> np.ndarray:
@@ -79,9 +79,9 @@ def spectral_features(similarity: np.ndarray, k: int) -> np.ndarray:
   """
   laplacian, root = csgraph_laplacian(affinity(similarity), normed=True, return_diag=True)
   last = min(k, len(laplacian)) - 1
-  found = scipy.linalg.eigh(laplacian, subset_by_index=(0, last))[1] / root[:, None]
-  largest = np.take_along_axis(found, np.abs(found).argmax(0)[None], axis=0)
-  return found * np.where(largest < 0, -1.0, 1.0)
+  features = scipy.linalg.eigh(laplacian, subset_by_index=(0, last))[1] / root[:, None]
+  largest = np.take_along_axis(features, np.abs(features).argmax(0)[None], axis=0)
+  return features * np.where(largest < 0, -1.0, 1.0)
 
 
 def words(components: dict) -> list:
@@ -114,9 +114,9 @@ def keywords(documents: list, clusters: np.ndarray, count: int) -> list:
   scores = TfidfTransformer(norm=None, smooth_idf=True).fit_transform(counts).toarray()
   present = counts.toarray() > 0
   names, shared = vectorizer.get_feature_names_out(), present.all(0)
-  found = []
+  top_words = []
   for cluster in np.unique(clusters):
     means = scores[clusters == cluster].mean(0)
     order = [w for w in np.lexsort((names, -means.round(12))) if means[w] > 0 and not shared[w]]
-    found.append([(str(names[w]), float(means[w])) for w in order[:count]])
-  return found
+    top_words.append([(str(names[w]), float(means[w])) for w in order[:count]])
+  return top_words

@@ -65,7 +65,7 @@ def _shared_end(a: tuple, b: tuple) -> int:
 
 def students(pool: Pool) -> tuple:
   """([Student], names of students whose teacher is not in the pool)."""
-  found, lost = [], []
+  matched_students, lost = [], []
   kinds, names = [architecture(member) for member in pool.members], architecture_names(pool.members)
   for place, member in enumerate(pool.members):
     if not is_student(member):
@@ -78,7 +78,7 @@ def students(pool: Pool) -> tuple:
     plain = undistilled(pool, kinds[place])
     known = [pool.similarity[teacher, i] for i in plain if i != teacher]
     known = [value for value in known if not math.isnan(value)]
-    found.append(
+    matched_students.append(
       Student(
         place,
         teacher,
@@ -89,7 +89,7 @@ def students(pool: Pool) -> tuple:
         pool.bases[teacher] == pool.bases[place],
       )
     )
-  return found, lost
+  return matched_students, lost
 
 
 def undistilled(pool: Pool, kind: tuple) -> list:
@@ -101,7 +101,7 @@ def undistilled(pool: Pool, kind: tuple) -> list:
   ]
 
 
-def subset(found: list, which: str) -> list:
+def subset(distilled: list, which: str) -> list:
   """The students of all, same-base or other-base teachers."""
   wanted = {"all": (True, False), "same base": (True,), "other base": (False,)}[which]
-  return [student for student in found if student.same_base in wanted]
+  return [student for student in distilled if student.same_base in wanted]

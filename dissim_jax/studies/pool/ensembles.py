@@ -96,14 +96,14 @@ def _all(groups: list, ways: _Ways, start: int, n: int, k: int):
 
 def _one(groups: list, ways: _Ways, n: int, k: int, rng: np.random.Generator) -> list:
   """One of those sets, all with the same probability."""
-  found = []
+  members = []
   for start, group in enumerate(groups):
     part = int(np.searchsorted(ways.shares(start, n, k), rng.random(), side="right"))
-    found += rng.permutation(group)[:part].tolist()
+    members += rng.permutation(group)[:part].tolist()
     n, k = n - part, k - (part > 0)
     if not n:
       break
-  return found
+  return members
 
 
 def measure(members: np.ndarray, outputs: np.ndarray, labels: np.ndarray) -> Measured:

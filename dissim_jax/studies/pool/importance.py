@@ -43,8 +43,10 @@ def differences(components: list, first: np.ndarray, second: np.ndarray) -> tupl
   Returns:
     (names of all components, float64 [P, F] of zeros and ones).
   """
-  names = list(dict.fromkeys(name for found in components for name in found))
-  table = np.array([[str(found.get(name, "")) for name in names] for found in components])
+  names = list(dict.fromkeys(name for model_components in components for name in model_components))
+  table = np.array(
+    [[str(model_components.get(name, "")) for name in names] for model_components in components]
+  )
   return names, (table[first] != table[second]).astype(np.float64)
 
 

@@ -84,9 +84,9 @@ def run(
     "seed": seed,
   }
   settings = pool_members.resolve(given, images, floor, before)
-  found = pool_members.find(members, folder, before)
+  saved_members = pool_members.find(members, folder, before)
   _check_writable(folder)
-  pool = pool_members.prepare(found, folder, settings, before, batch_size)
+  pool = pool_members.prepare(saved_members, folder, settings, before, batch_size)
   with locked(folder, "--out"):
     if store.read_result(folder, "--out") != before:
       raise BusyError(f"--out={folder}: another process has just changed it, start again")
@@ -116,7 +116,7 @@ def _complete(
   keep_images: bool,
 ) -> None:
   """Computes what is missing, member by member, and writes what is known of each."""
-  progress, count = ProgressLine(), len(pool.found)
+  progress, count = ProgressLine(), len(pool.members)
   batch_size = min(batch_size, len(pool.labels))
   for source in range(count):
     targets = _missing(pool, folder, source, one_sided)
@@ -129,7 +129,7 @@ def _complete(
         said[there] = predictions_on(pool.network(target), images[there], batch_size, size)
         pool.rows[source].predictions[pool.identities[target]] = said
       key = pool.identities[source]
-      store.write_row(folder, pool.found[source], key, pool.rows[source])
+      store.write_row(folder, pool.members[source], key, pool.rows[source])
     progress("attacked", source + 1, count)
 
 
@@ -139,7 +139,7 @@ def _missing(pool: Pool, folder: Path, source: int, one_sided: bool) -> list[int
   targets = [t for t, key in enumerate(pool.identities) if key not in known]
   if not pool.earlier[source]:
     return targets
-  if not store.has_images(folder, pool.found[source]):
+  if not store.has_images(folder, pool.members[source]):
     return []
   return [t for t in targets if pool.earlier[t] or not one_sided]
 
@@ -148,9 +148,9 @@ def _adversarial(
   pool: Pool, folder: Path, settings: Settings, source: int, batch_size: int, keep_images: bool
 ) -> np.ndarray:
   """A member's adversarial images: those that are kept, or new ones."""
-  found, key = pool.found[source], pool.identities[source]
-  if store.has_images(folder, found):
-    images = store.read_images(folder, found, key)
+  member, key = pool.members[source], pool.identities[source]
+  if store.has_images(folder, member):
+    images = store.read_images(folder, member, key)
     if images is not None:
       return images
   images = attack_member(
@@ -162,15 +162,15 @@ def _adversarial(
     pool.right[source],
   )
   if keep_images:
-    store.write_images(folder, found, key, images)
+    store.write_images(folder, member, key, images)
   return images
 
 
 def _write(folder: Path, pool: Pool, settings: Settings, facts: dict[str, Any]) -> None:
   """Writes what analyses read, each file whole or not at all."""
-  names, right, predictions = [each.name for each in pool.found], pool.right, pool.predictions()
-  found = pair_arrays(predictions, right, pool.labels, settings.floor)
-  computed = found.pop("computed")
+  names, right, predictions = [each.name for each in pool.members], pool.right, pool.predictions()
+  arrays = pair_arrays(predictions, right, pool.labels, settings.floor)
+  computed = arrays.pop("computed")
   write_arrays(
     folder / ARRAYS,
     {
@@ -178,7 +178,7 @@ def _write(folder: Path, pool: Pool, settings: Settings, facts: dict[str, Any]) 
       "labels": pool.labels,
       "logits": np.stack([row.logits for row in pool.rows]),
       "predictions": predictions,
-      **found,
+      **arrays,
     },
   )
   write_json(
@@ -187,10 +187,10 @@ def _write(folder: Path, pool: Pool, settings: Settings, facts: dict[str, Any]) 
       "attack": dataclasses.asdict(settings.attack),
       "floor": settings.floor,
       "images": len(pool.labels),
-      "data": pool.found[0].config.data.to_dict(),
+      "data": pool.members[0].config.data.to_dict(),
       "members": [
-        store.member_facts(each, float(own.mean()))
-        for each, own in zip(pool.found, right, strict=True)
+        store.member_facts(each, float(correct.mean()))
+        for each, correct in zip(pool.members, right, strict=True)
       ],
       "one_sided": [[names[s], names[t]] for s, t in np.argwhere(computed & ~computed.T)],
       **facts,

@@ -87,8 +87,8 @@ def measure_pairs(pool: Pool) -> Pairs:
     values["error_inconsistency"][place] = error_inconsistency(correct[a], correct[b])
     values["error_consistency"][place] = error_consistency(correct[a], correct[b])
     together = {
-      rule: float(np.mean((found[a] + found[b]).argmax(-1) != pool.labels))
-      for rule, found in averaged.items()
+      rule: float(np.mean((scores[a] + scores[b]).argmax(-1) != pool.labels))
+      for rule, scores in averaged.items()
     }
     for rule in RULES:
       values[f"err_{rule}"][place] = error_reduction_rate(together[rule], error[[a, b]])

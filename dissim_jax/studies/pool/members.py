@@ -44,7 +44,7 @@ class Pool:
   """Members and what is known of them, in one order.
 
   Attributes:
-    found: the members.
+    members: the saved members.
     images: of each, uint8 `[N, H, W, C]` at its own resolution.
     labels: int `[N]`, of all.
     identities: see `store.identity`.
@@ -53,7 +53,7 @@ class Pool:
     network: `(place) -> classifier`, loaded once.
   """
 
-  found: list[SavedMember]
+  members: list[SavedMember]
   images: list[np.ndarray]
   labels: np.ndarray
   identities: list[str]
@@ -107,53 +107,57 @@ def find(members: Sequence[str], folder: Path, before: dict | None) -> list[Save
   for name, place in known:
     if not is_done(Path(place)):
       raise UserError(f"--out={folder}: its member {name} is no longer in {place!r}")
-  found = find_all([place for _, place in known] + list(members), "--members")
-  if len(found) < 2:
-    told = found[0].name if found else "none"
-    raise UserError(f"--members: only {told} is given, at least two members are needed")
+  saved_members = find_all([place for _, place in known] + list(members), "--members")
+  if len(saved_members) < 2:
+    member_name = saved_members[0].name if saved_members else "none"
+    raise UserError(f"--members: only {member_name} is given, at least two members are needed")
   task = lambda each: (each.facts["data"], each.facts["num_classes"], each.facts["image_shape"][2])  # noqa: E731
-  for each in found[1:]:
-    if task(each) != task(found[0]):
+  for each in saved_members[1:]:
+    if task(each) != task(saved_members[0]):
       one, other = (
-        "{} ({}, {} classes, {} channels)".format(m.name, *task(m)) for m in (found[0], each)
+        "{} ({}, {} classes, {} channels)".format(m.name, *task(m))
+        for m in (saved_members[0], each)
       )
       raise UserError(f"members of different data sets: {one} and {other}")
-  return found
+  return saved_members
 
 
 def prepare(
-  found: list[SavedMember], folder: Path, settings: Settings, before: dict | None, batch_size: int
+  members: list[SavedMember], folder: Path, settings: Settings, before: dict | None, batch_size: int
 ) -> Pool:
   """Images, what is known already, and the clean logits of all; every pair must share images."""
-  images, labels = _load_images(found, settings.images)
+  images, labels = _load_images(members, settings.images)
   if before is not None and len(labels) != before["images"]:
     raise UserError(
       f"--images={len(labels)}: the folder was made with {before['images']}; choose another --out"
     )
   attack, size = dataclasses.asdict(settings.attack), min(batch_size, len(labels))
-  keys = [store.identity(each, attack, own) for each, own in zip(found, images, strict=True)]
-  rows = [store.read_row(folder, *pair) for pair in zip(found, keys, strict=True)]
+  keys = [
+    store.identity(each, attack, member_images)
+    for each, member_images in zip(members, images, strict=True)
+  ]
+  rows = [store.read_row(folder, *pair) for pair in zip(members, keys, strict=True)]
   known = {each["folder"] for each in (before or {"members": ()})["members"]}
   earlier = [
     str(each.folder) in known and bool(row.predictions)
-    for each, row in zip(found, rows, strict=True)
+    for each, row in zip(members, rows, strict=True)
   ]
   mesh = devices.make_mesh(jax.local_devices()[:1])
 
   @functools.cache
   def network(place: int) -> Partial:
-    each = found[place]
+    each = members[place]
     return classifier(load_member(each.name, each.folder, each.config.dtype, mesh, "--members"))
 
   for place, row in enumerate(rows):
     if row.logits is None:
       row.logits = logits_on(network(place), images[place], size)
-  pool = Pool(found, images, labels, keys, rows, earlier, network)
+  pool = Pool(members, images, labels, keys, rows, earlier, network)
   _check_pairs(pool)
   return pool
 
 
-def _load_images(found: list[SavedMember], wanted: int) -> tuple[list[np.ndarray], np.ndarray]:
+def _load_images(members: list[SavedMember], wanted: int) -> tuple[list[np.ndarray], np.ndarray]:
   """The test images of each member at its own resolution, and the labels that all have.
 
   Which image is which is told by its place in the data set as it is stored: the order in which
@@ -163,9 +167,9 @@ def _load_images(found: list[SavedMember], wanted: int) -> tuple[list[np.ndarray
 
   @functools.cache
   def dataset(settings: str) -> Dataset:
-    return next(load(m.config.data) for m in found if _data(m) == settings)
+    return next(load(m.config.data) for m in members if _data(m) == settings)
 
-  for each in found:
+  for each in members:
     there = dataset(_data(each))
     known = list(each.facts["image_shape"]), each.facts["num_classes"]
     if (list(there.image_shape), there.num_classes) != known:
@@ -186,27 +190,27 @@ def _load_images(found: list[SavedMember], wanted: int) -> tuple[list[np.ndarray
       same = same and np.array_equal(images[-1], images[0])
     if not same:
       raise UserError(
-        f"members of different data sets: {found[0].name} and {each.name} have other test images "
-        f"or another order of them{_difference(found[0], each)}"
+        f"members of different data sets: {members[0].name} and {each.name} have other test images "
+        f"or another order of them{_difference(members[0], each)}"
       )
   return images, labels
 
 
-def _data(found: SavedMember) -> str:
+def _data(member: SavedMember) -> str:
   """What a data set depends on, as text."""
-  settings = found.config.data.to_dict()
+  settings = member.config.data.to_dict()
   return json.dumps({k: v for k, v in settings.items() if k not in ("mean", "std")}, sort_keys=True)
 
 
 def _difference(a: SavedMember, b: SavedMember) -> str:
   """The fields in which their data differ."""
   one, other = (json.loads(_data(each)) for each in (a, b))
-  told = [
+  differences = [
     f"data.{key} is {one.get(key)!r} and {other.get(key)!r}"
     for key in sorted(one | other)
     if one.get(key) != other.get(key)
   ]
-  return f" ({', '.join(told)})" if told else ""
+  return f" ({', '.join(differences)})" if differences else ""
 
 
 def _check_pairs(pool: Pool) -> None:
@@ -215,6 +219,6 @@ def _check_pairs(pool: Pool) -> None:
   for i, j in itertools.combinations(range(len(right)), 2):
     if not (right[i] & right[j]).any():
       raise UserError(
-        f"{pool.found[i].name} and {pool.found[j].name}: there is no image that both get right "
+        f"{pool.members[i].name} and {pool.members[j].name}: there is no image that both get right "
         f"among {len(pool.labels)}; raise --images or leave one of them out"
       )

@@ -12,16 +12,16 @@ from dissim_jax.studies.pool.analysis import Analysis
 from dissim_jax.studies.pool.statistics import spread
 
 
-def text(found: Analysis) -> str:
+def text(analysis: Analysis) -> str:
   """`analysis.json`; what is not defined is null."""
-  return json.dumps(_plain(content(found)), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+  return json.dumps(_plain(content(analysis)), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def content(found: Analysis) -> dict:
+def content(analysis: Analysis) -> dict:
   """The numbers of every section."""
-  names = found.pool.names
+  names = analysis.pool.names
   return {
-    "settings": dataclasses.asdict(found.settings),
+    "settings": dataclasses.asdict(analysis.settings),
     "models": [
       {
         "name": name,
@@ -31,64 +31,76 @@ def content(found: Analysis) -> dict:
         "white_box": white_box,
       }
       for name, kind, cluster, accuracy, white_box in zip(
-        names, found.kinds, found.clusters, found.pool.accuracy, found.pool.white_box, strict=True
+        names,
+        analysis.kinds,
+        analysis.clusters,
+        analysis.pool.accuracy,
+        analysis.pool.white_box,
+        strict=True,
       )
     ],
     "clusters": [
       {
-        "members": [names[i] for i in found.order if found.clusters[i] == cluster],
+        "members": [names[i] for i in analysis.order if analysis.clusters[i] == cluster],
         "keywords": keywords,
       }
-      for cluster, keywords in zip(np.unique(found.clusters), found.keywords, strict=True)
+      for cluster, keywords in zip(np.unique(analysis.clusters), analysis.keywords, strict=True)
     ],
-    "spectral_features": found.features,
-    "importance": found.importance,
-    "same_architecture": found.same,
-    "cross_architecture": found.cross,
-    "architecture_p": found.architecture_p,
-    "bases": [{"a": a, "b": b, "similarity": s} for a, b, s in analysis_lib.by_base(found)],
+    "spectral_features": analysis.features,
+    "importance": analysis.importance,
+    "same_architecture": analysis.same,
+    "cross_architecture": analysis.cross,
+    "architecture_p": analysis.architecture_p,
+    "bases": [{"a": a, "b": b, "similarity": s} for a, b, s in analysis_lib.by_base(analysis)],
     "error_reduction": {
-      rule: {"correlation": found.reduction[rule], "permutation_p": found.reduction_p[rule]}
+      rule: {"correlation": analysis.reduction[rule], "permutation_p": analysis.reduction_p[rule]}
       for rule in measures.RULES
     },
-    "pairs": len(found.pairs.first),
-    "pairs_without_errors": found.flawless,
-    "pairs_without_similarity": found.missing,
+    "pairs": len(analysis.pairs.first),
+    "pairs_without_errors": analysis.flawless,
+    "pairs_without_similarity": analysis.missing,
     "ensembles": [
       {"models": size, "clusters": k, "measured": shown, "possible": total, **measured._asdict()}
-      for (size, k), (measured, shown, total) in found.ensembles.items()
+      for (size, k), (measured, shown, total) in analysis.ensembles.items()
     ],
     "categories": {
-      category: _category(found, category)
+      category: _category(analysis, category)
       for category in categories.CATEGORIES
-      if found.within(category).any()
+      if analysis.within(category).any()
     },
-    "gain_against_error_inconsistency": analysis_lib.gain_correlation(found),
-    "outside_accuracy_band": found.outside,
+    "gain_against_error_inconsistency": analysis_lib.gain_correlation(analysis),
+    "outside_accuracy_band": analysis.outside,
     "within_architectures": [
       {"architecture": kind, "category": category, "similarity": s}
-      for kind, category, s in analysis_lib.within_architectures(found)
+      for kind, category, s in analysis_lib.within_architectures(analysis)
     ],
-    "students": [_student(found, student) for student in found.students],
-    "students_without_teacher": found.lost,
+    "students": [_student(analysis, student) for student in analysis.students],
+    "students_without_teacher": analysis.lost,
     "distillation": [
-      {"architecture": kind, "teachers": which, "undistilled": plain, "student": own}
-      for kind, which, plain, own in analysis_lib.distillation_correlations(found.students)
+      {
+        "architecture": kind,
+        "teachers": which,
+        "undistilled": plain,
+        "student": student_correlation,
+      }
+      for kind, which, plain, student_correlation in analysis_lib.distillation_correlations(
+        analysis.students
+      )
     ],
   }
 
 
-def _category(found: Analysis, category: str) -> dict:
-  chosen = found.within(category)
+def _category(analysis: Analysis, category: str) -> dict:
+  chosen = analysis.within(category)
   return {
     "pairs": int(chosen.sum()),
-    "similarity": spread(found.pairs.similarity[chosen]),
-    **{name: spread(values[chosen]) for name, values in found.pairs.values.items()},
+    "similarity": spread(analysis.pairs.similarity[chosen]),
+    **{name: spread(values[chosen]) for name, values in analysis.pairs.values.items()},
   }
 
 
-def _student(found: Analysis, student) -> dict:
-  names = found.everything.names
+def _student(analysis: Analysis, student) -> dict:
+  names = analysis.everything.names
   return {**student._asdict(), "place": names[student.place], "teacher": names[student.teacher]}
 
 

@@ -33,15 +33,15 @@ def reduction(analysis: Analysis) -> page.Section:
     (
       f"mean of {'probabilities' if rule == 'probs' else rule}",
       [
-        words.value(found.count, 0),
-        words.value(found.r, 3),
-        _p(found.p),
-        words.value(found.rho, 3),
-        _p(found.rho_p),
+        words.value(correlation.count, 0),
+        words.value(correlation.r, 3),
+        _p(correlation.p),
+        words.value(correlation.rho, 3),
+        _p(correlation.rho_p),
         _p(analysis.reduction_p[rule], analysis.least_p),
       ],
     )
-    for rule, found in analysis.reduction.items()
+    for rule, correlation in analysis.reduction.items()
   ]
   settings, flawless = analysis.settings, analysis.flawless
   picture = page.picture(
@@ -80,19 +80,19 @@ def _p(p: float, least: float = 1e-300) -> Cell:
 
 def reduction_sentence(analysis: Analysis) -> str:
   """Whether less similar pairs gain more."""
-  found = analysis.reduction["logits"]
-  if math.isnan(found.r):
+  correlation = analysis.reduction["logits"]
+  if math.isnan(correlation.r):
     return (
       "Similarity and error reduction rate have no correlation to tell: fewer than three "
       "pairs have both, or one of the two does not vary."
     )
   p = analysis.reduction_p["logits"]
-  way = f"{'less' if found.r < 0 else 'more'} similar pairs gain more"
+  way = f"{'less' if correlation.r < 0 else 'more'} similar pairs gain more"
   way = way if p < CLEAR else "no clear relation"
   return (
     "Similarity and the error reduction rate of averaged logits have Pearson r = "
-    f"{number(found.r, 2)} over {words.plural(found.count, 'pair')} "
-    f"({words.p_value(found.p)}; by permutation of models "
+    f"{number(correlation.r, 2)} over {words.plural(correlation.count, 'pair')} "
+    f"({words.p_value(correlation.p)}; by permutation of models "
     f"{words.p_value(p, analysis.least_p)}): {way}."
   )
 
@@ -103,10 +103,10 @@ def ensembles(analysis: Analysis) -> page.Section:
   if not analysis.ensembles:
     return page.Section(title, [note(TWO)])
   bodies, sampled = {}, False
-  for (size, k), (found, shown, total) in sorted(analysis.ensembles.items()):
+  for (size, k), (measured, shown, total) in sorted(analysis.ensembles.items()):
     sampled = sampled or shown < total
     count = f"{shown:,} of {total:,}" if shown < total else f"{total:,}"
-    cells = [Cell(count), *(words.cell(values, 2, 100.0) for values in found)]
+    cells = [Cell(count), *(words.cell(values, 2, 100.0) for values in measured)]
     bodies.setdefault(size, []).append((f"{size} models, {words.plural(k, 'cluster')}", cells))
   picture = page.picture(
     "ensembles",
@@ -214,13 +214,13 @@ def category_rows(analysis: Analysis) -> list:
 
 def gain_sentence(analysis: Analysis) -> str:
   """Whether pairs of less consistent errors gain more."""
-  found = analysis_lib.gain_correlation(analysis)
-  if math.isnan(found.r):
+  correlation = analysis_lib.gain_correlation(analysis)
+  if math.isnan(correlation.r):
     return "Gain and error inconsistency have no correlation to tell."
   return (
     f"The gain over the mean of two models and their error inconsistency have Pearson r = "
-    f"{number(found.r, 2)} ({words.p_value(found.p)}) over "
-    f"{words.plural(found.count, 'pair')}."
+    f"{number(correlation.r, 2)} ({words.p_value(correlation.p)}) over "
+    f"{words.plural(correlation.count, 'pair')}."
   )
 
 
@@ -230,8 +230,8 @@ def within(analysis: Analysis) -> page.Section:
   if not rows:
     return page.Section(title, [note("Not made: no architecture has two models.")])
   cells = [
-    (f"{kind}: {category}", [words.value(found.count, 0), words.cell(found)])
-    for kind, category, found in rows
+    (f"{kind}: {category}", [words.value(similarity.count, 0), words.cell(similarity)])
+    for kind, category, similarity in rows
   ]
   cross = [(plots.ALL, [words.value(analysis.cross.count, 0), words.cell(analysis.cross)])]
   picture = page.picture(
@@ -261,9 +261,16 @@ def students(analysis: Analysis) -> list:
   left = f"Left out, as their teacher is not in the pool: {words.some(lost)}." if lost else ""
   if not analysis.students:
     return [page.Section(title, [note(left)])] if lost else []
-  rows, shown = [], (lambda found: [str(found.count), number(found.r, 2), _p(found.p).text])
-  for kind, which, plain, own in analysis_lib.distillation_correlations(analysis.students):
-    rows.append([kind, which, *shown(plain), *shown(own)])
+  rows, shown = (
+    [],
+    (
+      lambda correlation: [str(correlation.count), number(correlation.r, 2), _p(correlation.p).text]
+    ),
+  )
+  for kind, which, plain, student_correlation in analysis_lib.distillation_correlations(
+    analysis.students
+  ):
+    rows.append([kind, which, *shown(plain), *shown(student_correlation)])
   names = analysis.everything.names
   single = [
     [
@@ -314,7 +321,7 @@ def students(analysis: Analysis) -> list:
 
 def distillation_sentences(analysis: Analysis) -> list:
   """The correlation for each architecture of students and kind of teacher."""
-  found = [
+  correlations = [
     (kind, which, plain)
     for kind, which, plain, _ in analysis_lib.distillation_correlations(analysis.students)
     if not math.isnan(plain.r)
@@ -327,5 +334,5 @@ def distillation_sentences(analysis: Analysis) -> list:
   return [
     f"Distilled {kind}, {teachers[which]}: accuracy and similarity of the teacher have "
     f"Pearson r = {number(plain.r, 2)} ({words.p_value(plain.p)}, n = {plain.count})."
-    for kind, which, plain in found
+    for kind, which, plain in correlations
   ]

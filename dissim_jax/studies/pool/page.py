@@ -58,21 +58,21 @@ def write_page(
       written.
   """
   chosen = Settings(**settings)
-  found = analyse(read_pool(folder), chosen)
+  analysis = analyse(read_pool(folder), chosen)
   with matplotlib.rc_context(style.STYLE):
-    parts = all_sections(found)
+    parts = all_sections(analysis)
   drawn = [picture for part in parts for picture in part.pictures]
   contents = {f"{picture.name}.png": picture.png for picture in drawn}
-  contents[PAIRS] = encoded(pairs_text(found))
-  contents[NUMBERS] = encoded(numbers.text(found))
-  contents[PAGE] = encoded(render(found, parts, command(found, out)))
+  contents[PAIRS] = encoded(pairs_text(analysis))
+  contents[NUMBERS] = encoded(numbers.text(analysis))
+  contents[PAGE] = encoded(render(analysis, parts, command(analysis, out)))
   target = Path(out) if out else Path(folder) / FOLDER
   try:
     write_together(target, contents, [f"{name}.png" for name in PICTURES])
   except OSError as error:
     raise UserError(f"{target}: cannot be written ({error.strerror or error})") from error
   if console is not None:
-    print_findings(found, console)
+    print_findings(analysis, console)
   return target / PAGE
 
 
@@ -95,12 +95,12 @@ def findings(analysis: Analysis) -> list:
   """The main findings, a sentence each."""
   if len(analysis.pool.members) < 2:
     return outcomes.distillation_sentences(analysis)
-  told = [sections.architecture_sentence(analysis)]
+  sentences = [sections.architecture_sentence(analysis)]
   if analysis.importance is not None:
-    told.append(_components(analysis.importance))
-  told.append(outcomes.reduction_sentence(analysis))
-  told += filter(None, [_ensembles(analysis)])
-  return told + outcomes.distillation_sentences(analysis)
+    sentences.append(_components(analysis.importance))
+  sentences.append(outcomes.reduction_sentence(analysis))
+  sentences += filter(None, [_ensembles(analysis)])
+  return sentences + outcomes.distillation_sentences(analysis)
 
 
 def _components(analysis) -> str:
@@ -130,24 +130,24 @@ def facts(analysis: Analysis) -> str:
   """Size of the study and its attack, in a line."""
   everything, given = analysis.everything, analysis.everything.facts
   attack = given.get("attack") if isinstance(given.get("attack"), dict) else {}
-  told = [
+  parts = [
     words.plural(len(everything.members), "model"),
     words.plural(len(dict.fromkeys(analysis.kinds)), "architecture"),
     f"{len(everything.labels):,} images",
   ]
   data = given.get("data")
   if isinstance(data, dict) and "name" in data:
-    told.append(f"{data['name']}")
+    parts.append(f"{data['name']}")
   if attack:
     settings = ", ".join(
       f"{name.replace('_', ' ')} {_short(value)}"
       for name, value in attack.items()
       if name != "name"
     )
-    told.append(f"attack {attack.get('name')} ({settings})")
+    parts.append(f"attack {attack.get('name')} ({settings})")
   if "floor" in given:
-    told.append(f"ε_s = {_short(given['floor'])}")
-  return " · ".join(told)
+    parts.append(f"ε_s = {_short(given['floor'])}")
+  return " · ".join(parts)
 
 
 def _short(value) -> str:
@@ -167,17 +167,17 @@ def command(analysis: Analysis, out: str | os.PathLike | None) -> str:
   )
 
 
-def render(analysis: Analysis, parts: list, told: str) -> str:
+def render(analysis: Analysis, parts: list, shell_command: str) -> str:
   """The page as text."""
   return page.render(
     "Similarity of models by attack transfer",
     facts(analysis),
-    [*parts, made(analysis, told)],
+    [*parts, made(analysis, shell_command)],
     findings(analysis),
   )
 
 
-def made(analysis: Analysis, told: str) -> page.Section:
+def made(analysis: Analysis, shell_command: str) -> page.Section:
   """The command, papers, versions and hardware."""
   environment = analysis.everything.facts.get("environment")
   rows = list(environment.items()) if isinstance(environment, dict) else []
@@ -186,7 +186,7 @@ def made(analysis: Analysis, told: str) -> page.Section:
     "How this was made",
     [
       page.Text("To make it again:"),
-      page.Code(told),
+      page.Code(shell_command),
       page.Text("All numbers: analysis.json. Every pair: pairs.csv."),
       page.Text(
         "Hwang et al., “Similarity of neural architectures based on input gradient "

@@ -124,13 +124,13 @@ def read_pool(folder: str | os.PathLike) -> Pool:
     for source, target in facts.get("one_sided", []):
       one_sided[number[source], number[target]] = one_sided[number[target], number[source]] = True
     file = ARRAYS
-    found = _arrays(arrays, [member["name"] for member in members])
+    fields = _arrays(arrays, [member["name"] for member in members])
   except KeyError as error:
     raise _damaged(shown, file, f"lacks {error}") from None
   except (ValueError, TypeError, AttributeError, IndexError) as error:
     raise _damaged(shown, file, f"has values of another form ({error})") from None
   rest = {key: value for key, value in facts.items() if key not in ("members", "one_sided")}
-  return Pool(shown, members, **found, one_sided=one_sided, facts=rest)
+  return Pool(shown, members, **fields, one_sided=one_sided, facts=rest)
 
 
 def _member(row: dict) -> dict:

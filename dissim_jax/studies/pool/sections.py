@@ -71,10 +71,10 @@ def clusters(analysis: Analysis) -> page.Section:
   if count < 3:
     return page.Section(title, [*shown, note("No clusters: they take three models.")])
   rows = []
-  for cluster, found in zip(np.unique(analysis.clusters), analysis.keywords, strict=True):
-    told = ", ".join(f"{word} ({number(score, 2)})" for word, score in found)
+  for cluster, keywords in zip(np.unique(analysis.clusters), analysis.keywords, strict=True):
+    text = ", ".join(f"{word} ({number(score, 2)})" for word, score in keywords)
     count = int(np.sum(analysis.clusters == cluster))
-    rows.append([str(cluster + 1), str(count), _kinds(analysis, cluster), told or "–"])
+    rows.append([str(cluster + 1), str(count), _kinds(analysis, cluster), text or "–"])
   return page.Section(
     title,
     [
@@ -89,7 +89,7 @@ def clusters(analysis: Analysis) -> page.Section:
 def _kinds(analysis: Analysis, cluster: int) -> str:
   """The architectures of a cluster, with how many of their models are in it."""
   total = collections.Counter(analysis.kinds)
-  own = collections.Counter(
+  counts = collections.Counter(
     analysis.kinds[i] for i in analysis.order if analysis.clusters[i] == cluster
   )
   return ", ".join(
@@ -98,7 +98,7 @@ def _kinds(analysis: Analysis, cluster: int) -> str:
     else f"{kind} ({count})"
     if count == total[kind]
     else f"{kind} ({count} of {total[kind]})"
-    for kind, count in own.items()
+    for kind, count in counts.items()
   )
 
 
@@ -157,8 +157,8 @@ def _heat_map(analysis: Analysis) -> page.Picture:
 
 def components(analysis: Analysis) -> page.Section:
   """Importance of components."""
-  title, found = "Which component makes models differ", analysis.importance
-  if found is None:
+  title, importance = "Which component makes models differ", analysis.importance
+  if importance is None:
     return page.Section(
       title,
       [
@@ -172,32 +172,34 @@ def components(analysis: Analysis) -> page.Section:
   settings = analysis.settings
   picture = page.picture(
     "importance",
-    figures.importances(found),
-    (f"Bars: importance of {', '.join(name.replace('_', ' ') for name in found.names)}."),
+    figures.importances(importance),
+    (f"Bars: importance of {', '.join(name.replace('_', ' ') for name in importance.names)}."),
     f"How far R² falls when a component's differences are permuted, mean ± standard deviation of "
     f"{settings.repeats} permutations. Hwang et al., Figure 1.",
   )
-  own = [name for name in NOT_IN_PAPER if name in found.names]
+  extra_names = [name for name in NOT_IN_PAPER if name in importance.names]
   text = (
     f"Boosted trees ({settings.stages} stages, depth {settings.max_depth}, learning rate "
     f"{settings.rate:g}, nodes of fewer than {settings.least_samples} pairs not split) "
     "predict s of a pair from which components differ. Components that always differ "
     "together share their importance. "
   )
-  if found.constant:
-    names = ", ".join(name.replace("_", " ") for name in found.constant)
+  if importance.constant:
+    names = ", ".join(name.replace("_", " ") for name in importance.constant)
     text += f"Left out, as they tell no pair from another: {names}. "
-  if own:
-    text += f"Not among the paper's 13 components: {', '.join(own)}."
-  return page.Section(title, [page.Text(fit(found)), picture, note(text)])
+  if extra_names:
+    text += f"Not among the paper's 13 components: {', '.join(extra_names)}."
+  return page.Section(title, [page.Text(fit(importance)), picture, note(text)])
 
 
-def fit(found) -> str:
+def fit(importance) -> str:
   """How well components explain similarity."""
-  text = f"R² of the fit is {number(found.r2, 2)}, in-sample as in the paper; "
-  if math.isnan(found.held_out_r2):
+  text = f"R² of the fit is {number(importance.r2, 2)}, in-sample as in the paper; "
+  if math.isnan(importance.held_out_r2):
     return text + "there are too few architectures to hold some out."
-  return text + f"{number(found.held_out_r2, 2)} for pairs with an architecture that was held out."
+  return (
+    text + f"{number(importance.held_out_r2, 2)} for pairs with an architecture that was held out."
+  )
 
 
 def architectures(analysis: Analysis) -> page.Section:
@@ -206,16 +208,16 @@ def architectures(analysis: Analysis) -> page.Section:
   if not len(analysis.pairs.first):
     return page.Section(title, [note("Not made: it takes two models that are no students.")])
   rows = [
-    (label, [words.value(found.count, 0), words.cell(found)])
-    for label, found in (
+    (label, [words.value(similarity.count, 0), words.cell(similarity)])
+    for label, similarity in (
       ("same architecture", analysis.same),
       ("two architectures", analysis.cross),
     )
-    if found.count
+    if similarity.count
   ]
   bases = [
-    (f"{one} – {other}", [words.value(found.count, 0), words.cell(found)])
-    for one, other, found in analysis_lib.by_base(analysis)
+    (f"{one} – {other}", [words.value(similarity.count, 0), words.cell(similarity)])
+    for one, other, similarity in analysis_lib.by_base(analysis)
   ]
   bodies = [body for body in (rows, bases) if body]
   return page.Section(
@@ -237,12 +239,12 @@ def architecture_sentence(analysis: Analysis) -> str:
   same, cross = analysis.same, analysis.cross
   if not (same.count and cross.count):
     there = "one architecture" if same.count else "different architectures"
-    found = same if same.count else cross
-    if not found.count:
+    similarity = same if same.count else cross
+    if not similarity.count:
       return "No pair has a similarity."
     return (
-      f"All pairs are of {there}: s = {words.mean_std(found)} "
-      f"({words.plural(found.count, 'pair')}); there is nothing to compare them with."
+      f"All pairs are of {there}: s = {words.mean_std(similarity)} "
+      f"({words.plural(similarity.count, 'pair')}); there is nothing to compare them with."
     )
   way = "more" if same.mean > cross.mean else "less" if same.mean < cross.mean else "no more"
   p = words.p_value(analysis.architecture_p, analysis.least_p)

@@ -109,8 +109,8 @@ def mantel(a: np.ndarray, b: np.ndarray, permutations: int, seed: int) -> float:
   rng, at_least = np.random.default_rng(seed), 0
   for start in range(0, permutations, _BATCH):
     orders = np.argsort(rng.random((min(_BATCH, permutations - start), len(b))), axis=1)
-    found = np.abs(_correlations(values, b[orders[:, rows], orders[:, columns]]))
-    at_least += int(np.sum(found >= observed - 1e-12))
+    correlations = np.abs(_correlations(values, b[orders[:, rows], orders[:, columns]]))
+    at_least += int(np.sum(correlations >= observed - 1e-12))
   return (1 + at_least) / (1 + permutations)
 
 

@@ -49,8 +49,8 @@ def read_result(folder: Path, field: str) -> dict[str, Any] | None:
   """
   path = folder / RESULT
   try:
-    found = read_json(path)
-    return found if all(key in found for key in ("attack", "floor", "images", "members")) else None
+    facts = read_json(path)
+    return facts if all(key in facts for key in ("attack", "floor", "images", "members")) else None
   except FileNotFoundError:
     if (folder / layout.CONFIG).exists() or (folder / layout.MEMBER).exists():
       raise UserError(f"{field}={folder}: is the folder of a run, choose another") from None
@@ -61,34 +61,34 @@ def read_result(folder: Path, field: str) -> dict[str, Any] | None:
     raise UserError(f"{field}={folder}: {RESULT} cannot be read ({error})") from error
 
 
-def identity(found: SavedMember, attack: dict[str, Any], images: np.ndarray) -> str:
+def identity(member: SavedMember, attack: dict[str, Any], images: np.ndarray) -> str:
   """Changes when a member is trained again, or is attacked in another way or on other images."""
-  digest = hashlib.sha256(json.dumps([str(found.folder), attack, images.shape]).encode())
-  digest.update((found.folder / layout.MEMBER).read_bytes())
+  digest = hashlib.sha256(json.dumps([str(member.folder), attack, images.shape]).encode())
+  digest.update((member.folder / layout.MEMBER).read_bytes())
   digest.update(np.ascontiguousarray(images))
   return digest.hexdigest()[:16]
 
 
-def place(folder: Path, kind: str, found: SavedMember) -> Path:
+def place(folder: Path, kind: str, member: SavedMember) -> Path:
   """The file of a member: of a readable name that does not depend on other members."""
-  readable = re.sub(r"[^\w.-]", "_", "_".join(found.folder.parts[-3:]).strip("/"))
-  own = hashlib.sha256(str(found.folder).encode()).hexdigest()[:8]
-  return folder / kind / f"{readable[-80:]}-{own}.npz"
+  readable = re.sub(r"[^\w.-]", "_", "_".join(member.folder.parts[-3:]).strip("/"))
+  suffix = hashlib.sha256(str(member.folder).encode()).hexdigest()[:8]
+  return folder / kind / f"{readable[-80:]}-{suffix}.npz"
 
 
-def read_row(folder: Path, found: SavedMember, identity: str) -> Row:
+def read_row(folder: Path, member: SavedMember, identity: str) -> Row:
   """What is known of a member; nothing where its file is missing, damaged or of another attack."""
-  arrays = _read(place(folder, "rows", found), identity, ("logits", "targets", "predictions"))
+  arrays = _read(place(folder, "rows", member), identity, ("logits", "targets", "predictions"))
   if arrays is None:
     return Row()
   targets = arrays["targets"].tolist()
   return Row(arrays["logits"], dict(zip(targets, arrays["predictions"], strict=True)))
 
 
-def write_row(folder: Path, found: SavedMember, identity: str, row: Row) -> None:
+def write_row(folder: Path, member: SavedMember, identity: str, row: Row) -> None:
   """Writes what is known of a member, whole or not at all."""
   write_arrays(
-    place(folder, "rows", found),
+    place(folder, "rows", member),
     {
       "identity": np.array(identity),
       "logits": row.logits,
@@ -98,21 +98,21 @@ def write_row(folder: Path, found: SavedMember, identity: str, row: Row) -> None
   )
 
 
-def has_images(folder: Path, found: SavedMember) -> bool:
+def has_images(folder: Path, member: SavedMember) -> bool:
   """Whether a member's adversarial images were kept, whatever has become of them."""
-  return place(folder, "images", found).exists()
+  return place(folder, "images", member).exists()
 
 
-def read_images(folder: Path, found: SavedMember, identity: str) -> np.ndarray | None:
+def read_images(folder: Path, member: SavedMember, identity: str) -> np.ndarray | None:
   """A member's adversarial images float32 `[N, H, W, C]`; None where none can be read."""
-  arrays = _read(place(folder, "images", found), identity, ("adversarial",))
+  arrays = _read(place(folder, "images", member), identity, ("adversarial",))
   return None if arrays is None else arrays["adversarial"]
 
 
-def write_images(folder: Path, found: SavedMember, identity: str, images: np.ndarray) -> None:
+def write_images(folder: Path, member: SavedMember, identity: str, images: np.ndarray) -> None:
   """Keeps a member's adversarial images."""
   arrays = {"identity": np.array(identity), "adversarial": images}
-  write_arrays(place(folder, "images", found), arrays)
+  write_arrays(place(folder, "images", member), arrays)
 
 
 def _read(path: Path, identity: str, keys: tuple[str, ...]) -> dict[str, np.ndarray] | None:
@@ -130,9 +130,9 @@ def _load(path: Path, keys: tuple[str, ...]) -> dict[str, np.ndarray] | None:
     return None
 
 
-def member_facts(found: SavedMember, accuracy: float) -> dict[str, Any]:
+def member_facts(member: SavedMember, accuracy: float) -> dict[str, Any]:
   """What `transfer.json` says of a member."""
-  facts, config = found.facts, found.config
+  facts, config = member.facts, member.config
   shape = facts["image_shape"]
   stem = facts.get("stem", _FIRST_STEM)
   patch_size = facts.get("patch_size", 0)
@@ -140,9 +140,9 @@ def member_facts(found: SavedMember, accuracy: float) -> dict[str, Any]:
     image_size=min(shape[:2]), stem=stem, patch_size=patch_size
   )
   return {
-    "name": found.name,
-    "folder": str(found.folder),
-    "run": str(found.run),
+    "name": member.name,
+    "folder": str(member.folder),
+    "run": str(member.run),
     "model": facts["model"],
     "width_multiplier": facts["width_multiplier"],
     "stem": stem,
@@ -150,11 +150,11 @@ def member_facts(found: SavedMember, accuracy: float) -> dict[str, Any]:
     "image_shape": shape,
     "num_classes": facts["num_classes"],
     "objective": facts["objective"],
-    "teachers": [str((found.folder / teacher).resolve()) for teacher in facts["teachers"]],
+    "teachers": [str((member.folder / teacher).resolve()) for teacher in facts["teachers"]],
     "parameters": facts["parameters"],
     "accuracy": accuracy,
     "seed": config.seed,
-    "index": _index(found.folder.name),
+    "index": _index(member.folder.name),
     "components": dataclasses.asdict(components),
     "config": plain(config),
   }
