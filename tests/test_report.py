@@ -564,7 +564,8 @@ def test_pictures_have_no_clipped_text(tmp_path):
       similarity_report.least_squares(results),
       similarity_maps.lincka_maps(results),
     ):
-      tight = figure.get_tightbbox(FigureCanvasAgg(figure).get_renderer())
+      FigureCanvasAgg(figure).draw()  # Only then everything has its place.
+      tight = figure.get_tightbbox()
       width, height = figure.get_size_inches()
       assert tight.x0 > 0 and tight.y0 > 0 and tight.x1 < width and tight.y1 < height
       size = struct.unpack(">II", style.png(figure)[16:24])

@@ -291,7 +291,7 @@ def test_indices_and_low_cka_follow_the_epochs(tmp_path):
     np.testing.assert_allclose(
       _styled(_panel(figure, "tap 5 · block 5"), MEASURE[measure]), made[1][measure]
     )
-  assert "member_0 stitched to itself" in [text.get_text() for text in figure.texts]
+  assert "member_0 stitched to itself" in [block.get_suptitle() for block in figure.subfigs]
 
 
 def test_initialisation_shows_every_solution(tmp_path):

@@ -7,7 +7,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from dissim_jax.files import run
-from dissim_jax.render.style import WIDTH, colours
+from dissim_jax.render import plot
+from dissim_jax.render.style import colours
 
 INK = "#4c5560"
 
@@ -56,18 +57,12 @@ def curves(results) -> Figure | None:
   names = {name: label(results, name) for name in results.curves}
   longest = max(map(len, names.values()))
   columns = max(1, min(len(names), 150 // (longest + 5)))  # what fits beside each other
-  height = 3.42 + 0.17 * math.ceil(len(names) / columns)
-  figure = Figure(figsize=(WIDTH, height))
-  figure.subplots_adjust(
-    left=0.055, right=0.99, top=1 - 0.3 / height, wspace=0.2, bottom=1 - 2.85 / height
-  )
-  axes = figure.subplots(1, len(panels), squeeze=False)[0]
   owners = dict.fromkeys(row.get("group") or name for name, row in results.members.items())
   lines = dict(zip(owners, colours(len(owners)), strict=True))
+  handles = [Line2D([], [], color=lines[name], lw=2, label=text) for name, text in names.items()]
+  figure, axes = plot.panels(len(panels), 3.2, handles, legend_columns=columns)
   for ax, (title, series) in zip(axes, panels, strict=True):
     _panel(ax, results, lines, title, series)
-  handles = [Line2D([], [], color=lines[name], lw=2, label=text) for name, text in names.items()]
-  figure.legend(handles=handles, loc="lower center", ncols=columns)
   return figure
 
 

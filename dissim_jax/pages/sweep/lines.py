@@ -6,9 +6,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from dissim_jax.pages.sweep.rows import Row
-from dissim_jax.render import style
+from dissim_jax.render import plot, style
 
-HEIGHT, BOTTOM, LEGEND_LINE = 3.5, 0.62, 0.2  # inches
 LEGEND_COLUMNS = 5
 
 
@@ -25,13 +24,7 @@ def diagonal(baseline: Row | None, rows: list) -> Figure | None:
   ]
   if not any(row.key.taps for row, _ in curves):
     return None
-  legend = math.ceil(len(curves) / LEGEND_COLUMNS) * LEGEND_LINE
-  height = HEIGHT + legend
-  figure = Figure(figsize=(style.WIDTH, height))
-  figure.subplots_adjust(
-    left=0.055, right=0.99, top=1 - 0.12 / height, bottom=(BOTTOM + legend) / height
-  )
-  ax = figure.subplots()
+  figure, (ax,) = plot.panels(1, 3.3 + plot.legend_height(curves, LEGEND_COLUMNS))
   colours = iter(style.colours(len(curves)))
   lowest, count = 0.0, 0
   for row, values in curves:
@@ -46,7 +39,7 @@ def diagonal(baseline: Row | None, rows: list) -> Figure | None:
     ylim=(lowest - 0.03, 1.03),
     xlim=(-0.02 * count, 1.02 * count - 1),
   )
-  figure.legend(*ax.get_legend_handles_labels(), loc="lower center", ncols=LEGEND_COLUMNS)
+  plot.legend(figure, ax.get_legend_handles_labels()[0], LEGEND_COLUMNS)
   return figure
 
 

@@ -7,13 +7,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from dissim_jax.render import images, style
+from dissim_jax.render import images, plot, style
 from dissim_jax.studies.corruption import record
 from dissim_jax.studies.corruption.record import CLEAN, GAIN, MEAN
 
 COLUMNS = 4  # of panels
-# Inches: left of all panels, between them, a panel's title, a panel, below it; legend's row.
-LEFT, GAP, TITLE, HEIGHT, FOOT, LEGEND = 0.6, 0.16, 0.3, 1.3, 0.22, 0.24
 MARKERS = "osD^vPX*"
 ROW = 0.27  # inches of a corruption among the gains
 CELL, NAME, HEAD = 0.66, 1.28, 0.3  # inches: an example, the corruption's name, the severities
@@ -34,12 +32,6 @@ def errors(robustness, curves, sequences) -> Figure:
   """
   panels = [*robustness.corruptions, MEAN]
   columns = min(COLUMNS, len(panels))
-  rows = math.ceil(len(panels) / columns)
-  pitch = TITLE + HEIGHT + FOOT
-  legend = LEGEND * math.ceil(len(sequences) / 4) + 0.2
-  height = rows * pitch + legend
-  step = (style.WIDTH - LEFT) / columns
-  figure = Figure(figsize=(style.WIDTH, height))
   highest = max(
     (
       np.nanmax(mean + (0 if std is None else np.nan_to_num(std)))
@@ -49,17 +41,8 @@ def errors(robustness, curves, sequences) -> Figure:
     default=1.0,
   )
   shown = looks(sequences)
-  for index, corruption in enumerate(panels):
-    row, column = divmod(index, columns)
-    bottom = height - (row + 1) * pitch + FOOT
-    ax = figure.add_axes(
-      [
-        (LEFT + column * step) / style.WIDTH,
-        bottom / height,
-        (step - GAP) / style.WIDTH,
-        HEIGHT / height,
-      ]
-    )
+  figure, axes = plot.panels(len(panels), 1.82, _handles(shown), columns=columns)
+  for index, (ax, corruption) in enumerate(zip(axes, panels, strict=True)):
     for name in sequences:
       x, mean, std = curves[corruption, name]
       ax.plot(x, mean, color=shown[name]["color"], marker=shown[name]["marker"], ms=3, lw=1.4)
@@ -70,12 +53,11 @@ def errors(robustness, curves, sequences) -> Figure:
     ax.set(
       ylim=(0, 1.06 * highest or 1.0),
       xlim=(-0.15, max(robustness.severities) + 0.15),
-      ylabel="" if column else "error [%]",
+      ylabel="" if index % columns else "error [%]",
     )
     ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     ax.yaxis.set_major_locator(MaxNLocator(4))
-    ax.tick_params(labelleft=not column, labelsize=7, pad=2)
-  _legend(figure, sequences, shown)
+    ax.tick_params(labelleft=not index % columns, labelsize=7, pad=2)
   return figure
 
 
@@ -99,11 +81,8 @@ def gains(robustness) -> Figure | None:
   }
   if all(math.isnan(value) for value in values.values()):
     return None
-  height = ROW * len(rows) + 0.9
-  figure = Figure(figsize=(style.WIDTH, height))
-  figure.subplots_adjust(left=0.17, right=0.985, top=1 - 0.1 / height, bottom=0.75 / height)
-  ax = figure.subplots()
   shown = looks(robustness.sequences)
+  figure, (ax,) = plot.panels(1, ROW * len(rows) + 0.5, _handles(shown, ls=""))
   spread = 0.5 / max(1, len(robustness.sequences) - 1)
   for index, name in enumerate(robustness.sequences):
     offset = (index - (len(robustness.sequences) - 1) / 2) * spread
@@ -121,7 +100,6 @@ def gains(robustness) -> Figure | None:
   ax.set_yticks(range(len(rows)), list(robustness.rows.values()))
   ax.set(ylim=(len(rows) - 0.5, -0.5), xlabel="gain over the best member [points]")
   ax.grid(axis="y", visible=False)
-  _legend(figure, robustness.sequences, shown, ls="")
   return figure
 
 
@@ -156,9 +134,8 @@ def examples(robustness) -> Figure | None:
   return figure
 
 
-def _legend(figure, sequences, shown, ls="-"):
-  handles = [Line2D([], [], label=name, lw=1.4, ms=4, ls=ls, **shown[name]) for name in sequences]
-  figure.legend(handles=handles, loc="lower center", ncols=min(4, len(handles)))
+def _handles(shown, ls="-"):
+  return [Line2D([], [], label=name, lw=1.4, ms=4, ls=ls, **look) for name, look in shown.items()]
 
 
 def titles(robustness) -> str:

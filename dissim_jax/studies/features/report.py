@@ -5,10 +5,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
-from dissim_jax.render import images, page, style
+from dissim_jax.render import images, page, plot
 
 PICTURES = ("features",)
-LEFT, BOTTOM, TOP, HEIGHT, GAP = 0.6, 0.75, 0.3, 2.5, 0.6  # inches
 
 
 def sections(results, record) -> list:
@@ -41,21 +40,15 @@ def sections(results, record) -> list:
 
 def draw(record) -> Figure:
   """Accuracy against the share of a's features, and against the number of features."""
-  height = TOP + HEIGHT + BOTTOM
-  figure = Figure(figsize=(style.WIDTH, height))
-  width = (style.WIDTH - LEFT - GAP - 0.15) / 2
-  left, right = (
-    figure.add_axes(
-      [
-        (LEFT + index * (width + GAP)) / style.WIDTH,
-        BOTTOM / height,
-        width / style.WIDTH,
-        HEIGHT / height,
-      ]
-    )
-    for index in range(2)
-  )
   looks = images.looks(record.sequences)
+  handles = [
+    Line2D([], [], color=looks[name]["color"], lw=2, label=name) for name in record.sequences
+  ]
+  handles += [
+    Line2D([], [], color=images.INK, lw=1.4, ls=line, label=text)
+    for line, text in (("-", "least covariance first"), ("--", "random order"))
+  ]
+  figure, (left, right) = plot.panels(2, 3.3, handles, legend_columns=6)
   for name, row in record.sequences.items():
     colour = looks[name]["color"]
     left.errorbar(
@@ -82,14 +75,6 @@ def draw(record) -> Figure:
     right.set_xscale("log", base=2)
     right.xaxis.set_minor_locator(NullLocator())
     right.set_xticks(*_spaced(ticks))
-  handles = [
-    Line2D([], [], color=looks[name]["color"], lw=2, label=name) for name in record.sequences
-  ]
-  handles += [
-    Line2D([], [], color=images.INK, lw=1.4, ls=line, label=text)
-    for line, text in (("-", "least covariance first"), ("--", "random order"))
-  ]
-  figure.legend(handles=handles, loc="lower center", ncols=min(6, len(handles)))
   return figure
 
 

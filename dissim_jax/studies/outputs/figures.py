@@ -7,13 +7,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from dissim_jax.render import images, style
+from dissim_jax.render import images, plot, style
 from dissim_jax.render.style import PALETTE
 from dissim_jax.studies.outputs.record import GROUPS
 
 COLUMNS = 4  # of panels
-# Inches: left of panels, a panel's title, below a panel, a legend.
-LEFT, TITLE, FOOT, LEGEND = 0.6, 0.3, 0.42, 0.3
 MOST_BARS = 100  # classes that are drawn as bars
 _GROUP_TITLES = {
   "both_right": "both right",
@@ -23,49 +21,6 @@ _GROUP_TITLES = {
 }
 _GROUP_COLOURS = dict(zip(GROUPS, (PALETTE[3], PALETTE[0], PALETTE[2], style.GREY), strict=True))
 _SETS = (("validation_accuracy", "--", "validation images"), ("test_accuracy", "-", "test images"))
-
-
-def _grid(count, height, handles, columns=None, left=LEFT, gap=0.35):
-  """A figure with `count` panels in rows, and a legend below.
-
-  Args:
-    count: of panels.
-    height: of a panel, inches.
-    handles: of the legend; there may be none.
-    columns: of panels; None: as many as there are panels, `COLUMNS` at most.
-    left: inches left of the panels.
-    gap: inches between panels.
-
-  Returns:
-    (figure, axes).
-  """
-  columns = columns or min(COLUMNS, count)
-  rows = math.ceil(count / columns)
-  pitch, foot = TITLE + height + FOOT, LEGEND if handles else 0.0
-  total = rows * pitch + foot
-  figure = Figure(figsize=(style.WIDTH, total))
-  step = (style.WIDTH - left + gap - 0.12) / columns
-  axes = [
-    figure.add_axes(
-      [
-        (left + column * step) / style.WIDTH,
-        1 - (row * pitch + TITLE + height) / total,
-        (step - gap) / style.WIDTH,
-        height / total,
-      ]
-    )
-    for row, column in (divmod(index, columns) for index in range(count))
-  ]
-  if handles:
-    middle = (left + min(count, columns) * step / 2) / style.WIDTH
-    figure.legend(
-      handles=handles,
-      loc="lower center",
-      ncols=min(8, len(handles)),
-      bbox_to_anchor=(middle, 0),
-      handlelength=2.8,
-    )
-  return figure, axes
 
 
 def reliability(record) -> Figure:
@@ -86,7 +41,7 @@ def reliability(record) -> Figure:
     Line2D([], [], color=PALETTE[1], lw=2.4, label="ensemble"),
     Line2D([], [], color="#cfd4d9", lw=6, label="share of images"),
   ]
-  figure, axes = _grid(len(panels), 2.15, handles, COLUMNS)
+  figure, axes = plot.panels(len(panels), 2.85, handles, columns=COLUMNS)
   for ax, (title, ensemble, members) in zip(axes, panels, strict=True):
     count = np.nan_to_num(ensemble.reliability.count)
     widths = np.diff(ensemble.reliability.edges)
@@ -130,7 +85,7 @@ def specialisation(record) -> Figure | None:
   rows = _specialised(record)
   if not rows:
     return None
-  figure, axes = _grid(len(GROUPS) * len(rows), 1.2, [], left=0.85)
+  figure, axes = plot.panels(len(GROUPS) * len(rows), 1.95, columns=len(GROUPS))
   highest = {
     group: max(np.nanmax(row[group], initial=0.0) for row in rows.values()) for group in GROUPS
   }
@@ -176,7 +131,7 @@ def specialisation_by_class(record) -> Figure | None:
   looks = images.looks(record.sequences)
   classes = max(len(values) for values in rows.values())
   handles = [Line2D([], [], color=looks[name]["color"], lw=5, label=name) for name in rows]
-  figure, (ax,) = _grid(1, 1.7, handles)
+  figure, (ax,) = plot.panels(1, 2.4, handles, legend_columns=8)
   for index, (name, values) in enumerate(rows.items()):
     if classes > MOST_BARS:
       ax.plot(np.sort(values), color=looks[name]["color"], lw=1.6)
@@ -210,7 +165,7 @@ def interpolation(record) -> Figure | None:
   handles += [
     Line2D([], [], color=images.INK, lw=1.4, ls=line, label=text) for _, line, text in _SETS
   ]
-  figure, axes = _grid(len(rows), 1.8, handles)
+  figure, axes = plot.panels(len(rows), 2.5, handles, columns=min(COLUMNS, len(rows)))
   for ax, (name, row) in zip(axes, rows.items(), strict=True):
     for prefix, colour, _ in kinds:
       for key, line, _ in _SETS:
@@ -233,7 +188,7 @@ def greedy(record) -> Figure | None:
     Line2D([], [], color=PALETTE[0], lw=1.6, marker=".", ls=line, label=text)
     for _, line, text in _SETS
   ]
-  figure, (ax,) = _grid(1, 1.8, handles)
+  figure, (ax,) = plot.panels(1, 2.5, handles)
   for key, line, _ in _SETS:
     ax.plot(100 * row[key], ls=line, color=PALETTE[0], lw=1.6, marker=".", ms=7)
   names = [name if not index else f"+ {name}" for index, name in enumerate(row["order"])]

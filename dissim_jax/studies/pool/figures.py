@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from dissim_jax.render import style
+from dissim_jax.render import plot, style
 from dissim_jax.render.heat_map import NO_VALUE
 from dissim_jax.render.images import INK
 from dissim_jax.render.style import COLOURS
@@ -148,18 +148,15 @@ def _frames(ax, clusters):
       )
 
 
-def importances(found) -> Figure:
+def importances(importance) -> Figure:
   """A bar for each component, the most important above (Figure 1)."""
-  order = np.argsort(found.mean, kind="stable")
-  names = [short(found.names[i].replace("_", " ")) for i in order]
-  height = ROW * len(names) + 0.65
-  figure = Figure(figsize=(style.WIDTH, height))
-  figure.subplots_adjust(left=0.2, right=0.985, top=1 - 0.1 / height, bottom=0.5 / height)
-  ax = figure.subplots()
+  order = np.argsort(importance.mean, kind="stable")
+  names = [short(importance.names[i].replace("_", " ")) for i in order]
+  figure, (ax,) = plot.panels(1, ROW * len(names) + 0.65)
   ax.barh(
     range(len(names)),
-    found.mean[order],
-    xerr=found.std[order],
+    importance.mean[order],
+    xerr=importance.std[order],
     height=0.62,
     color=style.PALETTE[0],
     error_kw={"ecolor": INK, "lw": 1.0, "capsize": 2},

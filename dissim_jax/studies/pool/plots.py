@@ -5,7 +5,7 @@ import math
 import numpy as np
 from matplotlib.figure import Figure
 
-from dissim_jax.render import style
+from dissim_jax.render import plot, style
 from dissim_jax.render.images import INK
 from dissim_jax.studies.pool import analysis as analysis_lib
 from dissim_jax.studies.pool import categories
@@ -36,20 +36,12 @@ def _looks(place: int) -> dict:
   }
 
 
-def _axes(count: int, height: float) -> tuple:
-  figure = Figure(figsize=(style.WIDTH, height))
-  figure.subplots_adjust(
-    left=0.07, right=0.985, top=1 - 0.32 / height, bottom=0.48 / height, wspace=0.22
-  )
-  return figure, figure.subplots(1, count, squeeze=False)[0]
-
-
 def _band(ax, x, y, confidence):
   """Least-squares line and its band, where there is one."""
-  found = trend(x, y, confidence)
-  if found is not None:
-    ax.plot(found.x, found.line, color=INK, lw=1.6, zorder=3)
-    ax.fill_between(found.x, found.low, found.high, color=INK, alpha=0.16, lw=0, zorder=2)
+  fit = trend(x, y, confidence)
+  if fit is not None:
+    ax.plot(fit.x, fit.line, color=INK, lw=1.6, zorder=3)
+    ax.fill_between(fit.x, fit.low, fit.high, color=INK, alpha=0.16, lw=0, zorder=2)
 
 
 def _dots(count: int) -> dict:
@@ -59,7 +51,7 @@ def _dots(count: int) -> dict:
 
 def reduction(analysis: Analysis) -> Figure:
   """Similarity against the error reduction rate of ensembles of two (Figure 2)."""
-  figure, panels = _axes(2, 3.7)
+  figure, panels = plot.panels(2, 3.7)
   pairs = analysis.pairs
   titles = {"logits": "mean of logits", "probs": "mean of probabilities"}
   for ax, (rule, title) in zip(panels, titles.items(), strict=True):
@@ -87,7 +79,7 @@ def reduction(analysis: Analysis) -> Figure:
 
 def ensembles(analysis: Analysis) -> Figure:
   """Error, error reduction rate and images that all get wrong, by N and k (Figure 3)."""
-  figure, panels = _axes(3, 3.6)
+  figure, panels = plot.panels(3, 3.6)
   titles = (
     ("error", "error of the ensemble [%]"),
     ("reduction", "error reduction rate [%]"),
@@ -107,7 +99,7 @@ def ensembles(analysis: Analysis) -> Figure:
 
 def gains(analysis: Analysis) -> Figure:
   """Gain in accuracy against error inconsistency, by category (Gontijo-Lopes et al., Figure 2)."""
-  figure, panels = _axes(2, 3.7)
+  figure, panels = plot.panels(2, 3.7)
   values = analysis.pairs.values
   shown = {"gain_mean_probs": "over the mean of the two", "gain_best_probs": "over the better one"}
   x = 100 * values["error_inconsistency"]
@@ -138,10 +130,7 @@ def within(analysis: Analysis, rows: list) -> Figure:
   lines = [(kind, category) for kind, category, _ in rows] + [(ALL, categories.ARCHITECTURE)]
   pairs = analysis.pairs
   owners = np.array([analysis.kinds[a] for a in pairs.first], object)
-  height = ROW * len(lines) + 0.65
-  figure = Figure(figsize=(style.WIDTH, height))
-  figure.subplots_adjust(left=0.33, right=0.985, top=1 - 0.1 / height, bottom=0.5 / height)
-  ax = figure.subplots()
+  figure, (ax,) = plot.panels(1, ROW * len(lines) + 0.65)
   for row, (kind, category) in enumerate(lines):
     chosen = (
       ~pairs.same_architecture
@@ -149,7 +138,7 @@ def within(analysis: Analysis, rows: list) -> Figure:
       else ((owners == kind) & pairs.same_architecture & (analysis.categories == category))
     )
     values = pairs.similarity[chosen]
-    found = spread(values)
+    similarity = spread(values)
     ax.scatter(
       values,
       np.full(len(values), row),
@@ -158,8 +147,8 @@ def within(analysis: Analysis, rows: list) -> Figure:
       s=14,
       alpha=0.3 if len(values) > 20 else 0.8,
     )
-    error = 0 if math.isnan(found.std) else found.std
-    ax.errorbar(found.mean, row, xerr=error, color=INK, fmt="|", ms=9, lw=1.2, capsize=3)
+    error = 0 if math.isnan(similarity.std) else similarity.std
+    ax.errorbar(similarity.mean, row, xerr=error, color=INK, fmt="|", ms=9, lw=1.2, capsize=3)
   ax.set_yticks(
     range(len(lines)),
     [ALL if kind == ALL else f"{kind[:34]}: {category}" for kind, category in lines],
@@ -172,22 +161,17 @@ def within(analysis: Analysis, rows: list) -> Figure:
 def students(analysis: Analysis) -> Figure:
   """Students' accuracy against similarity of their teachers (Figure 5)."""
   kinds = list(dict.fromkeys(student.kind for student in analysis.students))
-  height = 3.5 * len(kinds)
-  figure = Figure(figsize=(style.WIDTH, height))
-  figure.subplots_adjust(
-    left=0.07, right=0.985, top=1 - 0.32 / height, bottom=0.48 / height, wspace=0.2, hspace=0.38
-  )
-  grid = figure.subplots(len(kinds), 2, squeeze=False)
+  figure, axes = plot.panels(2 * len(kinds), 3.5, columns=2)
   titles = {
     "to_undistilled": "similarity of teacher and undistilled model",
     "to_student": "similarity of teacher and student",
   }
-  for line, kind in zip(grid, kinds, strict=True):
-    found = [student for student in analysis.students if student.kind == kind]
+  for line, kind in zip(zip(axes[::2], axes[1::2], strict=True), kinds, strict=True):
+    kind_students = [student for student in analysis.students if student.kind == kind]
     plain = 100 * analysis_lib.plain_accuracy(analysis, kind)
     for ax, (name, title) in zip(line, titles.items(), strict=True):
       for same, label, place in ((True, "teacher of the same base", 0), (False, "other base", 1)):
-        chosen = [student for student in found if student.same_base == same]
+        chosen = [student for student in kind_students if student.same_base == same]
         x = np.array([getattr(student, name) for student in chosen])
         y = np.array([100 * student.accuracy for student in chosen])
         if chosen:

@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from dissim_jax.files import run
-from dissim_jax.render.style import GREY, PALETTE, WIDTH, colours
+from dissim_jax.render import plot
+from dissim_jax.render.style import GREY, PALETTE, colours
 
 MANY_PAIRS = 6  # above this, pairs are drawn by relation, with a mean, rather than one by one
 
@@ -54,20 +55,6 @@ def _tap_panels(results, panels, lower):
     return None
   pairs = [pair for pair in results.pairs if any(pair in curves for _, curves in panels)]
   handles = _pair_handles(results, pairs)
-  rows = math.ceil(len(handles) / 3)
-  height = 3.35 + 0.2 * rows
-  figure = Figure(figsize=(WIDTH, height))
-  figure.subplots_adjust(
-    left=0.055, right=0.99, top=1 - 0.3 / height, bottom=(0.65 + 0.2 * rows) / height, wspace=0.12
-  )
-  axes = figure.subplots(1, len(panels), squeeze=False)[0]
-  for ax, (title, curves) in zip(axes, panels, strict=True):
-    _tap_lines(ax, results, curves, pairs)
-    bottom = min((np.nanmin(values) for values in curves.values()), default=0.0)
-    ax.set(title=title, ylim=(max(lower, min(0.0, bottom)) - 0.03, 1.03))
-    _tap_ticks(ax, results.tap_names(max(curves, key=lambda pair: len(curves[pair]))[1]))
-    for tap in results.regularised_taps:
-      ax.axvline(tap, color="#14181d", lw=1.0, ls=(0, (1, 1.5)), zorder=1.5)
   if results.regularised_taps:
     handles.append(
       Line2D(
@@ -79,7 +66,14 @@ def _tap_panels(results, panels, lower):
         label=f"regularised {results.tap_label()}",
       )
     )
-  figure.legend(handles=handles, loc="lower center", ncols=3)
+  figure, axes = plot.panels(len(panels), 3.2, handles, legend_columns=3)
+  for ax, (title, curves) in zip(axes, panels, strict=True):
+    _tap_lines(ax, results, curves, pairs)
+    bottom = min((np.nanmin(values) for values in curves.values()), default=0.0)
+    ax.set(title=title, ylim=(max(lower, min(0.0, bottom)) - 0.03, 1.03))
+    _tap_ticks(ax, results.tap_names(max(curves, key=lambda pair: len(curves[pair]))[1]))
+    for tap in results.regularised_taps:
+      ax.axvline(tap, color="#14181d", lw=1.0, ls=(0, (1, 1.5)), zorder=1.5)
   return figure
 
 

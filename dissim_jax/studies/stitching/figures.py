@@ -4,22 +4,19 @@ A column of panels for each kind of pair. Pictures with a panel for each tap are
 `panels`.
 """
 
-import math
 import textwrap
 
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
+from dissim_jax.render import plot
 from dissim_jax.render.style import STYLE, WIDTH
 from dissim_jax.studies.stitching import looks as style
 from dissim_jax.studies.stitching import panels, record
 
-# Inches: left of a panel, right of all, its title, another line of it, its height, tick labels; a
-# row of the legend.
-LEFT, RIGHT, TITLE, LINE, HEIGHT, FOOT, LEGEND_ROW = 0.62, 0.2, 0.34, 0.17, 2.45, 0.5, 0.2
+MARGIN, HEIGHT = 0.8, 3.3  # inches: of a panel's width for its texts, and its height with them
 LETTERS = 11  # of a title that fit into an inch
-LEGEND_COLUMNS = 4
 MOST_STRIPS = 10  # taps beside each other in a column of panels
 STRIP, SPREAD = 0.17, 0.1  # of a start beside its tap, and of its points
 
@@ -119,30 +116,14 @@ def _columns(results, groups, handles, second, stacked=False):
   count = len(groups)
   columns, rows = (2, 1) if count == 1 and second else (count, 1 + second)
   columns, rows = (1, count) if stacked else (columns, rows)
-  width = (WIDTH - RIGHT) / columns - LEFT
+  width = WIDTH / columns - MARGIN
   titles = [textwrap.fill(record.heading(*item), int(LETTERS * width)) for item in groups.items()]
   if any(set(results.regularised_taps) & set(record.all_taps(group)) for group in groups.values()):
     handles = [*handles, style.handle(style.MARK | {"label": f"regularised {results.tap_label()}"})]
-  title = TITLE + LINE * max(text.count("\n") for text in titles)
-  pitch, legend = title + HEIGHT + FOOT, LEGEND_ROW * math.ceil(len(handles) / LEGEND_COLUMNS) + 0.1
-  height = rows * pitch + legend
-  figure = Figure(figsize=(WIDTH, height))
-  axes = [
-    figure.add_axes(
-      [
-        (LEFT + column * (width + LEFT)) / WIDTH,
-        1 - (row * pitch + title + HEIGHT) / height,
-        width / WIDTH,
-        HEIGHT / height,
-      ]
-    )
-    for row in range(rows)
-    for column in range(columns)
-  ]
+  figure, axes = plot.panels(columns * rows, HEIGHT, handles, columns=columns)
   for ax, text in zip(axes[:count], titles, strict=True):
     ax.set_title(text)
   for index, ax in enumerate(axes):
     group = list(groups.values())[index % count]
     style.tap_ticks(ax, record.all_taps(group), width, results.regularised_taps)
-  figure.legend(handles=handles, loc="lower center", ncols=LEGEND_COLUMNS, handlelength=2.8)
   return figure, axes[:count], axes[count:]

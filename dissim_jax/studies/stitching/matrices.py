@@ -3,13 +3,13 @@
 import math
 
 import numpy as np
+from matplotlib.figure import SubFigure
 
-from dissim_jax.render.style import WIDTH
 from dissim_jax.studies.stitching import looks as style
 from dissim_jax.studies.stitching import record
 
 MOST = 5  # in a row
-HEADING, SIDE, ROW = 0.34, 1.5, 1.95  # inches: the text above, a picture, a picture and its title
+HEADING, ROW = 0.34, 1.95  # inches: the text above, a picture and its title
 
 
 def find(results, pairs, names) -> tuple | None:
@@ -37,44 +37,33 @@ def height(names) -> float:
   return HEADING + len(names) * ROW
 
 
-def draw(figure, pair, tap, matrices, *, left, top) -> None:
+def draw(block: SubFigure, pair, tap, matrices) -> None:
   """A row of matrices for each method, from the weakest to the strongest regularisation.
 
   Args:
+    block: where.
     pair, tap, matrices: see `find`.
-    left, top: inches from the left and the bottom of the figure.
   """
-  wide, high = figure.get_size_inches()
-  pitch = (WIDTH - left) / MOST
-  figure.text(
-    left / wide,
-    (top - 0.2) / high,
+  block.suptitle(
     f"Matrices at tap {tap}, {record.heading(pair.kind, [pair])}: source channels "
     "down, target channels across",
+    x=0.01,
+    ha="left",
     weight="bold",
     size=9,
   )
-  for row, (name, kernels) in enumerate(matrices.items()):
-    bottom = top - HEADING - (row + 1) * ROW + 0.1
-    figure.text(
-      0.3 / wide,
-      (bottom + SIDE / 2) / high,
-      style.METHODS[name]["label"],
-      rotation=90,
-      va="center",
-      ha="center",
-      size=9,
-    )
+  axes = block.subplots(len(matrices), MOST, squeeze=False)
+  for row, (name, kernels) in zip(axes, matrices.items(), strict=True):
+    row[0].set_ylabel(style.METHODS[name]["label"], size=9)
     places = np.linspace(0, len(kernels) - 1, min(MOST, len(kernels)))
-    for column, index in enumerate(np.round(places).astype(int)):
-      ax = figure.add_axes(
-        [(left + column * pitch) / wide, bottom / high, SIDE / wide, SIDE / high]
-      )
+    for ax, index in zip(row, np.round(places).astype(int), strict=False):
       _matrix(
         ax,
         kernels[index],
         {key: values.get(int(index), math.nan) for key, values in pair.results[tap][name].items()},
       )
+    for ax in row[len(places) :]:
+      ax.remove()
 
 
 def _matrix(ax, kernel, numbers):

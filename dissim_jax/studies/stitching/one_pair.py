@@ -90,8 +90,8 @@ def _check_same_data(a, b) -> None:
   for path, field in blocks.fields().items():
     if field.affects == "images" and get(a, path) != get(b, path):
       raise UserError(
-        f"members of different data sets: {field} is {get(a, field)!r} for --source and "
-        f"{get(b, field)!r} for --target"
+        f"members of different data sets: {path} is {get(a, path)!r} for --source and "
+        f"{get(b, path)!r} for --target"
       )
 
 

@@ -8,25 +8,14 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
-from dissim_jax.render.style import WIDTH
+from dissim_jax.render import plot
 from dissim_jax.studies.stitching import looks as style
 from dissim_jax.studies.stitching import matrices, record
 
 MOST_TAPS, PER_ROW = 8, 4
 LONGEST_NAME = 20  # letters of a tap's name that fit above a panel
-# Inches: left of the panels, between them, right of an axis with its own scale, a block's heading,
-# a line of a panel's title, a panel, its tick labels, the label of x, a row of the legend.
-LEFT, GAP, SECOND, HEADING, LINE, HEIGHT, FOOT, LABEL, LEGEND_ROW = (
-  0.62,
-  0.2,
-  0.34,
-  0.34,
-  0.17,
-  1.6,
-  0.27,
-  0.2,
-  0.2,
-)
+# Inches: a block's heading, a row of panels with their texts, another line of a panel's title.
+HEADING, HEIGHT, LINE = 0.34, 1.97, 0.17
 TITLE = {"size": 9, "weight": "normal", "loc": "left"}  # of a panel
 
 
@@ -80,7 +69,7 @@ def low_rank(results, pairs) -> Figure:
 
 def _accuracy_against(results, pairs, xlabel, bands):
   names = ("least_squares", "task_loss")
-  figure, panels = _grid(
+  figure, panels, _ = _grid(
     results, pairs, [style.METHODS[name] for name in names], xlabel=xlabel, ylabel=style.ACCURACY
   )
   for panel in panels:
@@ -97,13 +86,12 @@ def _accuracy_against(results, pairs, xlabel, bands):
 def indices(results, pairs) -> Figure:
   """Similarity at the seam and cross-entropy (own axis) while a stitch is trained."""
   names = [name for name in style.MEASURES if name != "relative_accuracy"]
-  figure, panels = _grid(
+  figure, panels, _ = _grid(
     results,
     pairs,
     [style.MEASURES[name] for name in names],
     xlabel="epoch",
     ylabel="similarity at the seam",
-    second=True,
   )
   for panel in panels:
     for name in names[:-1]:
@@ -123,7 +111,7 @@ def indices(results, pairs) -> Figure:
 def low_cka(results, pairs) -> Figure:
   """CKA of S(z) with z and relative accuracy while the CKA is penalised."""
   names = ("relative_accuracy", "lincka")
-  figure, panels = _grid(
+  figure, panels, _ = _grid(
     results, pairs, [style.MEASURES[name] for name in names], xlabel="epoch", ylabel="accuracy, CKA"
   )
   for panel in panels:
@@ -142,7 +130,7 @@ def connectivity(results, pairs) -> Figure:
   """Relative accuracy on the straight line between two solutions; the mean of all in bold."""
   look = style.METHODS["task_loss"] | {"label": "mean of all paths", "marker": None, "lw": 2.2}
   thin = look | {"label": "between two solutions", "lw": 0.7}
-  figure, panels = _grid(
+  figure, panels, _ = _grid(
     results,
     pairs,
     [look, thin],
@@ -186,7 +174,7 @@ def sparsity(results, pairs) -> Figure:
   names = ("direct", "task_loss")
   example = matrices.find(results, pairs, names)
   extra = matrices.height(names) if example else 0.0
-  figure, panels = _grid(
+  figure, panels, below = _grid(
     results,
     pairs,
     [style.METHODS[name] for name in names],
@@ -204,24 +192,21 @@ def sparsity(results, pairs) -> Figure:
     panel.ax.set_xlim(-4, 104)
   style.accuracy_limits([panel.ax for panel in panels])
   if example:
-    matrices.draw(
-      figure, *example, left=LEFT, top=extra + _legend_height(len(figure.legends[0].get_texts()))
-    )
+    matrices.draw(below[0], *example)
   return figure
 
 
-def _grid(results, pairs, looks, *, xlabel, ylabel, lines=1, second=False, extra=0.0):
+def _grid(results, pairs, looks, *, xlabel, ylabel, lines=1, extra=0.0):
   """A block of panels for each kind of pair, a panel for each shown tap, a legend below.
 
   Args:
     looks: styles that the legend explains.
     xlabel, ylabel: of the lowest and the leftmost panels.
     lines: of a panel's title.
-    second: whether panels have another axis on their right.
-    extra: inches left free above the legend.
+    extra: inches for more above the legend.
 
   Returns:
-    (figure, [Panel]).
+    (figure, [Panel], the subfigure for more, in a list; empty without `extra`).
   """
   groups, taps = record.by_kind(pairs), shown_taps(results, pairs)
   rows = math.ceil(len(taps) / PER_ROW)
@@ -231,49 +216,26 @@ def _grid(results, pairs, looks, *, xlabel, ylabel, lines=1, second=False, extra
     handles.append(
       style.handle({"label": "regularised tap", "ls": "", "marker": "*", "color": style.INK})
     )
-  pitch = LINE * lines + 0.1 + HEIGHT + FOOT
-  block = HEADING + rows * pitch + LABEL
-  foot = _legend_height(len(handles))
-  height = len(groups) * block + extra + foot
-  step = (WIDTH - LEFT - (SECOND - GAP if second else -0.1)) / columns
-  wide = step - GAP - (SECOND if second else 0.0)
-  figure, panels = Figure(figsize=(WIDTH, height)), []
-  for index, (kind, group) in enumerate(groups.items()):
-    top = height - index * block
-    figure.text(
-      LEFT / WIDTH,
-      (top - 0.22) / height,
-      record.heading(kind, group),
-      weight="bold",
-      size=10,
-    )
-    for place, (tap, name) in enumerate(taps.items()):
-      row, column = divmod(place, columns)
-      bottom = top - HEADING - (row + 1) * pitch + FOOT
-      ax = figure.add_axes(
-        [
-          (LEFT + column * step) / WIDTH,
-          bottom / height,
-          wide / WIDTH,
-          HEIGHT / height,
-        ]
-      )
+  heights = [HEADING + rows * (HEIGHT + LINE * lines)] * len(groups) + [extra] * bool(extra)
+  legend_columns = len(handles) if len(handles) < 5 else 3
+  foot = plot.legend_height(handles, legend_columns)
+  figure = plot.blank(sum(heights) + foot)
+  blocks = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
+  panels = []
+  for block, (kind, group) in zip(blocks, groups.items(), strict=False):
+    block.suptitle(record.heading(kind, group), x=0.01, ha="left", weight="bold", size=10)
+    axes = block.subplots(rows, columns, squeeze=False).flat
+    for ax in axes[len(taps) :]:
+      ax.remove()
+    for place, (ax, (tap, name)) in enumerate(zip(axes, taps.items(), strict=False)):
+      first = not place % columns
       ax.set_title(_tap_title(results, tap, name), **TITLE)
-      ax.tick_params(labelleft=not column)
-      ax.set_ylabel("" if column else ylabel)
+      ax.tick_params(labelleft=first)
+      ax.set_ylabel(ylabel if first else "")
       ax.set_xlabel(xlabel if place + columns >= len(taps) else "")
       panels.append(Panel(ax, group, tap))
-  figure.legend(
-    handles=handles,
-    loc="lower center",
-    handlelength=2.8,
-    ncols=len(handles) if len(handles) < 5 else 3,
-  )
-  return figure, panels
-
-
-def _legend_height(entries):
-  return LEGEND_ROW * (1 if entries < 5 else math.ceil(entries / 3)) + 0.12
+  plot.legend(figure, handles, legend_columns)
+  return figure, panels, blocks[len(groups) :]
 
 
 def _tap_title(results, tap, name):
