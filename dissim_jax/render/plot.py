@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -11,7 +12,7 @@ from matplotlib.lines import Line2D
 from dissim_jax.render import style
 
 LEGEND_ROW = 0.2  # inches
-PADS = {"w_pad": 0.08, "h_pad": 0.07}  # inches around a panel with its texts
+WIDE, HIGH = 0.08, 0.07  # inches beside and above a panel with its texts
 
 
 def panels(
@@ -46,7 +47,8 @@ def panels(
 
 def blank(height: float) -> Figure:
   """A figure as wide as the page, whose parts are placed by the constrained layout."""
-  return Figure(figsize=(style.WIDTH, height), layout=ConstrainedLayoutEngine(**PADS))
+  engine = ConstrainedLayoutEngine(w_pad=WIDE, h_pad=HIGH)
+  return Figure(figsize=(style.WIDTH, height), layout=engine)
 
 
 def legend_height(handles: Sequence[Line2D], columns: int = 4) -> float:
@@ -58,10 +60,11 @@ def legend(
   figure: Figure, handles: Sequence[Line2D], columns: int = 4, side: str = "center"
 ) -> None:
   """A legend below all panels, where there is something to explain."""
+  place: Any = f"outside lower {side}"  # matplotlib's types do not know these places.
   if handles:
     figure.legend(
       handles=list(handles),
-      loc=f"outside lower {side}",
+      loc=place,
       ncols=min(columns, len(handles)),
       handlelength=2.8,
     )
