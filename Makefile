@@ -44,7 +44,7 @@ test: versions $(VENV)/with_xmanager lint
 # A minute of tests, of what differs between versions of JAX.
 smoke: versions
 	$(BIN)/python -m pytest -n 2 --dist loadfile \
-	  tests/test_mapped_step.py tests/test_lowering.py tests/test_metrics_definitions.py
+	  tests/train/test_mapped_step.py tests/models/test_lowering.py tests/metrics/test_metrics_definitions.py
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

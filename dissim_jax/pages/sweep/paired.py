@@ -1,7 +1,7 @@
 """Pairs of models against the independent pair of the same seed, and how alike their taps are.
 
 Two networks of one seed begin with the same first member, so that their difference has less noise
-than either: `tests/test_collect_pairs.py` recomputes every cell.
+than either: `tests/pages/test_collect_pairs.py` recomputes every cell.
 """
 
 import math

@@ -13,7 +13,7 @@ import pytest
 from dissim_jax.configs import default
 from dissim_jax.data import cifar, cifar_files
 from dissim_jax.errors import UserError
-from tests.test_sources import load_as_stored
+from tests.data.test_sources import load_as_stored
 
 SIZES = {"train": 2, "test": 3}  # images in each file
 FINE = [f"fine_{i}" for i in range(100)]

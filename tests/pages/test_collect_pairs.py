@@ -11,7 +11,7 @@ import scipy.stats
 from dissim_jax.pages.sweep import files, page, paired
 from dissim_jax.pages.sweep.read import read_collection
 from dissim_jax.pages.sweep.rows import group_runs
-from tests.test_collect import config_of, make_run
+from tests.pages.test_collect import config_of, make_run
 
 LEARNED = {"dissim__projection__name": "learned"}
 WAYS = {

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from rich.console import Console
-from test_report import _html, _printed, make_run, save_metrics
 
 from dissim_jax.errors import UserError
 from dissim_jax.files import run
@@ -34,6 +33,7 @@ from dissim_jax.studies.outputs import tables
 from dissim_jax.studies.similarity import at_taps
 from dissim_jax.studies.similarity import heat_maps as similarity_maps
 from dissim_jax.studies.similarity import report as similarity_report
+from tests.pages.test_report import _html, _printed, make_run, save_metrics
 
 NAMES = {
   "plasma_noise": "Plasma noise",

@@ -6,12 +6,12 @@ import math
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from test_report import _html, make_run
 
 from dissim_jax.errors import UserError
 from dissim_jax.files.run import read_run
 from dissim_jax.studies.transfer import record
 from dissim_jax.studies.transfer import report as transfer_report
+from tests.pages.test_report import _html, make_run
 
 MEMBERS = ["member_0", "member_1", "independent_1"]
 

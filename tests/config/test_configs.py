@@ -11,7 +11,7 @@ from dissim_jax.configs import cifar10, cifar10_expvar, default
 from dissim_jax.errors import UserError
 
 FILES = sorted(
-  path for path in (Path(__file__).parents[1] / "configs").glob("*.py") if path.stem != "__init__"
+  path for path in (Path(__file__).parents[2] / "configs").glob("*.py") if path.stem != "__init__"
 )
 
 

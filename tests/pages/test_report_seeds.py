@@ -10,8 +10,6 @@ import sys
 import numpy as np
 import pytest
 import rich.console
-from test_report import make_run, save_metrics
-from test_report_sections import FEW, NAMES, add_robustness, save
 
 from dissim_jax import report
 from dissim_jax.errors import UserError
@@ -20,6 +18,8 @@ from dissim_jax.pages import seeds, seeds_findings, seeds_means
 from dissim_jax.pages.run import write_report
 from dissim_jax.pages.seeds import print_seeds, write_seeds
 from dissim_jax.registry.metrics import outputs
+from tests.pages.test_report import make_run, save_metrics
+from tests.pages.test_report_sections import FEW, NAMES, add_robustness, save
 
 SEVERITIES = (1, 2)
 

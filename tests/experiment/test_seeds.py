@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from absl import flags
-from test_report import make_run
 
 from dissim_jax import attacks, command_line, corruptions, main, metrics
 from dissim_jax.config import blocks, source
@@ -24,6 +23,7 @@ from dissim_jax.studies.pool.settings import Settings
 from dissim_jax.studies.stitching import pair
 from dissim_jax.train.loop import epoch_order
 from dissim_jax.train.recipes import member_seed
+from tests.pages.test_report import make_run
 
 SMALL = (0, 1, 12345, 2**31 - 1)
 LARGE = (2**31, 2**31 + 1, 2**32, 2**32 + 1, 2**63, 2**64, 2**64 + 1, 10**30, 10**30 + 1)

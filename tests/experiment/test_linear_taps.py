@@ -7,9 +7,7 @@ from types import SimpleNamespace
 import jax
 import numpy as np
 import pytest
-import tiny
 from sklearn.datasets import load_digits
-from test_report import make_run, save_metrics
 
 from dissim_jax import experiment
 from dissim_jax.errors import UserError
@@ -20,6 +18,8 @@ from dissim_jax.members.plan import make_plan
 from dissim_jax.models import MODELS
 from dissim_jax.pages import findings
 from dissim_jax.similarity import MEASURES, PENALTIES, expvar, moments, solve_affine
+from tests import tiny
+from tests.pages.test_report import make_run, save_metrics
 
 GREY, COLOUR = (8, 8, 1), (10, 12, 3)
 DATA = SimpleNamespace(image_shape=GREY, num_classes=10)

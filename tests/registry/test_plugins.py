@@ -11,7 +11,7 @@ import pytest
 from dissim_jax import plugins
 from dissim_jax.errors import UserError
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 MODULE = "tests.outside.one_of_each"
 FIELDS = {
   "data.name": "stripes",

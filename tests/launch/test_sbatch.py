@@ -14,7 +14,7 @@ from dissim_jax.errors import UserError
 from dissim_jax.launch import sbatch, slurm, squeue
 from dissim_jax.launch.tasks import Task
 
-EXAMPLE = Path(__file__).parents[1] / "launch" / "clusters" / "example.toml"
+EXAMPLE = Path(__file__).parents[2] / "launch" / "clusters" / "example.toml"
 HOSTILE = (
   "a b",
   "semi; touch MARK;",

@@ -12,7 +12,7 @@ from dissim_jax.files.workdir import check_workdir, read_config
 from dissim_jax.members.find import find_all
 from dissim_jax.pages import seeds_means
 from dissim_jax.pages.sweep import rows
-from tests.test_report_seeds import make_seeds
+from tests.pages.test_report_seeds import make_seeds
 
 
 def plain(config):

@@ -13,7 +13,8 @@ from sklearn.datasets import load_digits
 from dissim_jax.models import MODELS
 from dissim_jax.models.components import PAPER, Components
 from dissim_jax.models.layered import STEMS, nearest_stem
-from tests import test_models, test_zoo_cnn, test_zoo_patches, tiny
+from tests import tiny
+from tests.models import test_models, test_zoo_cnn, test_zoo_patches
 from tests.traced import same_program_when_cut, shallow, traced
 
 SMALL = ["resnet8", *(name for name in MODELS if name.endswith("_mini"))]

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import rich.console
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from test_report import make_run
 
 from dissim_jax.files.run import read_run
 from dissim_jax.pages.run import FIGURE_NAMES, print_table, write_report
@@ -19,6 +18,7 @@ from dissim_jax.studies.stitching import panels
 from dissim_jax.studies.stitching import record as stitching_record
 from dissim_jax.studies.stitching import report as stitching_report
 from dissim_jax.studies.stitching.report import print_stitches
+from tests.pages.test_report import make_run
 
 METHODS = ("identity", "least_squares", "linear", "orthogonal", "task_loss")
 QUANTITIES = ("relative_accuracy", "accuracy", "cross_entropy", "lincka", "r2", "sparsity")

@@ -6,10 +6,6 @@ import math
 
 import pytest
 import rich.console
-from test_collect import change, config_of, groups_of
-from test_collect import make_run as make_collected
-from test_report import make_run, save_metrics
-from test_report_sections import add_diversity, save
 
 from dissim_jax.pages import seeds
 from dissim_jax.pages.run import print_table, write_report
@@ -17,6 +13,10 @@ from dissim_jax.pages.sweep import files, layout, page
 from dissim_jax.registry import metrics
 from dissim_jax.registry.entry import Quantity
 from tests import tiny
+from tests.pages.test_collect import change, config_of, groups_of
+from tests.pages.test_collect import make_run as make_collected
+from tests.pages.test_report import make_run, save_metrics
+from tests.pages.test_report_sections import add_diversity, save
 
 # What the files hold, and how it is shown: a ratio, and what is shown in percent.
 VALUES = {

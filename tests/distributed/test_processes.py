@@ -18,7 +18,7 @@ from dissim_jax.errors import BusyError, UserError
 from tests import tiny
 from tests.one_of_two import STEPS, TOLD
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 # One step an epoch: the log has the loss of every step.
 SETTINGS = {
   "train.batch_size": 100,

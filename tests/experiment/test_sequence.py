@@ -257,8 +257,8 @@ def test_killed_at_any_moment_and_resumed_is_the_same_run(finished, tmp_path):
   """kill -9 at two moments; the parameters are those of an uninterrupted run, bit for bit."""
   workdir = tmp_path / "killed"
   program = (
-    f"import sys; sys.path.insert(0, {str(Path(__file__).parents[1])!r});"
-    "from tests.test_sequence import tiny_config;"
+    f"import sys; sys.path.insert(0, {str(Path(__file__).parents[2])!r});"
+    "from tests.experiment.test_sequence import tiny_config;"
     f"from dissim_jax import experiment; experiment.run(tiny_config(), {str(workdir)!r})"
   )
   rng = np.random.default_rng(int(time.time()))

@@ -29,7 +29,7 @@ from dissim_jax.launch import progress, sbatch, worker, xm_slurm, xm_units
 from dissim_jax.launch.options import Request
 from dissim_jax.launch.tasks import Task
 
-CHECKOUT = Path(__file__).resolve().parents[1]
+CHECKOUT = Path(__file__).resolve().parents[2]
 XMANAGER = [str(Path(sys.executable).with_name("xmanager")), "launch"]
 # Notes when it begins and ends, and writes the file of a finished run. A child first waits until
 # two children have begun.

@@ -26,7 +26,7 @@ from dissim_jax.launch.sweep import load
 from dissim_jax.launch.table import LiveTable
 from dissim_jax.launch.tasks import Task, make_tasks
 
-CHECKOUT = Path(__file__).parents[1]
+CHECKOUT = Path(__file__).parents[2]
 FAST = {"poll_seconds": 0.2, "signal_seconds": 30}
 # Works for a while and then has results; told to stop, it saves how far it is and says so. While a
 # file `hold` lies beside its folder it gets no further than half.

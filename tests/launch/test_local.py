@@ -23,9 +23,9 @@ from dissim_jax.launch import local, options, pool, progress
 from dissim_jax.launch.options import Request
 from dissim_jax.launch.table import LiveTable
 from dissim_jax.launch.tasks import Task, save_plan
-from tests.test_sequence import TINY, tiny_config
+from tests.experiment.test_sequence import TINY, tiny_config
 
-HOME = Path(__file__).parents[1]
+HOME = Path(__file__).parents[2]
 # What every task of these tests does first: note that it began; `finish` writes the results.
 BEGIN = """
 import fcntl, os, pathlib, signal, sys, time
