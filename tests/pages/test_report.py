@@ -15,7 +15,6 @@ import matplotlib
 import numpy as np
 import pytest
 import rich.console
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from dissim_jax import command_line, report
 from dissim_jax.errors import UserError
@@ -564,7 +563,7 @@ def test_pictures_have_no_clipped_text(tmp_path):
       similarity_report.least_squares(results),
       similarity_maps.lincka_maps(results),
     ):
-      FigureCanvasAgg(figure).draw()  # Only then everything has its place.
+      figure.draw_without_rendering()  # Only then everything has its place.
       tight = figure.get_tightbbox()
       width, height = figure.get_size_inches()
       assert tight.x0 > 0 and tight.y0 > 0 and tight.x1 < width and tight.y1 < height

@@ -1149,7 +1149,7 @@ def test_pictures_have_no_clipped_text(tmp_path):
     training.curves(results),
   ]
   for figure in drawn:
-    FigureCanvasAgg(figure).draw()  # Only then everything has its place.
+    figure.draw_without_rendering()  # Only then everything has its place.
     tight = figure.get_tightbbox()
     width, height = figure.get_size_inches()
     assert tight.x0 >= 0 and tight.y0 >= 0 and tight.x1 <= width + 1e-6
