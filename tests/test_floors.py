@@ -20,7 +20,7 @@ FLOORS = """
   config files.training_log files.run distributed similarity attribution models attacks metrics
   render
   data
-  corruptions train.optimizer members.member
+  corruptions train.optimizer members.member members.weights
   train.loop members.store
   members members.plan
   studies studies.context

@@ -1,11 +1,13 @@
 """Checkpoints of a running training and the weights of a finished member (orbax).
 
 `Checkpoints` keeps the newest states of a training run, written in the background and moved into
-place when whole. A state that cannot be read (a truncated file, say) is set aside with a warning
-and the one before it is used.
+place when whole. A state that cannot be read (a truncated file, say), or is not the one that was
+written by its checksum in `checkpoints.json`, is set aside with a warning and the one before it is
+used.
 """
 
 import contextlib
+import hashlib
 import logging
 import os
 import tempfile
@@ -18,6 +20,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from dissim_jax.distributed import devices, processes
+from dissim_jax.files import layout
+from dissim_jax.files.atomic import read_json, write_json
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +40,15 @@ def _on_host(tree: Any, *, copy: bool | None = None) -> Any:
   for every part to cut it out.
   """
   return jax.tree.map(lambda x: np.array(x, copy=copy), devices.local(tree))
+
+
+def _digest(tree: Any) -> str:
+  """SHA-256 of all arrays of a pytree, their shapes and dtypes, in hexadecimal."""
+  digest = hashlib.sha256()
+  for leaf in jax.tree.leaves(_on_host(tree)):
+    digest.update(f"{leaf.dtype}{leaf.shape}".encode())
+    digest.update(np.ascontiguousarray(leaf).reshape(-1).view(np.uint8))
+  return digest.hexdigest()
 
 
 @contextlib.contextmanager
@@ -61,6 +74,7 @@ class Checkpoints:
   def __init__(self, directory: Path, keep: int):
     self._directory = Path(directory).absolute()
     self._directory.mkdir(parents=True, exist_ok=True)
+    self._checksums = self._directory.parent / layout.CHECKSUMS
     self._links = contextlib.ExitStack()
     self._plain = self._links.enter_context(_plain(self._directory))
     self._options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True)
@@ -69,7 +83,20 @@ class Checkpoints:
   def save(self, step: int, state: Any) -> None:
     """Writes `state` in the background."""
     # A copy: the next step donates the state's buffers, which on CPU are this very memory.
-    self._manager.save(step, args=ocp.args.StandardSave(_on_host(state, copy=True)))
+    state = _on_host(state, copy=True)
+    if processes.is_first():
+      kept = {str(step) for step in self._manager.all_steps()}
+      known = {name: digest for name, digest in self._digests().items() if name in kept}
+      write_json(self._checksums, known | {str(step): _digest(state)})
+    self._manager.save(step, args=ocp.args.StandardSave(state))
+
+  def _digests(self) -> dict[str, Any]:
+    """Checksums of states by step; none of states that were written before there were any."""
+    try:
+      digests = read_json(self._checksums)
+    except (OSError, ValueError):
+      return {}
+    return digests if isinstance(digests, dict) else {}
 
   def latest_step(self) -> int | None:
     """The step of the newest state, finished or still being written; None if there is none."""
@@ -77,9 +104,13 @@ class Checkpoints:
 
   def restore(self, like: Any) -> Any | None:
     """The newest readable state, shaped and placed as `like`; None if there is none."""
+    digests = self._digests()
     for step in sorted(self._manager.all_steps(), reverse=True):
       try:
-        return self._manager.restore(step, args=ocp.args.StandardRestore(_abstract(like)))
+        state = self._manager.restore(step, args=ocp.args.StandardRestore(_abstract(like)))
+        if digests.get(str(step), digest := _digest(state)) != digest:
+          raise ValueError("its checksum is another one")
+        return state
       except Exception as error:  # orbax raises many types for a damaged file.
         self._set_aside(step, error)
     return None

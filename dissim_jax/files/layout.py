@@ -3,8 +3,10 @@
 LOCK = ".lock"  # held by the process that works in a run's folder
 CONFIG = "config.json"
 MEMBER = "member.json"  # in the folder of a finished member
-WEIGHTS = "weights"
+WEIGHTS = "weights"  # folder, of orbax
+TENSORS = "weights.safetensors"  # the same, in a file that any program can read
 CHECKPOINTS = "checkpoints"
+CHECKSUMS = "checkpoints.json"  # beside that folder
 TENSORBOARD = "tensorboard"
 LOG = "metrics.jsonl"  # a line for each epoch, in the folder of a training
 EVALUATION = "evaluation"  # what is measured of all members

@@ -1,6 +1,8 @@
 """Members on disk: what a finished member's folder holds, and reading it back.
 
-`member.json` is written last and marks the member as done; `weights/` holds its variables.
+`member.json` is written last and marks the member as done. `weights.safetensors` holds its
+variables, and `member.json` the checksum of that file; `weights/` holds them for orbax, and is read
+where a member was written before there was the other.
 """
 
 from collections.abc import Sequence
@@ -19,10 +21,12 @@ from dissim_jax.distributed.checkpoint import load_weights, save_weights
 from dissim_jax.errors import UserError
 from dissim_jax.files import layout
 from dissim_jax.files.atomic import read_json, write_json
+from dissim_jax.members import weights
 from dissim_jax.members.member import Member
 from dissim_jax.models import MODELS, Layered, nearest_stem, variable_shapes
 
 _FIRST_STEM = 32  # of members whose file does not say it
+_DIGEST = "weights_sha256"  # of `weights.safetensors`
 # What a member is built from, and what is told of how it was trained.
 _BUILT = ("model", "width_multiplier", "num_classes", "image_shape", "mean", "std")
 TRAINED = ("teachers", "parameters", "epochs", "train_seconds")
@@ -72,7 +76,12 @@ def is_done(directory: Path) -> bool:
 def save_member(directory: Path, variables: Any, facts: dict) -> None:
   """Writes the weights, then `member.json`."""
   save_weights(directory / layout.WEIGHTS, variables)
-  processes.first_does(lambda: write_json(directory / layout.MEMBER, facts))
+
+  def write() -> None:
+    digest = weights.write(directory / layout.TENSORS, variables)
+    write_json(directory / layout.MEMBER, facts | {_DIGEST: digest})
+
+  processes.first_does(write)
 
 
 def read_facts(directory: Path, field: str, needed: Sequence[str] = ()) -> dict:
@@ -116,8 +125,19 @@ def load_member(name: str, directory: Path, dtype: str, mesh: Mesh, field: str) 
   facts = read_facts(directory, field)
   model = build_model(facts, compute_dtype(dtype))
   shapes = variable_shapes(model, facts["image_shape"])
+  variables = _load_variables(directory, facts, devices.replicated_shapes(shapes, mesh), mesh)
+  return Member(name, model, variables, tuple(facts["mean"]), tuple(facts["std"]))
+
+
+def _load_variables(directory: Path, facts: dict, shapes: Any, mesh: Mesh) -> Any:
+  if _DIGEST in facts:
+    file = directory / layout.TENSORS
+    try:
+      return devices.replicate(weights.read(file, shapes, facts[_DIGEST]), mesh)
+    except (OSError, ValueError) as error:
+      reason = error.strerror if isinstance(error, OSError) else error
+      raise UserError(f"the weights {str(file)!r} cannot be used: {reason}") from error
   try:
-    variables = load_weights(directory / layout.WEIGHTS, devices.replicated_shapes(shapes, mesh))
+    return load_weights(directory / layout.WEIGHTS, shapes)
   except Exception as error:  # orbax raises many types for a damaged file.
     raise UserError(f"the weights in {str(directory)!r} cannot be read") from error
-  return Member(name, model, variables, tuple(facts["mean"]), tuple(facts["std"]))
