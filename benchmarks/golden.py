@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors.numpy
 from absl import app, flags, logging
 
 from dissim_jax import command_line
@@ -321,6 +322,8 @@ def _read(folder: Path, name: str) -> tuple[Any, ...]:
   if path.suffix == ".npz":
     with np.load(path, allow_pickle=False) as arrays:
       return (dict(arrays),)
+  if path.suffix == ".safetensors":
+    return (safetensors.numpy.load_file(path),)
   if path.suffix in (".png", ".pdf", ".lock"):
     return ()
   text = path.read_text().replace(str(folder.resolve()), "OUT")

@@ -7,9 +7,12 @@ used.
 """
 
 import contextlib
+import errno
+import functools
 import hashlib
 import logging
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,6 +55,39 @@ def _digest(tree: Any) -> str:
 
 
 @contextlib.contextmanager
+def _written(path: Path) -> Iterator[None]:
+  """A full disk is the OSError that it is elsewhere, and names the folder."""
+  _be_quiet()
+  try:
+    yield
+  except Exception as error:  # orbax passes on what tensorstore raises: a ValueError.
+    for number in (errno.ENOSPC, errno.EDQUOT):
+      if os.strerror(number) in str(error):
+        raise OSError(number, os.strerror(number), str(path)) from error
+    raise
+
+
+@functools.cache
+def _be_quiet() -> None:
+  """Nothing on stderr of what orbax raises as well, nor of what comes after it.
+
+  When one array cannot be written or read, those that are still on their way answer to an event
+  loop that is gone, each with a traceback of its own.
+  """
+  orbax = os.path.dirname(ocp.__file__)
+  logging.getLogger("absl").addFilter(lambda record: not record.pathname.startswith(orbax))
+
+  def is_late(error: BaseException | None) -> bool:
+    return isinstance(error, RuntimeError) and str(error) == "Event loop is closed"
+
+  shown, shown_unraisable = sys.excepthook, sys.unraisablehook
+  sys.excepthook = lambda kind, error, trace: None if is_late(error) else shown(kind, error, trace)
+  sys.unraisablehook = lambda unraisable: (
+    None if is_late(unraisable.exc_value) else shown_unraisable(unraisable)
+  )
+
+
+@contextlib.contextmanager
 def _plain(folder: Path) -> Iterator[Path]:
   """The folder by a path without `*`, `?`, `[`, `]`, `\\`, which orbax takes for patterns.
 
@@ -88,7 +124,8 @@ class Checkpoints:
       kept = {str(step) for step in self._manager.all_steps()}
       known = {name: digest for name, digest in self._digests().items() if name in kept}
       write_json(self._checksums, known | {str(step): _digest(state)})
-    self._manager.save(step, args=ocp.args.StandardSave(state))
+    with _written(self._directory):
+      self._manager.save(step, args=ocp.args.StandardSave(state))
 
   def _digests(self) -> dict[str, Any]:
     """Checksums of states by step; none of states that were written before there were any."""
@@ -104,6 +141,7 @@ class Checkpoints:
 
   def restore(self, like: Any) -> Any | None:
     """The newest readable state, shaped and placed as `like`; None if there is none."""
+    _be_quiet()
     digests = self._digests()
     for step in sorted(self._manager.all_steps(), reverse=True):
       try:
@@ -135,14 +173,14 @@ class Checkpoints:
 
   def close(self) -> None:
     """Waits until everything is written."""
-    with self._links:
+    with self._links, _written(self._directory), contextlib.closing(self._manager):
       self._manager.wait_until_finished()
-      self._manager.close()
 
 
 def save_weights(path: Path, variables: Any) -> None:
   """Writes the variables of a finished member; returns when they are on disk."""
-  with _plain(Path(path).parent) as folder, ocp.StandardCheckpointer() as checkpointer:
+  context = _plain(Path(path).parent)
+  with _written(path), context as folder, ocp.StandardCheckpointer() as checkpointer:
     checkpointer.save(folder / Path(path).name, _on_host(variables), force=True)
 
 

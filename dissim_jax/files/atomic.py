@@ -29,6 +29,17 @@ def part_of(path: Path) -> Path:
 
 
 @contextlib.contextmanager
+def named(path: str | os.PathLike) -> Iterator[None]:
+  """An OSError of the block that names no file, as of a full disk, names this one."""
+  try:
+    yield
+  except OSError as error:
+    if error.filename is not None:
+      raise
+    raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+
+
+@contextlib.contextmanager
 def whole(path: str | os.PathLike) -> Iterator[BinaryIO]:
   """A file to write bytes to, that is `path` once the block has ended; the folder is made.
 
@@ -38,7 +49,7 @@ def whole(path: str | os.PathLike) -> Iterator[BinaryIO]:
   path.parent.mkdir(parents=True, exist_ok=True)
   part = part_of(path)
   try:
-    with part.open("xb") as file:
+    with named(path), part.open("xb") as file:
       yield file
     os.replace(part, path)
   finally:
@@ -86,7 +97,8 @@ def write_together(
   parts = {name: part_of(folder / name) for name in contents}
   try:
     for name, content in contents.items():
-      parts[name].write_bytes(content)
+      with named(folder / name):
+        parts[name].write_bytes(content)
     for name, part in parts.items():
       os.replace(part, folder / name)
   finally:

@@ -1,5 +1,6 @@
 """The only training loop: epochs of a mapped step, with checkpoints, logs and resume."""
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -100,8 +101,11 @@ def fit(
   feed = devices.make_feed(images, dataset.train_labels, mesh, resident=resident)
   run = devices.pmapped(step, mesh, resident=resident)
   block = steps_per_dispatch(settings.steps_per_dispatch, steps, mesh.devices.flat[0].platform)
-  metrics_log, progress = _records(directory, settings.epochs, done // steps, done)
-  try:
+  with contextlib.ExitStack() as closing:  # Each is closed, even if another cannot be.
+    closing.callback(checkpoints.close)
+    metrics_log, progress = _records(directory, settings.epochs, done // steps, done)
+    closing.callback(metrics_log.close)
+    closing.callback(progress.close)
     for epoch in range(done // steps + 1, settings.epochs + 1):
       began, start = time.monotonic(), (epoch - 1) * steps
       order = epoch_order(seed, epoch, len(dataset.train_labels), settings.batch_size)
@@ -126,10 +130,6 @@ def fit(
           checkpoints.save(start + reached, (state, totals))
         if stopped:
           raise Stopped(f"{directory.name}: told to stop, saved after step {start + reached}")
-  finally:
-    progress.close()
-    metrics_log.close()
-    checkpoints.close()
   return state, metrics_log.seconds
 
 
