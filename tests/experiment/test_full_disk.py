@@ -1,4 +1,4 @@
-"""A disk that is full while a member is trained: one error that names the file, and nothing lost."""
+"""A disk that is full while a member is trained: one error that names the file, nothing lost."""
 
 import errno
 import subprocess

@@ -1,11 +1,10 @@
 """The tables as CSV."""
 
-import csv
-import io
 import math
 
 from dissim_jax.names import shown
 from dissim_jax.pages.sweep.rows import BASELINE_KEY
+from dissim_jax.render import csv
 
 CSV_HEADS = (
   "group",
@@ -32,9 +31,7 @@ def csv_text(tables: list) -> str:
   Args:
     tables: [(title of the group, Grid)].
   """
-  text = io.StringIO()
-  writer = csv.writer(text, lineterminator="\n")
-  writer.writerow(CSV_HEADS)
+  rows: list[tuple] = [CSV_HEADS]
   for title, grid in tables:
     for line in grid.rows:
       key = line.key
@@ -42,7 +39,7 @@ def csv_text(tables: list) -> str:
       metric, taps = shown(key.metric), " ".join(map(str, key.taps))
       for value in line.values:
         paper = value.paper or (None, None)
-        writer.writerow(
+        rows.append(
           (
             title,
             grid.name,
@@ -60,7 +57,7 @@ def csv_text(tables: list) -> str:
             *map(_full, paper),
           )
         )
-  return text.getvalue()
+  return csv.text(rows)
 
 
 def _full(value: float | None) -> str:

@@ -1,7 +1,5 @@
 """The page of a pool, the files beside it, and its findings for a terminal."""
 
-import csv
-import io
 import math
 import os
 import shlex
@@ -15,7 +13,7 @@ import rich.text
 from dissim_jax.errors import UserError
 from dissim_jax.files.atomic import encoded, write_together
 from dissim_jax.names import shown
-from dissim_jax.render import page, style, terminal, words
+from dissim_jax.render import csv, page, style, terminal, words
 from dissim_jax.render.table import labelled, of_facts
 from dissim_jax.studies.pool import numbers, outcomes, sections
 from dissim_jax.studies.pool.analysis import Analysis, analyse
@@ -201,8 +199,6 @@ def made(analysis: Analysis, shell_command: str) -> page.Section:
 def pairs_text(analysis: Analysis) -> str:
   """One line for each pair, at full precision; an empty field where there is no value."""
   pairs, names = analysis.pairs, analysis.pool.names
-  text = io.StringIO()
-  writer = csv.writer(text, lineterminator="\n")
   heads = [
     "a",
     "b",
@@ -214,11 +210,11 @@ def pairs_text(analysis: Analysis) -> str:
     "in_band",
     *pairs.values,
   ]
-  writer.writerow(heads)
+  rows = [heads]
   for row, (a, b) in enumerate(zip(pairs.first, pairs.second, strict=True)):
     measured = [pairs.similarity[row], *(values[row] for values in pairs.values.values())]
     first, *rest = ["" if math.isnan(value) else repr(float(value)) for value in measured]
-    writer.writerow(
+    rows.append(
       [
         names[a],
         names[b],
@@ -231,7 +227,7 @@ def pairs_text(analysis: Analysis) -> str:
         *rest,
       ]
     )
-  return text.getvalue()
+  return csv.text(rows)
 
 
 def print_findings(analysis: Analysis, console: rich.console.Console) -> None:

@@ -1,9 +1,7 @@
 """A comparison of trained members from their folders to the files of its results."""
 
-import csv
-import io
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +20,7 @@ from dissim_jax.members.find import SavedMember, find_members
 from dissim_jax.members.member import Subject
 from dissim_jax.members.store import load_member
 from dissim_jax.registry.checks import check_int
+from dissim_jax.render import csv
 from dissim_jax.studies.similarity import choice, page
 from dissim_jax.studies.similarity.all_pairs import Arrays, compare
 from dissim_jax.studies.similarity.choice import ChosenMeasure
@@ -209,21 +208,17 @@ def _write(folder: Path, arrays: Arrays, facts: dict, subjects: Sequence[Subject
     folder.mkdir(parents=True, exist_ok=True)
     write_arrays(folder / "comparison.npz", arrays)
     taps = {subject.name: subject.taps for subject in subjects}
-    write_bytes(folder / "comparison.csv", _csv(arrays, taps).encode())
+    write_bytes(folder / "comparison.csv", csv.text(_lines(arrays, taps)).encode())
     write_json(folder / "comparison.json", facts)
     page.write_page(folder)
   except OSError as error:
     raise UserError(f"--out={folder}: cannot be written ({error.strerror or error})") from error
 
 
-def _csv(arrays: Arrays, taps: dict[str, tuple[int, ...]]) -> str:
+def _lines(arrays: Arrays, taps: dict[str, tuple[int, ...]]) -> Iterator[tuple]:
   """One line for every value; no value where taps of different sizes are not compared."""
-  text = io.StringIO()
-  writer = csv.writer(text, lineterminator="\n")
-  writer.writerow(("measure", "a", "tap_a", "b", "tap_b", "value"))
+  yield "measure", "a", "tap_a", "b", "tap_b", "value"
   for key, values in arrays.items():
     measure, a, b = key.split("/")
     for (i, j), value in np.ndenumerate(values):
-      shown = "" if np.isnan(value) else f"{value:.8g}"
-      writer.writerow((measure, a, taps[a][i], b, taps[b][j], shown))
-  return text.getvalue()
+      yield measure, a, taps[a][i], b, taps[b][j], "" if np.isnan(value) else f"{value:.8g}"
