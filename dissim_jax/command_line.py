@@ -15,7 +15,7 @@ from typing import Any
 
 from absl import flags, logging
 
-from dissim_jax import plugins, texts
+from dissim_jax import interrupts, plugins, texts
 from dissim_jax.config import blocks, source
 from dissim_jax.config.values import put
 from dissim_jax.errors import TRY_AGAIN, BusyError, Stopped, UserError
@@ -281,7 +281,7 @@ def guarded(main: Callable[[list[str]], None]) -> Callable[[list[str]], None]:
       fail(f"{error.filename or 'a file'} cannot be written: {error.strerror}")
     except Stopped as error:
       print(f"{error}; the same command goes on from here", file=sys.stderr)
-      sys.exit(TRY_AGAIN)
+      sys.exit(interrupts.code() if interrupts.asked() else TRY_AGAIN)
     except KeyboardInterrupt:
       print("stopped; the same command goes on from the last checkpoint", file=sys.stderr)
       sys.exit(130)

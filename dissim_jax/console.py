@@ -3,10 +3,13 @@
 import runpy
 import sys
 
+from dissim_jax import interrupts
+
 ENGINES = ("local", "slurm")
 
 
 def _run(module: str) -> None:
+  interrupts.install(module)
   runpy.run_module(f"dissim_jax.{module}", run_name="__main__", alter_sys=True)
 
 

@@ -80,7 +80,8 @@ class Pool:
         continue
       del self._running[name]
       self._free.append(slot)
-      if stopped and code == -signal.SIGTERM:
+      # Before it could listen, or when there was nothing to go on from.
+      if stopped and code in (-signal.SIGTERM, 128 + signal.SIGTERM):
         code = progress.TRY_AGAIN
       if code == progress.TRY_AGAIN:
         self._not_before[name] = time.monotonic() + _RETRY

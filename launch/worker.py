@@ -53,7 +53,8 @@ def run(arguments: Sequence[str], log: Path, stop: threading.Event) -> int:
         stderr=subprocess.STDOUT,
       )
     code = _wait(process, stop)
-    if code == -signal.SIGTERM and stop.wait(0):  # Told to stop before it could listen.
+    # Told to stop before it could listen, or when there was nothing to go on from.
+    if code in (-signal.SIGTERM, 128 + signal.SIGTERM) and stop.wait(0):
       code = os.EX_TEMPFAIL
     if code != os.EX_TEMPFAIL or stop.wait(_RETRY):
       return code

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 # Rooms from the ground up, a floor a line: packages and modules, with all that is in them. The
 # longest name counts. Names are those in dissim_jax.
 FLOORS = """
-  dissim_jax errors names seeds texts
+  dissim_jax errors names seeds texts interrupts
   registry files.layout
   files files.atomic files.progress
   plugins

@@ -1,7 +1,8 @@
 """Being told to stop (SIGTERM): by a scheduler that needs the machine, by a launcher, by a user.
 
 A training saves its state after the step in progress; everything else is simply left, as a run
-started again does what is missing. Both end with exit code 75.
+started again does what is missing. Both end with exit code 75. A command has taken the signals
+already, see `interrupts`; here they are taken where an experiment is run from Python.
 """
 
 import contextlib
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 import jax
 from jax.experimental import multihost_utils
 
+from dissim_jax import interrupts
 from dissim_jax.errors import Stopped
 
 _held = False
@@ -35,7 +37,7 @@ def handled() -> Iterator[None]:
   """
   global _asked
   _asked = False
-  if jax.process_count() > 1:
+  if jax.process_count() > 1 or interrupts.installed():
     yield
     return
   before = signal.signal(signal.SIGTERM, _on_signal)
@@ -52,15 +54,16 @@ def held() -> Iterator[None]:
   global _held
   _held = True
   try:
-    yield
+    with interrupts.held():
+      yield
   finally:
     _held = False
-  if _asked:
+  if _asked or interrupts.asked():
     raise Stopped("told to stop")
 
 
 def asked() -> bool:
   """Whether to stop here; all processes of a training, which call this equally often, agree."""
   if jax.process_count() == 1:
-    return _asked
+    return _asked or interrupts.asked()
   return multihost_utils.reached_preemption_sync_point(next(_sync_points))

@@ -1,0 +1,96 @@
+"""Ctrl-C and SIGTERM end a command at once, or wait where something is to be saved."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dissim_jax import interrupts
+
+ROOT = Path(__file__).parents[1]
+SAYS = {signal.SIGINT: "stopped", signal.SIGTERM: "told to stop"}
+
+
+def start(command, body):
+  """A process that is ready for signals as this command is."""
+  program = f"from dissim_jax import interrupts\ninterrupts.install({command!r})\n{body}"
+  pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+  process = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, **pipes)
+  assert process.stdout.readline() == "ready\n"
+  return process
+
+
+WAIT = "import time\nprint('ready', flush=True)\ntime.sleep(60)"
+# An exception that a handler raises here is printed and forgotten.
+IN_GC = """
+import gc, time
+gc.callbacks.append(lambda phase, info: print('ready', flush=True) or time.sleep(60))
+gc.collect()
+"""
+
+
+@pytest.mark.parametrize("body", [WAIT, IN_GC], ids=["anywhere", "in the garbage collector"])
+@pytest.mark.parametrize(
+  ("command", "number", "code"),
+  [
+    ("main", signal.SIGINT, 130),
+    ("main", signal.SIGTERM, 75),
+    ("report", signal.SIGINT, 130),
+    ("report", signal.SIGTERM, 143),
+  ],
+)
+def test_one_sentence_and_the_exit_code(command, number, code, body):
+  process = start(command, body)
+  process.send_signal(number)
+  _, told = process.communicate(timeout=30)
+  goes_on = "; the same command goes on from here" if command == "main" else ""
+  assert (process.returncode, told) == (code, f"{SAYS[number]}{goes_on}\n")
+
+
+HELD = """
+import time
+with interrupts.held():
+  print('ready', flush=True)
+  while not interrupts.asked():
+    time.sleep(0.01)
+  print('asked', flush=True)
+  time.sleep({})
+  print('saved', flush=True)
+raise SystemExit(interrupts.code())
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75)])
+def test_a_signal_waits_until_it_is_asked_for(number, code):
+  process = start("main", HELD.format(0))
+  process.send_signal(number)
+  assert process.communicate(timeout=30) == ("asked\nsaved\n", "")
+  assert process.returncode == code
+
+
+def test_only_a_second_ctrl_c_does_not_wait():
+  process = start("main", HELD.format(60))
+  process.send_signal(signal.SIGTERM)
+  assert process.stdout.readline() == "asked\n"
+  process.send_signal(signal.SIGTERM)
+  with pytest.raises(subprocess.TimeoutExpired):
+    process.wait(0.3)
+  process.send_signal(signal.SIGINT)
+  _, told = process.communicate(timeout=30)
+  assert process.returncode == 75 and told.startswith("stopped") and told.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+  ("arguments", "is_one"),
+  [
+    (["python", "-m", "dissim_jax.main", "--config=x"], True),
+    (["python", "-O", "-m", "dissim_jax.launch.local"], True),
+    (["python", "-m", "pytest", "dissim_jax.main"], False),
+    (["python", "script.py", "-m"], False),
+    (["python"], False),
+  ],
+)
+def test_which_processes_are_commands(arguments, is_one):
+  assert interrupts.is_command(arguments) == is_one
