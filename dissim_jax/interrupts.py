@@ -12,8 +12,6 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 
-from dissim_jax.errors import TRY_AGAIN
-
 # Commands that go on where they were when they are started again.
 _RESUMABLE = ("main", "transfer")
 _SAID = {signal.SIGINT: "stopped", signal.SIGTERM: "told to stop"}
@@ -65,7 +63,7 @@ def code() -> int:
   """The exit code of a command that ends because of a signal."""
   if _asked == signal.SIGINT:
     return 128 + signal.SIGINT
-  return TRY_AGAIN if _resumable else 128 + signal.SIGTERM
+  return os.EX_TEMPFAIL if _resumable else 128 + signal.SIGTERM
 
 
 @contextlib.contextmanager

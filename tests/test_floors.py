@@ -13,7 +13,8 @@ ROOT = Path(__file__).parents[1]
 # Rooms from the ground up, a floor a line: packages and modules, with all that is in them. The
 # longest name counts. Names are those in dissim_jax.
 FLOORS = """
-  dissim_jax errors names seeds texts interrupts
+  interrupts
+  dissim_jax errors names seeds texts
   registry files.layout
   files files.atomic files.progress
   plugins
@@ -95,7 +96,7 @@ def room(module):
   parts = module.split(".")
   names = (".".join(parts[:length]) for length in range(len(parts), 0, -1))
   found = next((name for name in names if name in HEIGHT), None)
-  # The ground floor holds the package itself, and nothing that FLOORS does not name.
+  # The package itself is a room, and not that of what FLOORS does not name.
   return None if found == "dissim_jax" != module else found
 
 
