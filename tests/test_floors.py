@@ -15,8 +15,8 @@ ROOT = Path(__file__).parents[1]
 FLOORS = """
   interrupts
   dissim_jax errors names seeds texts
-  registry files.layout
-  files files.atomic files.progress
+  registry files.layout files.atomic
+  files files.progress
   plugins
   config files.training_log files.run distributed similarity attribution models attacks metrics
   render

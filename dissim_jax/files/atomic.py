@@ -109,8 +109,19 @@ def write_together(
 
 
 def read_json(path: str | os.PathLike) -> dict[str, Any]:
-  """A JSON file as a dict."""
-  return json.loads(Path(path).read_text())
+  """A JSON file as a dict.
+
+  Raises:
+    ValueError: it is no JSON object, or no text.
+    OSError: it cannot be read.
+  """
+  try:
+    values = json.loads(Path(path).read_text("utf-8"))
+  except RecursionError as error:
+    raise ValueError("it is nested too deeply") from error
+  if not isinstance(values, dict):
+    raise ValueError("it must hold a JSON object")
+  return values
 
 
 def encoded(text: str) -> bytes:

@@ -11,6 +11,7 @@ import numpy as np
 from dissim_jax.errors import UserError
 from dissim_jax.files import layout
 from dissim_jax.files import run as results_lib
+from dissim_jax.files.atomic import read_json
 from dissim_jax.registry.measures import measure_label
 from dissim_jax.registry.objectives import BASELINE, DISTILL, SEQUENTIAL, objective_name
 
@@ -190,7 +191,7 @@ def read_curves(path: str) -> tuple:
     try:
       row = json.loads(line)
       rows[row["epoch"]] = row
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
       damaged += bool(line.strip()) and index < len(lines) - 1
   return [rows[epoch] for epoch in sorted(rows)], damaged
 
@@ -201,15 +202,11 @@ def _remedy(workdir):
 
 def _read_json(path, workdir):
   try:
-    with open(path, encoding="utf-8") as file:
-      content = json.load(file)
+    return read_json(path)
   except FileNotFoundError:
     raise UserError(f"{path} is missing: {_remedy(workdir)}.") from None
-  except ValueError as error:
+  except (ValueError, OSError) as error:
     raise UserError(f"{path} is not valid JSON ({error}): {_remedy(workdir)}.") from None
-  if not isinstance(content, dict):
-    raise UserError(f"{path} must hold a JSON object: {_remedy(workdir)}.")
-  return content
 
 
 def _read_arrays(path, workdir):

@@ -1,7 +1,6 @@
 """Read the files that a run may have or lack: absent is None, damaged is an error."""
 
 import contextlib
-import json
 import math
 import os
 import zipfile
@@ -9,7 +8,7 @@ import zipfile
 import numpy as np
 
 from dissim_jax.errors import UserError
-from dissim_jax.files import layout
+from dissim_jax.files import atomic, layout
 
 
 def read_json(workdir: str, name: str) -> dict | None:
@@ -20,15 +19,11 @@ def read_json(workdir: str, name: str) -> dict | None:
   """
   path = os.path.join(workdir, layout.EVALUATION, name)
   try:
-    with open(path, encoding="utf-8") as file:
-      content = json.load(file)
+    return atomic.read_json(path)
   except FileNotFoundError:
     return None
   except (ValueError, OSError) as error:
     raise _damaged(path, workdir, f"is not valid JSON ({error})") from None
-  if not isinstance(content, dict):
-    raise _damaged(path, workdir, "must hold a JSON object")
-  return content
 
 
 def read_arrays(workdir: str, name: str, only: tuple | None = None) -> dict | None:

@@ -1,7 +1,6 @@
 """What is below the root of a sweep: its runs and comparisons, finished or missing."""
 
 import dataclasses
-import json
 import math
 import os
 import zipfile
@@ -10,6 +9,7 @@ from typing import Any
 
 from dissim_jax.errors import UserError
 from dissim_jax.files import layout
+from dissim_jax.files.atomic import read_json
 from dissim_jax.files.run import RunFiles, read_run
 from dissim_jax.names import listed, shown
 from dissim_jax.registry.objectives import BASELINE, SEQUENTIAL
@@ -133,7 +133,7 @@ def _planned(root: Path) -> tuple:
   """(name of the sweep, [(name, kind, config, names of the runs it needs)]) of `sweep.json`."""
   path = root / layout.SWEEP
   try:
-    values = json.loads(path.read_text("utf-8"))
+    values = read_json(path)
     tasks = [
       (str(task["name"]), task["kind"], task["config"], list(map(str, task["needs"])))
       for task in values["tasks"]
@@ -168,7 +168,7 @@ def _finished(root: Path) -> list:
 def _config(folder: Path) -> dict:
   """The config of a run whose results may be damaged; empty if it is damaged itself."""
   try:
-    config = json.loads((folder / layout.CONFIG).read_text("utf-8"))
+    config = read_json(folder / layout.CONFIG)
     check_config(config)
     return config
   except (OSError, ValueError, KeyError, TypeError):
@@ -230,7 +230,7 @@ def _read_comparison(folder: Path) -> similarity_page.Comparison:
   """A comparison of which everything that figures need is there."""
   file = "comparison.json"
   try:
-    json.loads((folder / file).read_text("utf-8"))
+    read_json(folder / file)
     file = "comparison.npz"
     comparison = similarity_page.read_comparison(folder)
     _check_maps(comparison.arrays, folder / file)

@@ -1,7 +1,6 @@
 """Reads the files of a transfer study."""
 
 import dataclasses
-import json
 import math
 import os
 import zipfile
@@ -9,6 +8,7 @@ import zipfile
 import numpy as np
 
 from dissim_jax.errors import UserError
+from dissim_jax.files.atomic import read_json
 from dissim_jax.registry.objectives import DISTILL
 
 FACTS, ARRAYS = "transfer.json", "transfer.npz"
@@ -176,15 +176,10 @@ def _arrays(arrays: dict, names: list) -> dict:
 
 
 def _read_facts(folder: str) -> dict:
-  path = os.path.join(folder, FACTS)
   try:
-    with open(path, encoding="utf-8") as file:
-      content = json.load(file)
+    return read_json(os.path.join(folder, FACTS))
   except (ValueError, OSError) as error:
     raise _damaged(folder, FACTS, f"cannot be read ({_reason(error)})") from None
-  if not isinstance(content, dict):
-    raise _damaged(folder, FACTS, "must hold a JSON object")
-  return content
 
 
 def _read_arrays(folder: str) -> dict:

@@ -5,7 +5,6 @@ Reads `comparison.json` and `comparison.npz` only: no model, no device, no jax.
 
 import dataclasses
 import itertools
-import json
 import math
 from pathlib import Path
 
@@ -18,7 +17,7 @@ import rich.text
 from matplotlib.figure import Figure
 
 from dissim_jax.files import layout
-from dissim_jax.files.atomic import encoded, write_bytes
+from dissim_jax.files.atomic import encoded, read_json, write_bytes
 from dissim_jax.registry.entry import number
 from dissim_jax.render import heat_map as drawn
 from dissim_jax.render import page, style
@@ -58,7 +57,7 @@ class Comparison:
 def read_comparison(folder) -> Comparison:
   """Reads the files of a comparison."""
   folder = Path(folder)
-  facts = json.loads((folder / "comparison.json").read_text())
+  facts = read_json(folder / "comparison.json")
   with np.load(folder / "comparison.npz", allow_pickle=False) as archive:
     arrays = {tuple(key.split("/")): np.asarray(archive[key], float) for key in archive.files}
   return Comparison(facts, arrays)

@@ -212,8 +212,8 @@ def _is_done(file: Path, settings: ml_collections.ConfigDict) -> bool:
   if not file.exists():
     return False
   try:
-    old = read_json(file)["settings"]
-  except (ValueError, KeyError) as error:
+    old = dict(read_json(file)["settings"])
+  except (ValueError, KeyError, TypeError) as error:
     raise UserError(f"{str(file)!r} cannot be read; move it away to make it again") from error
   new = _plain(settings)
   differ = [key for key in sorted(old | new) if old.get(key) != new.get(key)]

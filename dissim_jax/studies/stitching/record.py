@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dissim_jax.files import layout, run
+from dissim_jax.files.atomic import read_json
 from dissim_jax.registry.stitching import EXPERIMENTS
 
 # How a pair of networks is related, in the order of the page; a network can be its own target.
@@ -160,10 +161,7 @@ def matrices(pair, keys=()) -> list | None:
 
 
 def _read(path, experiment, results):
-  with open(path, encoding="utf-8") as file:
-    content = json.load(file)
-  if not isinstance(content, dict):
-    raise TypeError("no JSON object")
+  content = read_json(path)
   source, target = content["source"], content["target"]
   for name in (source, target):
     if name not in results.members:
