@@ -7,11 +7,12 @@ import contextlib
 import errno
 import functools
 import io
+import os
 import re
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from absl import flags, logging
 
@@ -32,6 +33,7 @@ _ABSL_SAYS = {
   "invalid literal for int.*": "must be a whole number",
   "could not convert string to float.*": "must be a number",
 }
+_PIPE_IS_CLOSED = 141  # as a shell says of a program that SIGPIPE ended
 _FLAG = re.compile(r"-(?![\d.])")  # and not a negative number
 
 
@@ -108,8 +110,22 @@ def _help_is_no_error() -> Iterator[None]:
   """absl prints what `--help` asks for and then exits as after a mistake."""
   try:
     yield
+    return
   except SystemExit:
-    sys.exit(0)
+    pass
+  except BrokenPipeError:
+    _nobody_reads()
+  try:
+    sys.stdout.flush()  # Here, and not when it is too late to notice.
+  except BrokenPipeError:
+    _nobody_reads()
+  sys.exit(0)
+
+
+def _nobody_reads() -> NoReturn:
+  """The end of a command whose output went to a program that has ended, such as `head`."""
+  os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+  sys.exit(_PIPE_IS_CLOSED)
 
 
 def _settings(argv: list[str]) -> tuple[list[tuple[str, str | None]], list[str]]:
@@ -270,6 +286,9 @@ def guarded(main: Callable[[list[str]], None]) -> Callable[[list[str]], None]:
       sys.stdout.reconfigure(errors="surrogateescape")  # paths need not be UTF-8
     try:
       main(argv)
+      sys.stdout.flush()
+    except BrokenPipeError:
+      _nobody_reads()
     except BusyError as error:
       print(f"error: {error}", file=sys.stderr)
       sys.exit(TRY_AGAIN)

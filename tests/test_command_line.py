@@ -483,3 +483,12 @@ def test_main_exits_with_2_and_no_traceback(tmp_path):
   assert done.returncode == 2 and done.stdout == ""
   assert done.stderr == "error: dissim.taps=[17]: resnet14 has taps 0..6\n"
   assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("module", ["main", "compare", "report", "launch.local"])
+def test_a_reader_that_has_left_is_no_traceback(module):
+  command = f"{sys.executable} -m dissim_jax.{module} --help | head -c 1; exit ${{PIPESTATUS[0]}}"
+  done = subprocess.run(
+    ["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, check=False
+  )
+  assert done.returncode in (0, 141) and not done.stderr
