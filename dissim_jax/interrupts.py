@@ -29,8 +29,13 @@ def is_command(arguments: Sequence[str]) -> bool:
 
 
 def install(command: str) -> None:
-  """Takes both signals, unless they are to be ignored, as of a command in the background."""
+  """Takes both signals, unless they are to be ignored, as of a command in the background.
+
+  Launchers take them by themselves: they have processes or jobs to see to.
+  """
   global _installed, _resumable
+  if command.startswith("launch."):
+    return
   _installed, _resumable = True, command in _RESUMABLE
   for number in _SAID:
     if signal.getsignal(number) != signal.SIG_IGN:

@@ -82,6 +82,13 @@ def test_only_a_second_ctrl_c_does_not_wait():
   assert process.returncode == 75 and told.startswith("stopped") and told.count("\n") == 1
 
 
+def test_launchers_take_signals_by_themselves():
+  process = start("launch.local", WAIT)
+  process.send_signal(signal.SIGINT)
+  _, told = process.communicate(timeout=30)
+  assert "KeyboardInterrupt" in told
+
+
 @pytest.mark.parametrize(
   ("arguments", "is_one"),
   [
