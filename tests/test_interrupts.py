@@ -13,9 +13,13 @@ ROOT = Path(__file__).parents[1]
 SAYS = {signal.SIGINT: "stopped", signal.SIGTERM: "told to stop"}
 
 
-def start(command, body):
+# In the background of some shells, where tests may run, processes are born deaf to Ctrl-C.
+HEARS = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+
+
+def start(command, body, before=HEARS):
   """A process that is ready for signals as this command is."""
-  program = f"from dissim_jax import interrupts\ninterrupts.install({command!r})\n{body}"
+  program = f"{before}from dissim_jax import interrupts\ninterrupts.install({command!r})\n{body}"
   pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
   process = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, **pipes)
   assert process.stdout.readline() == "ready\n"
@@ -80,6 +84,14 @@ def test_only_a_second_ctrl_c_does_not_wait():
   process.send_signal(signal.SIGINT)
   _, told = process.communicate(timeout=30)
   assert process.returncode == 75 and told.startswith("stopped") and told.count("\n") == 1
+
+
+def test_what_is_to_be_ignored_is():
+  """As `nohup` and shells say of what runs in the background."""
+  deaf = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+  process = start("main", WAIT.replace("60", "0.5"), deaf)
+  process.send_signal(signal.SIGINT)
+  assert process.communicate(timeout=30) == ("", "") and process.returncode == 0
 
 
 def test_launchers_take_signals_by_themselves():
