@@ -287,6 +287,7 @@ def guarded(main: Callable[[list[str]], None]) -> Callable[[list[str]], None]:
     try:
       main(argv)
       sys.stdout.flush()
+      interrupts.done()
     except BrokenPipeError:
       _nobody_reads()
     except BusyError as error:

@@ -71,6 +71,13 @@ def code() -> int:
   return os.EX_TEMPFAIL if _resumable else 128 + signal.SIGTERM
 
 
+def done() -> None:
+  """Nothing is left to stop: while Python ends, which forgets its handlers, signals are ignored."""
+  if _installed:
+    for number in _SAID:
+      signal.signal(number, signal.SIG_IGN)
+
+
 @contextlib.contextmanager
 def held() -> Iterator[None]:
   """Within, a signal waits for somebody to look at `asked`."""

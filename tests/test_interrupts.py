@@ -94,6 +94,14 @@ def test_what_is_to_be_ignored_is():
   assert process.communicate(timeout=30) == ("", "") and process.returncode == 0
 
 
+def test_a_signal_at_the_very_end_changes_nothing():
+  """Python's own end gives signals back their default, which would kill it."""
+  body = "import time\ninterrupts.done()\nprint('ready', flush=True)\ntime.sleep(0.5)"
+  process = start("main", body)
+  process.send_signal(signal.SIGINT)
+  assert process.communicate(timeout=30) == ("", "") and process.returncode == 0
+
+
 def test_launchers_take_signals_by_themselves():
   process = start("launch.local", WAIT)
   process.send_signal(signal.SIGINT)
