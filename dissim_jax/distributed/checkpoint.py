@@ -130,10 +130,9 @@ class Checkpoints:
   def _digests(self) -> dict[str, Any]:
     """Checksums of states by step; none of states that were written before there were any."""
     try:
-      digests = read_json(self._checksums)
+      return read_json(self._checksums)
     except (OSError, ValueError):
       return {}
-    return digests if isinstance(digests, dict) else {}
 
   def latest_step(self) -> int | None:
     """The step of the newest state, finished or still being written; None if there is none."""

@@ -37,7 +37,7 @@ class MetricsLog:
       return []
     content = self._path.read_bytes()
     lines = content[: content.rfind(b"\n") + 1].splitlines()
-    rows = [epoch_row(line) for line in lines]
+    rows = [_epoch_row(line) for line in lines]
     damaged = [str(number) for number, row in enumerate(rows, 1) if row is None]
     if damaged:
       _log.warning(
@@ -63,7 +63,7 @@ class MetricsLog:
     self._events.close()
 
 
-def epoch_row(line: bytes) -> dict[str, Any] | None:
+def _epoch_row(line: bytes) -> dict[str, Any] | None:
   """A line of `metrics.jsonl`; None if it is not what `MetricsLog` writes."""
   try:
     row = json.loads(line)
